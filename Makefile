@@ -1,0 +1,31 @@
+# make demo   a first fine-tune, before and after, in minutes     make test    the test suite
+# make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := demo
+.PHONY: demo test bench check clean
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	# torch first and pinned: a later, unpinned install would bring gigabytes of CUDA libraries to a CPU machine
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,qlora,tensorboard]'
+	touch $@
+
+demo: .venv/.installed
+	$(BIN)/tenfold run recipes/demo.yaml
+
+test: .venv/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+bench: .venv/.installed
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+check: .venv/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+clean:
+	rm -rf .venv runs build *.egg-info

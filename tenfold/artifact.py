@@ -1,0 +1,204 @@
+"""The folder a run leaves behind: everything that predict, chat, evaluate and compare need.
+
+    recipe.yaml        the recipe with every `auto` replaced by what it became
+    adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
+    scorecard.json     every score of every stage, item by item
+    cost.json          seconds, tokens/s, peak memory, parameters, bytes
+    claims.json        what the technique promises, and whether it held here
+    provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
+    preview.txt        rows as the trainer saw them, supervised tokens marked
+    generations.jsonl  prompts, references, and answers before and after
+    README.md          the model card
+    log.jsonl          one line an event
+    artifact.json      written last: its presence says that the artifact is complete
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tenfold.errors import ArtifactError, Problem
+from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.scorecard import Scorecard
+from tenfold.files import write_json
+from tenfold.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    from tenfold.models.language_model import LanguageModel
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished run on disk."""
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Artifact:
+        """Return the artifact in `folder`.
+
+        Raises:
+            ArtifactError: no artifact there, an unfinished one, or one of a newer layout.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ArtifactError(Problem(str(folder), "no such folder", remedy="make one with `tenfold run RECIPE`"))
+        marker = folder / "artifact.json"
+        if not marker.is_file():
+            unfinished = (folder / "run.json").is_file()
+            raise ArtifactError(
+                Problem(
+                    str(folder),
+                    "an unfinished run" if unfinished else "not a Tenfold artifact (no artifact.json)",
+                    remedy="run its recipe again to finish it" if unfinished else "give the `output` folder of a run",
+                )
+            )
+        found = _read_json(marker).get("format")
+        if found != FORMAT:
+            raise ArtifactError(
+                Problem(str(marker), f"layout {found!r}", allowed=str(FORMAT), remedy="upgrade tenfold")
+            )
+        return cls(folder)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What `artifact.json` holds."""
+        return _read_json(self.folder / "artifact.json")
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The resolved recipe."""
+        return load_recipe(self.folder / "recipe.yaml")
+
+    @cached_property
+    def scorecard(self) -> Scorecard:
+        """Stage × task × metric; row 0 is before training."""
+        path = self.folder / "scorecard.json"
+        return Scorecard.from_json(_read_json(path), where=str(path))
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What the run took."""
+        return Cost(**_read_json(self.folder / "cost.json"))
+
+    @property
+    def weights(self) -> Path:
+        """The folder with the trained weights: `adapter/` or `model/`."""
+        return self.folder / str(self.facts["weights"])
+
+    def load(self, *, base: str | None = None) -> LanguageModel:
+        """Return the tuned model, ready to answer; `base` names another copy of the base model.
+
+        Raises:
+            ArtifactError: the base is not the one that the adapter was trained on.
+        """
+        from tenfold.loading import load_artifact
+
+        return load_artifact(self, base=base)
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output folder that this process owns, and the finished artifact in it, if there is one."""
+
+    folder: Path
+    finished: Artifact | None
+    precision: str | None
+    """What `precision: auto` became when the run began."""
+
+    def begin(self, fingerprint: str, recipe: Recipe, *, precision: str) -> None:
+        """Note whose folder this is, before anything else is written."""
+        requested = recipe.model_dump(mode="json")
+        write_json(
+            self.folder / "run.json",
+            {"fingerprint": fingerprint, "requested": requested, "precision": precision},
+        )
+
+
+@contextmanager
+def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
+    """Yield the recipe's output folder, locked for this process; the lock dies with it.
+
+    Raises:
+        ArtifactError: another process works in it, or it belongs to a different recipe, or holds other files.
+    """
+    folder = Path(recipe.output)
+    if folder.is_file():
+        raise ArtifactError(Problem("output", f"{folder} is a file", allowed="a new or unfinished run's folder"))
+    _refuse_foreign(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ArtifactError(
+                Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
+            ) from None
+        begun = _read_json(folder / "run.json") if (folder / "run.json").is_file() else None
+        if begun is not None and begun["fingerprint"] != fingerprint:
+            raise ArtifactError(_belongs_elsewhere(folder, begun["requested"], recipe))
+        is_finished = (folder / "artifact.json").is_file()
+        yield Output(
+            folder,
+            finished=Artifact.open(folder) if is_finished else None,
+            precision=None if begun is None else str(begun["precision"]),
+        )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if not folder.is_dir() or (folder / "run.json").is_file():
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+    if others:
+        raise ArtifactError(
+            Problem(
+                "output",
+                f"{folder} holds files that are not a run's: {', '.join(others[:5])}",
+                allowed="a new folder, or the folder of this recipe's own run",
+                remedy="set another `output`",
+            )
+        )
+
+
+def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
+    mine = recipe.model_dump(mode="json")
+    changed = [
+        f"{section}.{key}: {theirs!r} there, {mine[section].get(key)!r} here"
+        for section, values in requested.items()
+        if isinstance(values, dict) and section not in ("log",)
+        for key, theirs in values.items()
+        if mine[section].get(key) != theirs
+    ]
+    why = "; ".join(changed[:5]) or "the same settings, but the model's or the data's files have changed since"
+    return Problem(
+        "output",
+        f"{folder} belongs to a different recipe: {why}",
+        remedy="set another `output`, or remove that folder if you no longer need it",
+    )
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(Problem(str(path), f"cannot be read: {error}")) from None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(_read_text(path))
+    except ValueError as error:
+        raise ArtifactError(Problem(str(path), f"not JSON: {error}")) from None
+    if not isinstance(value, dict):
+        raise ArtifactError(Problem(str(path), f"a {type(value).__name__}", allowed="a JSON object"))
+    return value

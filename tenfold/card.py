@@ -1,0 +1,80 @@
+"""The model card: what the artifact is, what it gained and lost, how to use it, where it came from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.scorecard_view import markdown_table
+from tenfold.techniques.context import Run
+
+
+def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequence[Mapping[str, str]]) -> str:
+    """Return the card as Markdown; text that came from users or models is fenced, so it stays text."""
+    world = run.world
+    header = {
+        "base_model": facts["base"],
+        "library_name": "transformers" if facts["weights"] == "model" else "peft",
+        "tags": ["tenfold", str(facts["technique"]), str(facts["tuner"])],
+    }
+    parts = [
+        "---",
+        *(f"{key}: {json.dumps(value)}" for key, value in header.items()),
+        "---",
+        f"# {world.files.name}, tuned by {facts['technique']} with {facts['tuner']}",
+        f"Made with Tenfold {facts['tenfold']} from {len(world.train.rows):,} rows of `{world.train.rows.name}`; "
+        f"scored on {len(world.test_items):,} held-out rows. Intervals are 95 % bootstrap intervals over rows.",
+        "## Before and after",
+        markdown_table(run.scorecard),
+        "## Claims of the technique",
+        "| claim | outcome here | figure | source |\n| --- | --- | --- | --- |\n"
+        + "\n".join(f"| {c['claim']} | {c['outcome']} | {c['because']} | {c['source']} |" for c in claims),
+        "## Cost",
+        _cost_table(cost),
+        "## Use",
+        _usage(run, facts),
+        "## Origin",
+        f"- base: {world.files.origin}\n- base weights SHA-256: `{world.identity.base_weights_sha256}`\n"
+        f"- seed {run.runtime.seed}, precision {run.runtime.precision}, device {run.runtime.device}; "
+        "the rest is in `provenance.json`",
+        *_allowed(run),
+    ]
+    return "\n\n".join(parts[:0] + ["\n".join(parts[: len(header) + 2])] + parts[len(header) + 2 :]) + "\n"
+
+
+def _cost_table(cost: Cost) -> str:
+    rows = {
+        "trained parameters": f"{cost.trainable_parameters:,} ({cost.trainable_share:.2%})",
+        "training": f"{cost.train_seconds:.0f} s, {cost.tokens_per_second:.0f} tokens/s",
+        "evaluation": f"{cost.evaluation_seconds:.0f} s",
+        "peak memory while training": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
+        "saved weights": f"{cost.bytes_on_disk / 1e6:.1f} MB (base {cost.base_bytes / 1e6:.1f} MB)",
+    }
+    return "| cost | |\n| --- | --- |\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def _usage(run: Run, facts: Mapping[str, object]) -> str:
+    if facts["weights"] == "model":
+        opening = 'model = AutoModelForCausalLM.from_pretrained("model")'
+        imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+        folder = "model"
+    else:
+        opening = (
+            f"base = AutoModelForCausalLM.from_pretrained(BASE)  # {run.world.files.name}\n"
+            'model = PeftModel.from_pretrained(base, "adapter")'
+        )
+        imports = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
+        folder = "adapter"
+    return (
+        f"```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```\n\n"
+        f"Without Tenfold, in this folder:\n\n"
+        f'```python\n{imports}\n\n{opening}\ntokenizer = AutoTokenizer.from_pretrained("{folder}")\n```'
+    )
+
+
+def _allowed(run: Run) -> list[str]:
+    if not run.world.findings:
+        return []
+    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.findings]
+    return ["## Allowed all the same", "The recipe let these rules of the training-signal gate pass:", "\n".join(lines)]

@@ -1,0 +1,56 @@
+"""How a table gets onto disk once: streamed into an Arrow file under a key, then memory-mapped for ever."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from datasets import Dataset
+
+from tenfold.errors import DiskFull, Problem
+from tenfold.paths import cache_folder
+
+ROWS_PER_CHUNK = 1000
+"""Rows in memory at once, here and in everything that streams over a table."""
+
+Columns = dict[str, list[object]]
+
+
+def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator[Columns]]) -> Dataset:
+    """Return the memory-mapped table kept under `key`; when there is none yet, write it from `make_chunks()`.
+
+    The file appears under its name only when whole, so a run that was killed leaves nothing that looks
+    finished. An exception from `make_chunks` passes through, and nothing is kept.
+
+    Raises:
+        DiskFull: no room for the table.
+    """
+    path = cache_folder("data") / f"{key}.arrow"
+    if not path.exists():
+        try:
+            _write(path, schema, make_chunks())
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                Problem(str(path.parent), "no room on disk", remedy="free some, or point TENFOLD_CACHE elsewhere")
+            ) from None
+    return Dataset.from_file(str(path))
+
+
+def _write(path: Path, schema: pa.Schema, chunks: Iterator[Columns]) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            with pa.ipc.new_stream(file, schema) as writer:
+                for chunk in chunks:
+                    writer.write_batch(pa.record_batch(chunk, schema=schema))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)

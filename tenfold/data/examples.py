@@ -1,0 +1,231 @@
+"""What a row says: turns of a conversation or raw text, read from one of five formats.
+
+| format | columns | optional |
+|---|---|---|
+| messages (OpenAI, ChatML) | `messages`: list of `{role, content}`, each perhaps with `train` or `weight` | |
+| sharegpt | `conversations`: list of `{from, value}` | `system` |
+| alpaca | `instruction`, `output` | `input`, `system` |
+| prompt_completion | `prompt`, `completion` | `system` |
+| text | `text` | |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from tenfold.data.json_stream import json_kind
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "tool",
+    "observation": "tool",
+}
+"""Our role for each name that data sets use."""
+
+
+class RowFault(Exception):  # noqa: N818 (a finding about a row; DataError is the error)
+    """A row that cannot be learned from: why, and perhaps what to do; the caller says where it stands."""
+
+    def __init__(self, found: str, remedy: str = "") -> None:
+        super().__init__(found)
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message; `train` is False where the row itself keeps a reply out of the loss."""
+
+    role: Role
+    content: str
+    train: bool = True
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation that ends with the assistant, or raw text (then there are no turns).
+
+    `separator` is what the plain template puts between turns: nothing where the row brings its own
+    (`prompt` and `completion`), else a line break.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    text: str | None = None
+    separator: str = "\n"
+
+
+def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Example:
+    """Return what the row says; `columns` gives the row's column for each of ours that is named otherwise.
+
+    Raises:
+        RowFault: a missing column, a value that is not text, turns out of order, an empty response.
+    """
+    ours = {name: row.get(column) for name, column in columns.items()}
+    renamed = {key: value for key, value in row.items() if key not in ours} | ours
+    example = _READERS[format](renamed, columns)
+    if example.text is None:
+        _check_order(example.turns)
+    return example
+
+
+def _check_order(turns: tuple[Turn, ...]) -> None:
+    """Refuse all but: perhaps a system turn, then user and assistant in turn, tools between replies."""
+    before = "start"
+    allowed = {
+        "start": ("system", "user"),
+        "system": ("user",),
+        "user": ("assistant",),
+        "assistant": ("user", "tool"),
+        "tool": ("tool", "assistant"),
+    }
+    for number, turn in enumerate(turns, 1):
+        if turn.role not in allowed[before]:
+            after = f"after {before}" if before != "start" else "first"
+            raise RowFault(f"turn {number}: {turn.role} comes {after} (allowed here: {', '.join(allowed[before])})")
+        if turn.role == "assistant" and not turn.content.strip():
+            raise RowFault(f"turn {number}: the response is empty")
+        before = turn.role
+    if before != "assistant":
+        raise RowFault(f"the last turn is {before}, not assistant" if turns else "no turns")
+
+
+def _read_messages(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    turns = []
+    for number, message in enumerate(_list_of_objects(row, "messages", columns), 1):
+        where = f"turn {number}"
+        if message.get("tool_calls") or message.get("function_call"):
+            raise RowFault(f"{where}: tool calls are not supported yet (remove such rows, or write the call as text)")
+        turns.append(Turn(_role(message, "role", where), _content(message, "content", where), _train(message, where)))
+    return Example(tuple(turns))
+
+
+def _read_sharegpt(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    turns = _system(row)
+    for number, message in enumerate(_list_of_objects(row, "conversations", columns), 1):
+        where = f"turn {number}"
+        if "from" not in message and "role" in message:
+            name = columns.get("conversations", "conversations")
+            raise RowFault(
+                f"{where}: has role and content, not from and value "
+                f"(set data.format: messages and data.columns: {{messages: {name}}})"
+            )
+        if message.get("from") == "function_call":
+            raise RowFault(f"{where}: tool calls are not supported yet (remove such rows, or write the call as text)")
+        turns.append(Turn(_role(message, "from", where), _content(message, "value", where), _train(message, where)))
+    return Example(tuple(turns))
+
+
+def _read_alpaca(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    instruction = _text(row, "instruction", columns)
+    extra = _text(row, "input", columns) if row.get("input") is not None else ""
+    prompt = f"{instruction}\n\n{extra}" if extra.strip() else instruction
+    turns = [*_system(row), Turn("user", prompt), Turn("assistant", _text(row, "output", columns))]
+    return Example(tuple(turns))
+
+
+def _read_prompt_completion(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    pair = [Turn("user", _text(row, "prompt", columns)), Turn("assistant", _text(row, "completion", columns))]
+    return Example((*_system(row), *pair), separator="")
+
+
+def _read_text(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    text = _text(row, "text", columns)
+    if not text.strip():
+        raise RowFault("the text is empty")
+    return Example(text=text)
+
+
+_READERS: dict[str, Callable[[Mapping[str, object], Mapping[str, str]], Example]] = {
+    "messages": _read_messages,
+    "sharegpt": _read_sharegpt,
+    "alpaca": _read_alpaca,
+    "prompt_completion": _read_prompt_completion,
+    "text": _read_text,
+}
+
+
+def _system(row: Mapping[str, object]) -> list[Turn]:
+    text = row.get("system")
+    if text is None or text == "":
+        return []
+    return [Turn("system", _checked(text, "column 'system'"))]
+
+
+def _text(row: Mapping[str, object], name: str, columns: Mapping[str, str]) -> str:
+    column = columns.get(name, name)
+    if name not in row or row[name] is None:
+        raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
+    return _checked(row[name], f"column {column!r}")
+
+
+def _list_of_objects(row: Mapping[str, object], name: str, columns: Mapping[str, str]) -> list[Mapping[str, object]]:
+    column = columns.get(name, name)
+    value = row.get(name)
+    if value is None:
+        raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
+    if isinstance(value, str):  # CSV has no lists: there the cell holds the list as JSON
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise RowFault(f"column {column!r} is text, not a list of turns") from None
+    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
+        raise RowFault(f"column {column!r} is not a list of turns (objects)")
+    return cast(list[Mapping[str, object]], value)
+
+
+def _role(message: Mapping[str, object], key: str, where: str) -> Role:
+    name = message.get(key)
+    if not isinstance(name, str):
+        raise RowFault(f"{where}: no {key!r} (the turn has: {', '.join(message) or 'nothing'})")
+    if name.lower() not in ROLES:
+        raise RowFault(f"{where}: unknown role {name!r} (allowed: {', '.join(ROLES)})")
+    return ROLES[name.lower()]
+
+
+def _content(message: Mapping[str, object], key: str, where: str) -> str:
+    content = message.get(key)
+    if content is None:
+        raise RowFault(f"{where}: no {key!r}")
+    if isinstance(content, list):
+        return "".join(_text_part(part, where) for part in content)
+    return _checked(content, f"{where}: {key!r}")
+
+
+def _text_part(part: object, where: str) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        kind = part.get("type") if isinstance(part, dict) else json_kind(part)
+        raise RowFault(f"{where}: content of type {kind!r}; only text can be learned from")
+    return _checked(part.get("text"), f"{where}: a text part")
+
+
+def _checked(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise RowFault(f"{what} is {json_kind(value)}, not text")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise RowFault(f"{what} holds half of a surrogate pair (broken escape such as \\ud83d)") from None
+    return value
+
+
+def _train(message: Mapping[str, object], where: str) -> bool:
+    """Read `train: false`, or `weight: 0` as OpenAI's files have it; absent and null mean True."""
+    train, weight = message.get("train"), message.get("weight")
+    if train is not None and not isinstance(train, bool):
+        raise RowFault(f"{where}: train is {train!r} (allowed: true, false)")
+    if weight is not None and weight not in (0, 1):
+        raise RowFault(f"{where}: weight is {weight!r} (allowed: 0, 1)")
+    return train is not False and (weight is None or weight == 1)

@@ -1,0 +1,100 @@
+"""Which format a table is in: judged by its columns, never guessed when more than one fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tenfold.errors import DataError, Problem, nearest
+
+FORMATS: dict[str, tuple[str, ...]] = {
+    "messages": ("messages",),
+    "sharegpt": ("conversations",),
+    "alpaca": ("instruction", "output"),
+    "prompt_completion": ("prompt", "completion"),
+    "text": ("text",),
+}
+"""The columns that each format needs."""
+
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "messages": (),
+    "sharegpt": ("system",),
+    "alpaca": ("input", "system"),
+    "prompt_completion": ("system",),
+    "text": (),
+}
+
+_PROMPTS = ("prompt", "question", "query", "instruction", "input", "source", "problem", "user")
+_COMPLETIONS = (
+    "completion",
+    "response",
+    "answer",
+    "output",
+    "target",
+    "reply",
+    "solution",
+    "assistant",
+    "summary",
+)
+_LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
+_TEXTS = ("text", "content", "document", "body")
+
+
+def detect_format(found: Sequence[str], format: str, columns: Mapping[str, str], where: str) -> str:
+    """Return the format of a table with the columns `found`.
+
+    `format` may name it, `columns` gives their column for ours.
+
+    Raises:
+        DataError: `columns` names a column that is not there or not ours, or not exactly one format fits.
+    """
+    _check_columns(found, columns, where)
+    candidates = [format] if format != "auto" else [name for name in FORMATS if _knows(name, columns)]
+    fitting = [name for name in candidates if all(columns.get(ours, ours) in found for ours in FORMATS[name])]
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = f"columns {', '.join(found)}"
+    if fitting:
+        remedy = f"say which one you mean with data.format: {fitting[0]} (or {', '.join(fitting[1:])})"
+        raise DataError(Problem(where, f"{listed} fit more than one format", ", ".join(fitting), remedy))
+    wanted = "no known format" if format == "auto" else f"not the format {format!r}"
+    allowed = "; ".join(f"{name} ({' + '.join(FORMATS[name])})" for name in candidates or FORMATS)
+    raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format)))
+
+
+def _knows(format: str, columns: Mapping[str, str]) -> bool:
+    return all(ours in FORMATS[format] + OPTIONAL[format] for ours in columns)
+
+
+def _check_columns(found: Sequence[str], columns: Mapping[str, str], where: str) -> None:
+    ours_known = sorted({name for names in (*FORMATS.values(), *OPTIONAL.values()) for name in names})
+    problems = []
+    for ours, theirs in columns.items():
+        if ours not in ours_known:
+            remedy = nearest(ours, ours_known) or "write it as ours: yours"
+            problems.append(Problem(f"data.columns.{ours}", "not one of our columns", ", ".join(ours_known), remedy))
+        if theirs not in found:
+            remedy = nearest(theirs, found) or "use one of the columns that are there"
+            problems.append(
+                Problem(f"data.columns.{ours}", f"no column {theirs!r} in {where}", ", ".join(found), remedy)
+            )
+    if problems:
+        raise DataError(*problems)
+
+
+def _suggestion(found: Sequence[str], format: str) -> str:
+    """Return a `columns:` line that would fit, made from the usual names, or the general advice."""
+    lowered = {column.lower(): column for column in found}
+
+    def first(names: Sequence[str]) -> str | None:
+        return next((lowered[name] for name in names if name in lowered), None)
+
+    prompt, completion, turns, text = first(_PROMPTS), first(_COMPLETIONS), first(_LISTS), first(_TEXTS)
+    if format in ("auto", "prompt_completion") and prompt and completion:
+        return f"set data.columns: {{prompt: {prompt}, completion: {completion}}}"
+    if format == "alpaca" and prompt and completion:
+        return f"set data.columns: {{instruction: {prompt}, output: {completion}}}"
+    if format in ("auto", "messages") and turns:
+        return f"set data.columns: {{messages: {turns}}}"
+    if format in ("auto", "text") and text and not prompt and not completion:
+        return f"set data.columns: {{text: {text}}}"
+    return "map your columns, for example data.columns: {prompt: question, completion: answer}"

@@ -1,0 +1,123 @@
+"""What refuses a run before it starts, because it would teach something other than what was meant.
+
+| rule | refuses |
+|---|---|
+| no_supervision | a row with no token in the loss |
+| end_of_turn | a learned reply without its end-of-turn token in the loss: the model would not learn to stop |
+| template | another chat template than the tokenizer's own, or none although it has one |
+| truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply cut |
+| overlap | evaluation rows whose prompt also occurs in training |
+
+Overlap means the same prompt after `identity.normalised`, whatever the reply: with the same reply the
+answer was seen word for word, with another one the task leaks all the same. For raw text it is the same
+text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tenfold.data.prepare import Prepared
+from tenfold.data.render import Renderer
+from tenfold.errors import Problem, SignalError
+from tenfold.recipe import GateSection
+
+ROWS_TOLD = 5
+"""How many rows a finding names."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule that fired: what to tell, and where the first rows stand (none for `template`)."""
+
+    rule: str
+    problem: Problem
+    rows: tuple[str, ...] = ()
+
+
+def check_signal(
+    train: Prepared, evaluation: Mapping[str, Prepared | None], *, renderer: Renderer, gate: GateSection
+) -> list[Finding]:
+    """Return the findings that `gate.allow` downgrades to warnings; `evaluation` has the other sides by name.
+
+    Raises:
+        SignalError: all other findings at once.
+    """
+    sides = {"train": train} | {name: side for name, side in evaluation.items() if side is not None}
+    findings = [*_template(train, renderer)]
+    for name, side in sides.items():
+        findings += _supervision(name, side)
+        findings += _truncation(name, side, renderer.data.max_length, gate.max_truncated)
+        findings += _overlap(name, side, train) if side is not train else []
+    refused = [finding for finding in findings if finding.rule not in gate.allow]
+    if refused:
+        raise SignalError(*(finding.problem for finding in refused))
+    return findings
+
+
+def _finding(rule: str, side: str, found: str, remedy: str, prepared: Prepared, indices: np.ndarray) -> Finding:
+    rows = tuple(dict.fromkeys(prepared.origin(int(index)) for index in indices[:ROWS_TOLD]))
+    more = ", …" if len(indices) > ROWS_TOLD else ""
+    problem = Problem(
+        where=f"gate rule {rule} ({side} rows)",
+        found=f"{found}: {', '.join(rows)}{more}",
+        remedy=f"{remedy}; or accept it with gate.allow: [{rule}]",
+    )
+    return Finding(rule, problem, rows)
+
+
+def _supervision(side: str, prepared: Prepared) -> Iterator[Finding]:
+    silent = np.flatnonzero(prepared.column("num_supervised") == 0)
+    if len(silent):
+        found = f"{len(silent)} of {len(prepared)} rows have no token in the loss"
+        remedy = "remove these rows, raise data.max_length, or look at their `train` and `weight` marks"
+        yield _finding("no_supervision", side, found, remedy, prepared, silent)
+    endless = np.flatnonzero(~prepared.column("end_supervised").astype(bool))
+    if len(endless):
+        found = f"{len(endless)} of {len(prepared)} rows have a reply whose end-of-turn token is not in the loss"
+        remedy = "use a chat template that closes each reply with a special token"
+        yield _finding("end_of_turn", side, found, remedy, prepared, endless)
+
+
+def _template(train: Prepared, renderer: Renderer) -> Iterator[Finding]:
+    own, used = renderer.own_chat_template, renderer.chat_template
+    if train.rows.format == "text" or used == own:
+        return
+    found, remedy = "data.chat_template differs from the tokenizer's own", "remove data.chat_template"
+    if own is None:
+        found = "data.chat_template is set, and the tokenizer has none of its own"
+    elif used is None:
+        found, remedy = (
+            "data.template is plain although the tokenizer has a chat template",
+            "set data.template: auto",
+        )
+    remedy += "; or accept it with gate.allow: [template]"
+    yield Finding("template", Problem("gate rule template", found, "the tokenizer's own template", remedy))
+
+
+def _truncation(side: str, prepared: Prepared, max_length: int, max_truncated: float) -> Iterator[Finding]:
+    truncated = np.flatnonzero(prepared.column("truncated"))
+    cut = np.flatnonzero(prepared.column("response_cut"))
+    share = len(truncated) / len(prepared)
+    if not len(cut) and share <= max_truncated:
+        return
+    found = f"{len(truncated)} of {len(prepared)} rows ({share:.1%}) are longer than {max_length} tokens"
+    found += f", and in {len(cut)} of them a reply is cut" if len(cut) else f" (allowed: {max_truncated:.1%})"
+    remedy = "raise data.max_length, or shorten or remove these rows"
+    yield _finding("truncation", side, found, remedy, prepared, cut if len(cut) else truncated)
+
+
+def _overlap(side: str, prepared: Prepared, train: Prepared) -> Iterator[Finding]:
+    seen = np.flatnonzero(np.isin(prepared.column("prompt_key"), train.column("prompt_key")))
+    if not len(seen):
+        return
+    exact = int(np.isin(prepared.column("row_key")[seen], train.column("row_key")).sum())
+    found = (
+        f"{len(seen)} of {len(prepared)} rows have a prompt that also occurs in training "
+        f"({exact} word for word with the same reply)"
+    )
+    remedy = "remove them from one side, or give rows that belong together one value in the column data.group_by"
+    yield _finding("overlap", side, found, remedy, prepared, seen)

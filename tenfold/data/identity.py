@@ -1,0 +1,46 @@
+"""When two rows count as the same: the keys behind splits and the overlap rule."""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+
+from tenfold.data.examples import Example
+
+_SENTENCE_MARKS = ".,;:!?…\"'`´“”„‘’«»¿¡。、，；：！？"
+
+
+def normalised(text: str) -> str:
+    """Return the text without what people change when they copy: case, spacing, marks at the edges of words.
+
+    Marks inside words and signs such as + - * stay, so `2 + 3` and `2 - 3`, or `3.5` and `35`, remain apart.
+    A text of nothing but marks stays as it is.
+    """
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    words = (word.strip(_SENTENCE_MARKS) for word in folded.split())
+    return " ".join(word for word in words if word) or text
+
+
+def prompt_key(example: Example) -> int:
+    """Return 63 bits that are equal for examples with the same normalised prompt (raw text: the same text).
+
+    The prompt is everything before the last reply but the system turn: rows that differ only in their
+    system text would still give each other's answers away.
+    """
+    if example.text is not None:
+        return hash_of(normalised(example.text))
+    turns = [turn for turn in example.turns[:-1] if turn.role != "system"]
+    return hash_of("\x1e".join(normalised(turn.content) for turn in turns))
+
+
+def row_key(example: Example) -> int:
+    """Return 63 bits that are equal for examples that say the same, word for word."""
+    if example.text is not None:
+        return hash_of(example.text)
+    return hash_of("\x1e".join(f"{turn.role}\x1f{turn.content}" for turn in example.turns))
+
+
+def hash_of(text: str) -> int:
+    """Return the first 63 bits of the text's SHA-1: the same in every process, and fits a signed column."""
+    digest = hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,126 @@
+"""How a JSON document that holds a list of rows is read row by row, in flat memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import TextIO
+
+from tenfold.errors import DataError, Problem
+
+_CHUNK = 1 << 16
+_BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+def json_kind(value: object) -> str:
+    """Return what JSON calls the value, with its article, for messages."""
+    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return names.get(type(value), "null" if value is None else f"a {type(value).__name__}")
+
+
+class JsonDocument:
+    """A JSON text under way: `[row, …]`, or `{"data": [row, …]}` with other keys beside it."""
+
+    def __init__(self, stream: TextIO, name: str) -> None:
+        self._stream = stream
+        self._name = name
+        self._decoder = json.JSONDecoder()
+        self._buffer = ""
+        self._at = 0
+        self._line = 1  # of self._at
+
+    def rows(self) -> Iterator[tuple[int, object]]:
+        """Yield each row with the line it starts on.
+
+        Raises:
+            DataError: malformed JSON, or a document of another shape.
+        """
+        first = self._peek()
+        if first == "[":
+            yield from self._list()
+            self._end()
+        elif first == "{":
+            yield from self._data_of_object()
+        elif first:
+            raise self._other_shape(f"a document that starts with {first!r}")
+
+    def _data_of_object(self) -> Iterator[tuple[int, object]]:
+        self._take("{")
+        while self._peek() != "}":
+            key = self._value()
+            self._take(":")
+            if key == "data" and self._peek() == "[":
+                yield from self._list()
+                return
+            self._value()
+            if self._peek() == ",":
+                self._take(",")
+        raise self._other_shape("one object without a list `data`")
+
+    def _list(self) -> Iterator[tuple[int, object]]:
+        self._take("[")
+        if self._peek() == "]":
+            self._take("]")
+            return
+        while True:
+            self._peek()
+            line = self._line
+            yield line, self._value()
+            if self._peek() == "]":
+                self._take("]")
+                return
+            self._take(",")
+
+    def _value(self) -> object:
+        self._peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._buffer, self._at)
+            except (ValueError, RecursionError) as error:
+                place = error.pos if isinstance(error, json.JSONDecodeError) else self._at
+                line = self._line + self._buffer.count("\n", self._at, place)
+                if self._fill():
+                    continue
+                message = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+                raise self._malformed(message, line) from None
+            if end < len(self._buffer) or not self._fill():  # at the buffer's end, a number could go on
+                self._advance(end)
+                return value
+
+    def _peek(self) -> str:
+        while True:
+            blanks = _BLANKS.match(self._buffer, self._at)
+            assert blanks is not None
+            self._advance(blanks.end())
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if not self._fill():
+                return ""
+
+    def _take(self, expected: str) -> None:
+        found = self._peek()
+        if found != expected:
+            raise self._malformed(f"expected {expected!r}, found {found!r}" if found else "ends too early", self._line)
+        self._advance(self._at + 1)
+
+    def _end(self) -> None:
+        if self._peek():
+            raise self._malformed("text after the end of the list", self._line)
+
+    def _advance(self, end: int) -> None:
+        self._line += self._buffer.count("\n", self._at, end)
+        self._at = end
+
+    def _fill(self) -> bool:
+        # Reading as much again as is pending keeps the repeated decoding of one long row linear.
+        more = self._stream.read(max(_CHUNK, len(self._buffer) - self._at))
+        self._buffer = self._buffer[self._at :] + more
+        self._at = 0
+        return bool(more)
+
+    def _malformed(self, message: str, line: int) -> DataError:
+        return DataError(Problem(f"{self._name}, line {line}", f"malformed JSON: {message}", remedy="mend the file"))
+
+    def _other_shape(self, found: str) -> DataError:
+        return DataError(Problem(self._name, found, 'a list of rows, or {"data": [rows]}', "reshape the file"))

@@ -1,0 +1,181 @@
+"""What training and evaluation read: all rows of a split as tokens with a loss mask, on disk, made once.
+
+The table is kept under the fingerprints of the rows and of the renderer, and is written and read in chunks,
+so its memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset
+
+from tenfold.data.arrow_cache import Columns, cached_table
+from tenfold.data.examples import Example, RowFault, to_example
+from tenfold.data.identity import hash_of, prompt_key, row_key
+from tenfold.data.render import Rendered, Renderer
+from tenfold.data.sources import Rows
+from tenfold.errors import DataError, Problem
+
+FAULTS_TOLD = 5
+"""How many faulty rows a message names; the rest are counted."""
+
+_SCHEMA = pa.schema(
+    [
+        ("input_ids", pa.list_(pa.int32())),
+        ("supervised", pa.list_(pa.bool_())),
+        ("length", pa.int32()),
+        ("num_supervised", pa.int32()),
+        ("source", pa.int64()),
+        ("end_supervised", pa.bool_()),
+        ("truncated", pa.bool_()),
+        ("response_cut", pa.bool_()),
+        ("prompt_key", pa.int64()),
+        ("row_key", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The tokens of `rows`: one entry a row, but several for long raw text; `source` is an entry's row.
+
+    Columns: `input_ids`, `supervised` (whether that token itself is in the loss), `length` and
+    `num_supervised` in tokens, `source`, the flags of `Rendered`, and the keys of `identity.py`.
+    """
+
+    rows: Rows
+    table: Dataset
+    fingerprint: str
+
+    def __len__(self) -> int:
+        """How many entries."""
+        return len(self.table)
+
+    def row(self, index: int) -> tuple[int, list[int], list[bool]]:
+        """The entry's number, tokens and loss mask, as `pack` takes them."""
+        return self.entries([index])[0]
+
+    def entries(self, indices: Sequence[int]) -> list[tuple[int, list[int], list[bool]]]:
+        """Return `row` of each of `indices`, read in one go."""
+        chunk = self.table[list(indices)]
+        return list(zip(indices, chunk["input_ids"], chunk["supervised"], strict=True))
+
+    def column(self, name: str) -> np.ndarray:
+        """Return one column of numbers or flags for all entries."""
+        return cast(np.ndarray, self.table.data.column(name).to_numpy())
+
+    def origin(self, index: int) -> str:
+        """Where the entry's row stands, for messages: `orders.jsonl, line 3`."""
+        return self.rows.origin(int(self.table[index]["source"]))
+
+
+@dataclass(frozen=True)
+class Item:
+    """A row to generate for: what the model is given, and the reply that the row holds.
+
+    `prompt` is the text of the last turn before the reply, for people to read; `prompt_ids` is the whole
+    prompt.
+    """
+
+    row: int
+    prompt_ids: list[int]
+    prompt: str
+    reference: str
+    input_ids: list[int]
+    supervised: list[bool]
+
+
+def prepare(rows: Rows, renderer: Renderer) -> Prepared:
+    """Return all `rows` as tokens, from the cache when the same rows were rendered the same way before.
+
+    Raises:
+        DataError: rows that cannot be learned from; the first five with their place, and how many there are.
+    """
+    key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
+    return Prepared(rows, cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer)), key)
+
+
+def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -> list[Item]:
+    """Return at most `max_rows` items, the first in an order that only `seed` and the rows' content decide.
+
+    Raw text holds no prompt: it gives no items.
+    """
+    if prepared.rows.format == "text":
+        return []
+    keys = prepared.column("row_key")
+    ranks = [hash_of(f"items {seed} {key}") for key in keys.tolist()]
+    chosen = sorted(range(len(keys)), key=lambda index: (ranks[index], index))[:max_rows]
+    return [_item(prepared, renderer, index) for index in sorted(chosen)]
+
+
+def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
+    example = prepared.rows.example(index)
+    _, input_ids, supervised = prepared.row(index)
+    return Item(
+        row=index,
+        prompt_ids=renderer.prompt(example),
+        prompt=example.turns[-2].content,
+        reference=renderer.reference(example),
+        input_ids=input_ids,
+        supervised=supervised,
+    )
+
+
+def _chunks(rows: Rows, renderer: Renderer) -> Iterator[Columns]:
+    faults: list[Problem] = []
+    num_faults = 0
+    first = 0
+    for origins, chunk in rows.chunks():
+        results = _rendered(rows, renderer, chunk)
+        for origin, (_, rendered) in zip(origins, results, strict=True):
+            if isinstance(rendered, RowFault):
+                num_faults += 1
+                if len(faults) < FAULTS_TOLD:
+                    faults.append(Problem(origin, str(rendered), remedy=rendered.remedy))
+        if not num_faults:
+            yield _columns(renderer, first, cast(list[tuple[Example, Rendered]], results))
+        first += len(chunk)
+    if num_faults:
+        found = f"{num_faults} of {len(rows)} rows cannot be learned from (format {rows.format})"
+        told = f"the first {FAULTS_TOLD} are named above; " if num_faults > FAULTS_TOLD else ""
+        raise DataError(*faults, Problem(rows.name, found, remedy=f"{told}mend or remove them"))
+
+
+def _rendered(
+    rows: Rows, renderer: Renderer, chunk: list[dict[str, object]]
+) -> list[tuple[Example | None, Rendered | RowFault]]:
+    read: list[Example | RowFault] = []
+    for row in chunk:
+        try:
+            read.append(to_example(row, rows.format, rows.columns))
+        except RowFault as fault:
+            read.append(fault)
+    rendered = iter(renderer.render_all([example for example in read if isinstance(example, Example)]))
+    return [(None, each) if isinstance(each, RowFault) else (each, next(rendered)) for each in read]
+
+
+def _columns(renderer: Renderer, first: int, results: list[tuple[Example, Rendered]]) -> Columns:
+    columns: Columns = {name: [] for name in _SCHEMA.names}
+    for number, (example, rendered) in enumerate(results, first):
+        keys = prompt_key(example), row_key(example)
+        for piece in renderer.cut(example, rendered):
+            entry = (
+                piece.input_ids,
+                piece.supervised,
+                len(piece.input_ids),
+                sum(piece.supervised),
+                number,
+                piece.end_supervised,
+                piece.truncated,
+                piece.response_cut,
+                *keys,
+            )
+            for name, value in zip(columns, entry, strict=True):
+                columns[name].append(value)
+    return columns

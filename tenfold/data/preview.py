@@ -1,0 +1,74 @@
+"""What a person should see before training: lengths, the share that is learned, and rows token by token.
+
+The rows are read back from the very batches that the engine trains on, so a wrong mask shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tenfold.data.batch import IGNORED, Batch
+from tenfold.data.render import Renderer
+from tenfold.data.windows import Windows
+
+
+@dataclass(frozen=True)
+class PreviewRow:
+    """One row of a batch: where it stands, and each token's text with whether it is in the loss."""
+
+    origin: str
+    tokens: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What all rows add up to, and some of them; `lengths` is (from, to, rows) in tokens, `to` included."""
+
+    num_rows: int
+    num_tokens: int
+    supervised_share: float
+    lengths: tuple[tuple[int, int, int], ...]
+    rows: tuple[PreviewRow, ...]
+
+
+def preview(windows: Windows, renderer: Renderer, *, num_rows: int = 3, num_bins: int = 8) -> Preview:
+    """Return the preview of `windows`: figures of all rows, and the first `num_rows` that are trained on."""
+    lengths = windows.prepared.column("length")
+    num_tokens = int(lengths.sum())
+    supervised = int(windows.prepared.column("num_supervised").sum())
+    return Preview(
+        num_rows=len(lengths),
+        num_tokens=num_tokens,
+        supervised_share=supervised / num_tokens,
+        lengths=_histogram(lengths, num_bins),
+        rows=tuple(_first_rows(windows, renderer, num_rows)),
+    )
+
+
+def _histogram(lengths: np.ndarray, num_bins: int) -> tuple[tuple[int, int, int], ...]:
+    low, high = int(lengths.min()), int(lengths.max())
+    width = (high - low) // num_bins + 1
+    counts = np.bincount((lengths - low) // width, minlength=(high - low) // width + 1)
+    return tuple((low + n * width, low + (n + 1) * width - 1, int(count)) for n, count in enumerate(counts))
+
+
+def _first_rows(windows: Windows, renderer: Renderer, num_rows: int) -> Iterator[PreviewRow]:
+    left = min(num_rows, len(windows.prepared))
+    for update in range(windows.updates_per_epoch):
+        for batch in windows.window(update).batches:
+            for place in range(min(left, len(batch.rows))):
+                yield PreviewRow(windows.origin(batch.rows[place]), tuple(_tokens(batch, place, renderer)))
+            left -= min(left, len(batch.rows))
+        if left == 0:
+            return
+
+
+def _tokens(batch: Batch, place: int, renderer: Renderer) -> Iterator[tuple[str, bool]]:
+    start, end = batch.cu_seqlens[place : place + 2].tolist()
+    ids, targets = batch.input_ids[start:end].tolist(), batch.targets[start:end].tolist()
+    # A row's first token has no position before it that could predict it.
+    for token, target in zip(ids, [IGNORED, *targets[:-1]], strict=True):
+        yield renderer.token_text(token), target != IGNORED

@@ -1,0 +1,295 @@
+"""How an example becomes tokens with a loss mask, by the tokenizer's own chat template.
+
+A chat text is tokenised once, as a whole, so the tokens are those of `apply_chat_template`. A reply is in the
+loss from the first token that generation would have to produce up to and including the token that ends the
+turn; what the template puts after it (a line break, the next turn's header) is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, chain, compress, pairwise
+from typing import cast
+
+from jinja2.exceptions import TemplateSyntaxError
+from transformers import PreTrainedTokenizerBase
+
+from tenfold.data.examples import Example, RowFault, Turn
+from tenfold.data.mask import supervise
+from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
+from tenfold.errors import DataError, Problem
+from tenfold.recipe import DataSection
+
+_VERSION = 1  # raise it when the same example would give other tokens or another mask
+_PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The tokens of one example (or of a piece of it) and which of them are in the loss."""
+
+    input_ids: list[int]
+    supervised: list[bool]
+    end_supervised: bool = True
+    """Every learned reply ends with an end-of-turn token that is in the loss."""
+    truncated: bool = False
+    response_cut: bool = False
+    """What was cut off held tokens of the loss."""
+
+
+class Renderer:
+    """Turns examples into tokens as the `data` section says; it holds no rows."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, data: DataSection) -> None:
+        self.tokenizer = tokenizer
+        self.data = data
+
+    def render(self, example: Example) -> Rendered:
+        """Return all tokens of `example`, not yet cut to `max_length`.
+
+        Raises:
+            RowFault: the template refuses the turns or rewrites them.
+            DataError: no template fits the tokenizer, or it cannot say where its tokens lie.
+        """
+        rendered = self.render_all([example])[0]
+        if isinstance(rendered, RowFault):
+            raise rendered
+        return rendered
+
+    def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
+        """Return what `render` gives for each example, faults in their place; one call of the tokenizer."""
+        texts: list[SpannedText | RowFault] = []
+        for example in examples:
+            try:
+                texts.append(self._spanned(example))
+            except RowFault as fault:
+                texts.append(fault)
+        tokens = iter(self._tokenise([text for text in texts if isinstance(text, SpannedText)]))
+        results: list[Rendered | RowFault] = []
+        for example, text in zip(examples, texts, strict=True):
+            if isinstance(text, RowFault):
+                results.append(text)
+                continue
+            ids, ends = next(tokens)
+            results.append(self._masked(example, text, ids, ends))
+        return results
+
+    def cut(self, example: Example, rendered: Rendered) -> list[Rendered]:
+        """Return `rendered` cut to `max_length`: a conversation loses its end, raw text goes on in new rows.
+
+        The first token of a further row has nothing before it and is in no loss; a last piece of one token,
+        which could teach nothing, is left out.
+        """
+        limit, length = self.data.max_length, len(rendered.input_ids)
+        if length <= limit:
+            return [rendered]
+        if example.text is None:
+            ids, supervised = rendered.input_ids[:limit], rendered.supervised[:limit]
+            response_cut = any(rendered.supervised[limit:])
+            return [replace(rendered, input_ids=ids, supervised=supervised, truncated=True, response_cut=response_cut)]
+        pieces = (rendered.input_ids[start : start + limit] for start in range(0, length, limit))
+        return [Rendered(ids, [False, *[True] * (len(ids) - 1)]) for ids in pieces if len(ids) > 1]
+
+    def prompt(self, example: Example) -> list[int]:
+        """Return the tokens the model is given to produce the last reply: all before it, and its opening."""
+        turns = self._turns(example)[:-1]
+        pieces = self._template.prompt(turns, example.separator)
+        return [*self._first_ids, *chain.from_iterable(self._ids(list(pieces)))]
+
+    def reference(self, example: Example) -> str:
+        """Return the last reply as the row has it; empty for raw text."""
+        return example.turns[-1].content if example.turns else ""
+
+    def token_text(self, token: int) -> str:
+        """Return one token as text."""
+        return cast(str, self.tokenizer.decode([token]))
+
+    @property
+    def own_chat_template(self) -> str | None:
+        """The tokenizer's own chat template, if it has one."""
+        if self.tokenizer.chat_template is None:
+            return None
+        try:
+            return cast(str, self.tokenizer.get_chat_template())
+        except ValueError as error:  # several templates, none called default
+            raise DataError(
+                Problem("tokenizer", f"which chat template? {error}", remedy="set data.chat_template")
+            ) from None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chat template in use, or None where turns are rendered plain."""
+        return None if self.data.template == "plain" else self.data.chat_template or self.own_chat_template
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a reply: the end-of-sequence token, and what the template puts after a reply."""
+        rendered = self.render(_PROBE)
+        ends = {self.tokenizer.eos_token_id} - {None}
+        if rendered.end_supervised:
+            ends.add(list(compress(rendered.input_ids, rendered.supervised))[-1])
+        return frozenset(ends)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal exactly when the same examples give the same tokens and masks; the same in every process.
+
+        The tokens of a small conversation are part of it, so a template that prints today's date gives a new
+        fingerprint tomorrow.
+        """
+        probe = self.render(_PROBE).input_ids
+        settings = self.data.model_dump(include={"system", "train_on", "max_length"})
+        parts = [_VERSION, self._tokenizer_content(), self.chat_template, settings, probe]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def _tokenizer_content(self) -> object:
+        if not self.tokenizer.is_fast:
+            return [
+                type(self.tokenizer).__name__,
+                self.tokenizer.get_vocab(),
+                self.tokenizer.all_special_tokens,
+            ]
+        content = json.loads(self.tokenizer.backend_tokenizer.to_str())
+        return content | {"truncation": None, "padding": None}  # left over from whoever called it last
+
+    @cached_property
+    def _template(self) -> ChatTemplate | PlainTemplate:
+        if self.data.template == "plain" and self.data.chat_template:
+            raise DataError(
+                Problem("data.template", "plain leaves data.chat_template unused", remedy="remove one of the two")
+            )
+        template = self.chat_template
+        if template is None:
+            return self._plain
+        return ChatTemplate(self._apply)
+
+    @cached_property
+    def _plain(self) -> PlainTemplate:
+        if self.data.template == "chat":
+            raise DataError(
+                Problem(
+                    "data.template",
+                    "chat, but the tokenizer has no chat template",
+                    "auto, plain, or a template in data.chat_template",
+                )
+            )
+        return PlainTemplate(self._eos)
+
+    @property
+    def _eos(self) -> str:
+        if self.tokenizer.eos_token is None:
+            raise DataError(
+                Problem(
+                    "tokenizer",
+                    "has no end-of-sequence token, so no text could end",
+                    remedy="use another model",
+                )
+            )
+        return cast(str, self.tokenizer.eos_token)
+
+    def _apply(self, messages: list[Message], *, add_generation_prompt: bool) -> str:
+        try:
+            text = self.tokenizer.apply_chat_template(
+                messages,
+                chat_template=self.data.chat_template,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except TemplateSyntaxError as error:
+            where = "data.chat_template" if self.data.chat_template else "the tokenizer's chat template"
+            raise DataError(Problem(where, f"not valid Jinja: line {error.lineno}: {error.message}")) from None
+        return cast(str, text)
+
+    def _turns(self, example: Example) -> tuple[Turn, ...]:
+        if self.data.system is None or example.turns[0].role == "system":
+            return example.turns
+        return (Turn("system", self.data.system), *example.turns)
+
+    def _spanned(self, example: Example) -> SpannedText:
+        if example.text is not None:
+            return SpannedText((example.text + self._eos,))
+        turns = self._turns(example)
+        replies = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
+        if self.data.train_on == "last":
+            replies = replies[-1:]
+        learned = [number for number in replies if turns[number].train]
+        return self._template.render(turns, example.separator, learned)
+
+    def _masked(self, example: Example, text: SpannedText, ids: list[int], ends: list[int]) -> Rendered:
+        if example.text is not None:
+            ids = [*self._bos, *ids]
+            return Rendered(ids, [False, *[True] * (len(ids) - 1)])
+        supervised, end_supervised = supervise(text.spans, ids, ends, self._special_ids)
+        opening = self._first_ids
+        return Rendered([*opening, *ids], [*[False] * len(opening), *supervised], end_supervised)
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        return frozenset(self.tokenizer.all_special_ids) | {token for token, entry in added if entry.special}
+
+    @cached_property
+    def _bos(self) -> list[int]:
+        """The tokens that the tokenizer puts before a text: none, or a beginning-of-sequence token."""
+        bare, whole = self._ids(["a"])[0], self.tokenizer("a")["input_ids"]
+        start = next((t for t in range(len(whole)) if whole[t : t + len(bare)] == bare), 0)
+        return cast(list[int], whole[:start])
+
+    @property
+    def _first_ids(self) -> list[int]:
+        return self._bos if isinstance(self._template, PlainTemplate) else []
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        return cast(list[list[int]], encoded["input_ids"])
+
+    def _tokenise(self, texts: list[SpannedText]) -> Iterator[tuple[list[int], list[int]]]:
+        """Yield (token ids, end of each token in characters) of each text."""
+        if not self.tokenizer.is_fast:
+            yield from map(self._tokenise_without_offsets, texts)
+            return
+        pieces = [piece for text in texts for piece in text.pieces]
+        if not pieces:
+            return
+        encoded = self.tokenizer(
+            pieces,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_offsets_mapping=True,
+            verbose=False,
+        )
+        tokens = iter(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
+        for text in texts:
+            all_ids: list[int] = []
+            ends: list[int] = []
+            start = 0
+            for piece, (ids, offsets) in zip(text.pieces, tokens, strict=False):
+                all_ids += ids
+                ends += [start + end for _, end in offsets]
+                start += len(piece)
+            yield all_ids, ends
+
+    def _tokenise_without_offsets(self, text: SpannedText) -> tuple[list[int], list[int]]:
+        """Cut the pieces on at the spans' borders: right where that leaves their tokens as they are."""
+        whole = "".join(text.pieces)
+        borders = {0, *accumulate(map(len, text.pieces))}
+        borders |= {place for span in text.spans for place in (span.start, span.content_end, span.limit)}
+        ids: list[int] = []
+        ends: list[int] = []
+        for start, end in pairwise(sorted(borders)):
+            part = self._ids([whole[start:end]])[0]
+            ids += part
+            ends += [end] * len(part)
+        if ids != list(chain.from_iterable(self._ids(list(text.pieces)))):
+            raise DataError(
+                Problem(
+                    "tokenizer",
+                    f"{type(self.tokenizer).__name__} gives no offsets, and its tokens cross a turn's border",
+                    remedy="use the fast tokenizer of this model (a tokenizer.json in its folder)",
+                )
+            )
+        return ids, ends

@@ -1,0 +1,91 @@
+"""In which order rows are met, and how the rows of one update are cut into micro-batches.
+
+Both are pure functions of the seed and the update's number, so a run resumes with nothing but that number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tenfold.data.batch import Window, pack
+from tenfold.data.prepare import Prepared
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The update windows over `prepared`: `batch_size` rows each, in a new order every epoch.
+
+    An epoch's last window may be shorter. `micro_batch_tokens` bounds the tokens of one micro-batch; a row
+    that is longer by itself is a micro-batch of its own. It changes memory and speed, never which rows make
+    an update.
+    """
+
+    prepared: Prepared
+    batch_size: int
+    micro_batch_tokens: int
+    seed: int
+
+    @cached_property
+    def updates_per_epoch(self) -> int:
+        """Windows that meet every row once."""
+        return math.ceil(len(self.prepared) / self.batch_size)
+
+    def total_updates(self, epochs: float, max_updates: int | None = None) -> int:
+        """Updates in so many epochs (a part of a window counts as one), but at most `max_updates`."""
+        # 0.1 * 30 is 3.0000000000000004: without the slack, rounding noise would add an update.
+        updates = max(1, math.ceil(epochs * self.updates_per_epoch - 1e-6))
+        return updates if max_updates is None else min(updates, max_updates)
+
+    def window(self, update: int) -> Window:
+        """Return the micro-batches of update number `update` (from 0), over as many epochs as that takes."""
+        epoch, place = divmod(update, self.updates_per_epoch)
+        start = place * self.batch_size
+        indices = self._order(epoch)[start : start + self.batch_size].tolist()
+        rows = self.prepared.entries(indices)
+        lengths = [len(input_ids) for _, input_ids, _ in rows]
+        bins = pack_bins(lengths, self.micro_batch_tokens)
+        return Window(tuple(pack([rows[place] for place in members]) for members in bins))
+
+    def with_micro_batch_tokens(self, tokens: int) -> Windows:
+        """Return the same windows with another bound on a micro-batch (after running out of memory)."""
+        return replace(self, micro_batch_tokens=tokens)
+
+    def origin(self, row: int) -> str:
+        """Where a row of a batch stands, for messages: `orders.jsonl, line 3`."""
+        return self.prepared.origin(row)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._last_order:
+            self._last_order.clear()
+            self._last_order[epoch] = np.random.default_rng([self.seed, epoch]).permutation(len(self.prepared))
+        return self._last_order[epoch]
+
+    @cached_property
+    def _last_order(self) -> dict[int, np.ndarray]:
+        # One epoch's order: to permute a million rows takes a while, and an epoch has many windows.
+        return {}
+
+
+def pack_bins(lengths: list[int], budget: int) -> list[list[int]]:
+    """Return bins of places in `lengths`, filled first-fit from the longest down.
+
+    A bin holds at most `budget`, but for a length above it, which is alone in its bin. First-fit decreasing
+    needs at most 11/9 of the fewest possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing
+    algorithms".
+    """
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+        length = lengths[place]
+        fitting = next((number for number, left in enumerate(room) if length <= left), None)
+        if fitting is None:
+            bins.append([place])
+            room.append(budget - length)
+        else:
+            bins[fitting].append(place)
+            room[fitting] -= length
+    return bins

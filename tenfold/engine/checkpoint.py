@@ -1,0 +1,144 @@
+"""How a stage is saved in the middle and found again: whole folders, checked by hash, no pickle.
+
+    checkpoints/<stage>/update-00000050/
+        trainable.safetensors   the trained parameters, by name
+        optimizer.safetensors   AdamW's state, by parameter name
+        random.safetensors      torch's random state, one vector a device
+        tuner.safetensors       what the tuner itself keeps between updates (AdaLoRA's importance scores)
+        best.safetensors        the best trained parameters so far, where a best is looked for
+        state.json              position, and the SHA-256 of the other files
+
+A checkpoint appears under its name only when complete. One whose hashes do not hold is passed over for the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from tenfold.files import atomic_folder, sha256_file
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a stage has come: all that is not a tensor."""
+
+    update: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    seconds: float = 0.0
+    last_loss: float = float("nan")
+    micro_batch_tokens: int = 0
+    best_value: float | None = None
+    best_update: int | None = None
+    evaluations_without_gain: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything needed to go on as if nothing had happened. `best` is the best trainable state so far, if any."""
+
+    position: Position
+    trainable: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    random: Mapping[str, Tensor]
+    tuner: Mapping[str, Tensor]
+    best: Mapping[str, Tensor] | None = None
+
+
+class CheckpointFolder:
+    """The checkpoints of one stage in one output folder; the newest `keep` stay."""
+
+    def __init__(self, folder: Path, *, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write `checkpoint` and remove all but the newest `keep`.
+
+        Raises:
+            DiskFull: no space is left; the checkpoints that were there before stay.
+        """
+        target = self.folder / f"update-{checkpoint.position.update:08d}"
+        tensors = {
+            "trainable": checkpoint.trainable,
+            "optimizer": checkpoint.optimizer,
+            "random": checkpoint.random,
+            "tuner": checkpoint.tuner,
+        }
+        if checkpoint.best is not None:
+            tensors["best"] = checkpoint.best
+        with atomic_folder(target) as partial:
+            for name, values in tensors.items():
+                save_file(on_cpu(values), partial / f"{name}.safetensors")
+            hashes = {name: sha256_file(partial / f"{name}.safetensors") for name in tensors}
+            state = {"position": asdict(checkpoint.position), "sha256": hashes}
+            (partial / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+        for old in self._all()[: -self.keep]:
+            shutil.rmtree(old)
+        return target
+
+    def newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """Return the newest sound checkpoint, and a line for each damaged one that was passed over."""
+        notes: list[str] = []
+        for folder in reversed(self._all()):
+            checkpoint = _read(folder)
+            if checkpoint is not None:
+                return checkpoint, notes
+            notes.append(f"checkpoint {folder.name} is damaged (its hashes do not hold); going back to the one before")
+        return None, notes
+
+    def clear(self) -> None:
+        """Remove them all: the stage is finished and stored."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _all(self) -> list[Path]:
+        return sorted(self.folder.glob("update-*")) if self.folder.is_dir() else []
+
+
+def _read(folder: Path) -> Checkpoint | None:
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        tensors = {}
+        for name, expected in state["sha256"].items():
+            path = folder / f"{name}.safetensors"
+            if sha256_file(path) != expected:
+                return None
+            tensors[name] = load_file(path)
+        return Checkpoint(
+            position=Position(**state["position"]),
+            trainable=tensors["trainable"],
+            optimizer=tensors["optimizer"],
+            random=tensors["random"],
+            tuner=tensors["tuner"],
+            best=tensors.get("best"),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies that safetensors can write: on the CPU, contiguous, sharing no memory."""
+    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Return torch's random state on the CPU and on `device`."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def restore_random(state: Mapping[str, Tensor], device: torch.device) -> None:
+    """Set torch's random state to one that `random_state` returned."""
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,284 @@
+"""How a stage is trained: the one loop.
+
+A window is the rows of one update. Its losses are sums; each is divided by the weight of the whole window, known
+before the first backward pass, so however the window is cut into micro-batches the update is the same.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.data.batch import Window
+from tenfold.data.windows import Windows
+from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
+from tenfold.engine.log import Log
+from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
+from tenfold.engine.stage import Selection, Stage, StageResult
+from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
+from tenfold.models.language_model import LanguageModel
+
+
+def fit(
+    model: LanguageModel,
+    stage: Stage,
+    *,
+    log: Log,
+    checkpoints: CheckpointFolder,
+    checkpoint_every: int,
+    stop_asked: Callable[[], bool] = lambda: False,
+) -> StageResult:
+    """Train `stage` on `model` in place, from its newest checkpoint if there is one; return what it came to.
+
+    Raises:
+        NonFiniteLoss: a loss or gradient is NaN or infinite; names the update and its rows.
+        OutOfMemory: not even one row at a time fits.
+        Interrupted: `stop_asked()` came true; the update was finished and a checkpoint written.
+        DiskFull: a checkpoint could not be written.
+    """
+    training = _begin(model, stage, log, checkpoints)
+    model.network.train()
+    while training.position.update < stage.total_updates and not _lost_patience(stage.selection, training.position):
+        started = time.perf_counter()
+        window = training.windows.window(training.position.update)
+        set_rates(training.optimizer, rate_factor(training.position.update, stage.total_updates, stage.optim))
+        try:
+            step = update_once(model, stage, window, training)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            training.windows = _smaller(training, window, error, log)
+            continue
+        training.position = replace(
+            training.position,
+            update=training.position.update + 1,
+            tokens=training.position.tokens + window.num_tokens,
+            supervised_tokens=training.position.supervised_tokens + step.weight,
+            seconds=training.position.seconds + time.perf_counter() - started,
+            last_loss=step.loss,
+            micro_batch_tokens=training.windows.micro_batch_tokens,
+        )
+        _report(log, stage, training, step)
+        if stage.selection is not None and training.position.update % stage.selection.every == 0:
+            _select(model, stage, stage.selection, training, log)
+        is_stopping = stop_asked()
+        if is_stopping or training.position.update % checkpoint_every == 0:
+            checkpoints.save(training.checkpoint(model, stage))
+        if is_stopping and training.position.update < stage.total_updates:
+            raise _interrupted(training.position)
+    if training.best is not None:
+        load_parameters(training.parameters, training.best)
+    model.network.eval()
+    return training.result(stage)
+
+
+@dataclass
+class Training:
+    """What changes while a stage trains; everything in it goes into a checkpoint."""
+
+    parameters: Mapping[str, nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    windows: Windows
+    position: Position
+    best: Mapping[str, Tensor] | None
+
+    @classmethod
+    def begin(cls, model: LanguageModel, stage: Stage) -> Training:
+        """Return the state before the first update."""
+        optimizer = make_optimizer(stage, model.network)
+        return cls(stage.tuner.trainable(model.network), optimizer, stage.windows, Position(), None)
+
+    def checkpoint(self, model: LanguageModel, stage: Stage) -> Checkpoint:
+        """Return the state to save."""
+        names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
+        return Checkpoint(
+            position=self.position,
+            trainable=self.parameters,
+            optimizer=optimizer_tensors(self.optimizer, names),
+            random=random_state(model.device),
+            tuner=stage.tuner.state(model.network),
+            best=self.best,
+        )
+
+    def result(self, stage: Stage) -> StageResult:
+        """Return what the stage came to."""
+        return StageResult(
+            name=stage.name,
+            updates=self.position.update,
+            tokens=self.position.tokens,
+            supervised_tokens=self.position.supervised_tokens,
+            seconds=self.position.seconds,
+            final_loss=self.position.last_loss,
+            best_value=self.position.best_value,
+            best_update=self.position.best_update,
+            micro_batch_tokens=self.windows.micro_batch_tokens,
+        )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One update as it went."""
+
+    loss: float
+    weight: int
+    gradient_norm: float
+    rate: float
+
+
+def _begin(model: LanguageModel, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
+    training = Training.begin(model, stage)
+    checkpoint, notes = checkpoints.newest()
+    log.rewind(stage.name, checkpoint.position.update if checkpoint else 0)
+    for note in notes:
+        log.write("note", stage=stage.name, text=note)
+    if checkpoint is None:
+        log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=0)
+        return training
+    load_parameters(training.parameters, checkpoint.trainable)
+    restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
+    stage.tuner.restore(model.network, checkpoint.tuner)
+    restore_random(checkpoint.random, model.device)
+    training.position, training.best = checkpoint.position, checkpoint.best
+    training.windows = stage.windows.with_micro_batch_tokens(checkpoint.position.micro_batch_tokens)
+    log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=training.position.update)
+    return training
+
+
+def update_once(model: LanguageModel, stage: Stage, window: Window, training: Training) -> Step:
+    """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved."""
+    training.optimizer.zero_grad(set_to_none=True)
+    weight = sum(stage.objective.weight(batch) for batch in window.batches)
+    totals = []
+    for batch in window.batches:
+        loss = stage.objective(model, batch)
+        (loss.total / max(1, weight)).backward()
+        totals.append(loss.total.detach())
+    for penalty in (stage.tuner.penalty, *stage.penalties):
+        amount = penalty(model.network)
+        if amount is not None:
+            amount.backward()
+    mean_loss = float(torch.stack(totals).sum()) / max(1, weight)
+    norm = _clip(training.parameters, stage.optim.max_gradient_norm)
+    if not math.isfinite(mean_loss) or not math.isfinite(norm):
+        raise _not_finite(stage, window, totals, training.position.update)
+    training.optimizer.step()
+    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
+    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
+
+
+def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> float:
+    """Scale all gradients down to `max_norm` together if they are longer; return their length before."""
+    limit = math.inf if max_norm is None else max_norm
+    return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
+
+
+def _select(
+    model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log
+) -> None:
+    model.network.eval()
+    value = selection.measure()
+    model.network.train()
+    position = training.position
+    if position.best_value is None or value > position.best_value:
+        training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
+        training.position = replace(
+            position, best_value=value, best_update=position.update, evaluations_without_gain=0
+        )
+    else:
+        training.position = replace(
+            position, evaluations_without_gain=position.evaluations_without_gain + 1
+        )
+    log.write(
+        "evaluation",
+        stage=stage.name,
+        update=position.update,
+        value=value,
+        best=training.position.best_value,
+        best_update=training.position.best_update,
+    )
+
+
+def _lost_patience(selection: Selection | None, position: Position) -> bool:
+    return (
+        selection is not None
+        and selection.patience is not None
+        and position.evaluations_without_gain >= selection.patience
+    )
+
+
+def _smaller(training: Training, window: Window, error: Exception, log: Log) -> Windows:
+    """Return windows of half the micro-batch if `error` means "out of memory"; else raise it again."""
+    if not _is_out_of_memory(error):
+        raise error
+    training.optimizer.zero_grad(set_to_none=True)
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if all(len(batch.rows) == 1 for batch in window.batches):
+        raise OutOfMemory(
+            Problem(
+                f"update {training.position.update + 1}",
+                f"out of memory with one row at a time ({max(len(batch.input_ids) for batch in window.batches)} tokens)",
+                remedy="set data.max_length lower, runtime.gradient_checkpointing: true, a smaller tuner, or qlora",
+            )
+        ) from error
+    largest = max(len(batch.input_ids) for batch in window.batches)
+    tokens = max(1, min(largest, training.windows.micro_batch_tokens) // 2)
+    log.write("note", text=f"out of memory: micro-batches of {tokens} tokens from now on; the update stays the same")
+    return training.windows.with_micro_batch_tokens(tokens)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # torch's CPU allocator has no type of its own for this, only a text
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def _report(log: Log, stage: Stage, training: Training, step: Step) -> None:
+    position = training.position
+    log.write(
+        "update",
+        stage=stage.name,
+        update=position.update,
+        loss=step.loss,
+        learning_rate=step.rate,
+        gradient_norm=step.gradient_norm,
+        tokens=position.tokens,
+        supervised_tokens=position.supervised_tokens,
+        seconds=round(position.seconds, 3),
+    )
+
+
+def load_parameters(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    """Copy `values` into the parameters of the same names."""
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(values[name])
+
+
+def _not_finite(stage: Stage, window: Window, totals: list[Tensor], update: int) -> NonFiniteLoss:
+    rows = window.rows
+    for batch, total in zip(window.batches, totals, strict=True):
+        if not bool(torch.isfinite(total)):
+            rows = batch.rows
+            break
+    named = ", ".join(stage.windows.origin(row) for row in rows[:5])
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return NonFiniteLoss(
+        Problem(
+            f"stage {stage.name}, update {update + 1}",
+            f"the loss or its gradient is not finite; rows: {named}{more}",
+            remedy="lower optim.learning_rate, or run in precision fp32; the last checkpoint is kept",
+        )
+    )
+
+
+def _interrupted(position: Position) -> Interrupted:
+    return Interrupted(
+        Problem(
+            f"stopped after update {position.update}",
+            "as asked; a checkpoint was written",
+            remedy="run the same command again to go on from here",
+        )
+    )

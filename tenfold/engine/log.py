@@ -1,0 +1,61 @@
+"""What a run says while it goes: one JSON line an event in `log.jsonl`, passed on to any listener."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from tenfold.files import disk_full_named, write_atomic
+
+Value = str | int | float | bool | None | list[str] | list[int]
+
+
+class Listener(Protocol):
+    """Someone who follows a run: the progress bar, a tracker."""
+
+    def hear(self, event: Mapping[str, Value]) -> None:
+        """Take note of one event; its `event` key says of which kind."""
+        ...
+
+
+class Log:
+    """Appends events to a file (none: nothing is kept) and tells the listeners.
+
+    Resuming drops the lines that will be made again.
+    """
+
+    def __init__(self, path: Path | None, listeners: tuple[Listener, ...] = ()) -> None:
+        self.path = path
+        self.listeners = listeners
+
+    def write(self, event: str, **values: Value) -> None:
+        """Append one line and pass it on."""
+        line = {"event": event, **values}
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with disk_full_named(self.path), self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for listener in self.listeners:
+            listener.hear(line)
+
+    def rewind(self, stage: str, update: int) -> None:
+        """Drop the stage's lines after `update`: the run goes on from there and will write them again."""
+        if self.path is None or not self.path.is_file():
+            return
+        kept = [line for line in self.events() if line.get("stage") != stage or int(str(line.get("update", 0))) <= update]
+        write_atomic(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
+
+    def events(self) -> list[dict[str, Value]]:
+        """Return all events written so far; a last line cut short by a crash is left out."""
+        if self.path is None or not self.path.is_file():
+            return []
+        events = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                events.append(json.loads(line))
+            except ValueError:
+                continue
+        return events
+

@@ -1,0 +1,71 @@
+"""How the parameters move: AdamW, the learning-rate schedules, and the optimizer's state as plain tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from tenfold.engine.stage import Stage
+from tenfold.recipe import OptimSection
+
+
+def make_optimizer(stage: Stage, network: nn.Module) -> torch.optim.AdamW:
+    """Return AdamW over the tuner's parameter groups, each with its own peak rate in `initial_lr`.
+
+    Source: Loshchilov & Hutter 2019 (arXiv 1711.05101). `fused` is torch's single-pass kernel: a third of the time
+    of the plain one on a CPU, same numbers.
+    """
+    groups = stage.tuner.parameter_groups(network, stage.learning_rate)
+    for group in groups:
+        group["initial_lr"] = group["lr"]
+    return torch.optim.AdamW(
+        groups,
+        lr=stage.learning_rate,
+        betas=stage.optim.betas,
+        eps=stage.optim.epsilon,
+        weight_decay=stage.optim.weight_decay,
+        fused=True,
+    )
+
+
+def rate_factor(update: int, total: int, optim: OptimSection) -> float:
+    """Return the share of the peak learning rate at `update` (from 0) of `total`.
+
+    It rises linearly over the warm-up, the first update included, then follows the schedule; cosine and linear end
+    just above 0, since the last update should still move.
+    """
+    warmup = math.ceil(optim.warmup_share * total)
+    if update < warmup:
+        return (update + 1) / (warmup + 1)
+    if optim.schedule == "constant":
+        return 1.0
+    progress = (update - warmup) / max(1, total - warmup)
+    return 1.0 - progress if optim.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's rate to `factor` times its peak."""
+    for group in optimizer.param_groups:
+        group["lr"] = factor * group["initial_lr"]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[Tensor, str]) -> dict[str, Tensor]:
+    """Return the optimizer's state as `<parameter name>|<state name>` → tensor, ready for safetensors."""
+    return {
+        f"{names[parameter]}|{key}": value
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back a state made by `optimizer_tensors`; mutates `optimizer`."""
+    for key, value in tensors.items():
+        name, _, state = key.rpartition("|")
+        parameter = parameters[name]
+        optimizer.state[parameter][state] = value if state == "step" else value.to(parameter.device)

@@ -1,0 +1,107 @@
+"""Where and how a run computes: device, precision, threads and seeds. The only file that asks the machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from dataclasses import dataclass
+
+import torch
+
+from tenfold.errors import Problem, RecipeError
+from tenfold.files import sha256_text, write_json
+from tenfold.paths import cache_folder
+from tenfold.recipe import RuntimeSection
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The machine as this run uses it."""
+
+    device: torch.device
+    precision: str  # "fp32" or "bf16"
+    seed: int
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """The type of frozen weights and of matrix products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that fp32 weights are multiplied in while they train, or None for their own."""
+        return torch.bfloat16 if self.precision == "bf16" else None
+
+
+def open_runtime(section: RuntimeSection, *, precision: str | None = None) -> Runtime:
+    """Choose device and precision, set the number of threads and seed torch.
+
+    `precision` is what `auto` became when an interrupted run began: going on in another would not be the same run.
+
+    Raises:
+        RecipeError: the device asked for is not there.
+    """
+    if section.threads is not None:
+        torch.set_num_threads(section.threads)
+    device = torch.device(_device(section.device))
+    if precision is None:
+        precision = measured_precision(device) if section.precision == "auto" else section.precision
+    torch.manual_seed(section.seed)
+    return Runtime(device=device, precision=precision, seed=section.seed)
+
+
+def _device(asked: str) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if asked == "auto":
+        return "cuda" if there["cuda"] else "mps" if there["mps"] else "cpu"
+    if not there[asked]:
+        found = ", ".join(name for name, is_there in there.items() if is_there)
+        raise RecipeError(Problem("runtime.device", f"{asked} is not available here", allowed=f"auto, {found}"))
+    return asked
+
+
+def measured_precision(device: torch.device) -> str:
+    """Return `bf16` if this machine multiplies matrices at least 1.2 times faster in it than in fp32, else `fp32`.
+
+    Measured once per processor and torch version, and remembered in the cache folder.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    if device.type == "mps":
+        return "fp32"
+    machine = f"{_processor()}, torch {torch.__version__}"
+    memory = cache_folder("precision") / f"{sha256_text(machine)[:16]}.json"
+    if memory.is_file():
+        return str(json.loads(memory.read_text())["precision"])
+    seconds = {name: _matmul_seconds(dtype) for name, dtype in _DTYPES.items()}
+    precision = "bf16" if seconds["fp32"] > 1.2 * seconds["bf16"] else "fp32"
+    write_json(memory, {"machine": machine, "seconds": seconds, "precision": precision})
+    return precision
+
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def _matmul_seconds(dtype: torch.dtype, *, repeats: int = 7) -> float:
+    left, right = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            lines = [line for line in file if line.startswith(("model name", "flags"))]
+        return "".join(lines[:2])
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def derived_seed(seed: int, *names: str) -> int:
+    """Return a seed of its own for a named part of the run, so that parts do not share random numbers."""
+    return int(sha256_text(str(seed), *names)[:15], 16)

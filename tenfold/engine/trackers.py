@@ -1,0 +1,207 @@
+"""Where a run's numbers go beside `log.jsonl`: optional trackers behind one small protocol.
+
+Each imports its package when it starts, so none is needed by those who do not ask for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from tenfold.errors import Problem, RecipeError
+from tenfold.recipe import LogSection, Recipe
+
+Settings = Mapping[str, object]
+
+
+class Tracker(Protocol):
+    """Someone who keeps the numbers of a run."""
+
+    def start(self, run_name: str, settings: Settings) -> None:
+        """Open a run; `settings` is the resolved recipe as a tree of plain values."""
+        ...
+
+    def log(self, update: int, values: Mapping[str, float]) -> None:
+        """Keep the values of one update."""
+        ...
+
+    def finish(self) -> None:
+        """Close the run; everything is written when this returns."""
+        ...
+
+
+class TensorBoard:
+    """Writes event files that `tensorboard --logdir FOLDER` shows."""
+
+    def __init__(self, *, project: str, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, run_name: str, settings: Settings) -> None:
+        """Open `folder/tensorboard/run_name`, with the settings as text."""
+        _imported("tensorboard", extra="tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(self.folder / "tensorboard" / run_name)
+        lines = [f"    {key}: {value}" for key, value in flat(settings).items()]
+        self._writer.add_text("recipe", "\n".join(lines))
+
+    def log(self, update: int, values: Mapping[str, float]) -> None:
+        """Add one point to each curve."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, update)
+
+    def finish(self) -> None:
+        """Write out and close."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """Sends to Weights & Biases; `WANDB_MODE=offline` keeps the run in `folder/wandb` until `wandb sync`."""
+
+    def __init__(self, *, project: str, folder: Path) -> None:
+        self.project = project
+        self.folder = folder
+
+    def start(self, run_name: str, settings: Settings) -> None:
+        """Open a run of the project."""
+        wandb = _imported("wandb", extra="wandb")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._run: Any = wandb.init(project=self.project, name=run_name, config=dict(settings), dir=str(self.folder))
+
+    def log(self, update: int, values: Mapping[str, float]) -> None:
+        """Add one step."""
+        self._run.log(dict(values), step=update)
+
+    def finish(self) -> None:
+        """Write out and close."""
+        self._run.finish()
+
+
+class MLflow:
+    """Keeps to MLflow: at `MLFLOW_TRACKING_URI` if set, else in the SQLite file `folder/mlflow.db`."""
+
+    def __init__(self, *, project: str, folder: Path) -> None:
+        self.project = project
+        self.folder = folder
+
+    def start(self, run_name: str, settings: Settings) -> None:
+        """Open a run of the experiment named after the project."""
+        mlflow = _imported("mlflow", extra="mlflow")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder.resolve()
+        own = f"sqlite:///{folder / 'mlflow.db'}"
+        self._client: Any = mlflow.MlflowClient(tracking_uri=None if mlflow.is_tracking_uri_set() else own)
+        experiment = self._client.get_experiment_by_name(self.project)
+        if experiment is None:
+            place = None if mlflow.is_tracking_uri_set() else (folder / "mlruns").as_uri()
+            key = self._client.create_experiment(self.project, artifact_location=place)
+        else:
+            key = experiment.experiment_id
+        self._run_id = self._client.create_run(key, run_name=run_name).info.run_id
+        for name, value in flat(settings).items():
+            self._client.log_param(self._run_id, name, value)
+
+    def log(self, update: int, values: Mapping[str, float]) -> None:
+        """Add one step."""
+        for name, value in values.items():
+            self._client.log_metric(self._run_id, name, value, step=update)
+
+    def finish(self) -> None:
+        """Mark the run as finished."""
+        self._client.set_terminated(self._run_id)
+
+
+class Trackio:
+    """Keeps to Trackio's local SQLite file; `trackio show` opens it."""
+
+    def __init__(self, *, project: str, folder: Path) -> None:
+        self.project = project
+
+    def start(self, run_name: str, settings: Settings) -> None:
+        """Open a run of the project."""
+        trackio = _imported("trackio", extra="trackio")
+        self._run: Any = trackio.init(project=self.project, name=run_name, config=dict(settings), embed=False)
+
+    def log(self, update: int, values: Mapping[str, float]) -> None:
+        """Add one step."""
+        self._run.log(dict(values), step=update)
+
+    def finish(self) -> None:
+        """Write out and close."""
+        self._run.finish()
+
+
+_TRACKERS: dict[str, type[TensorBoard] | type[WeightsAndBiases] | type[MLflow] | type[Trackio]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+    "trackio": Trackio,
+}
+
+
+def make_trackers(section: LogSection, folder: Path) -> tuple[Tracker, ...]:
+    """Return the trackers that the recipe names, not yet started; local files go under `folder`."""
+    return tuple(_TRACKERS[name](project=section.project, folder=folder) for name in section.trackers)
+
+
+class TrackerListener:
+    """Hands the numbers of the log's events on to trackers."""
+
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self.trackers = trackers
+
+    def hear(self, event: Mapping[str, object]) -> None:
+        """Log every number of an `update` or `evaluation` event as `stage/name` (`stage/evaluation/name`)."""
+        kind, update = event.get("event"), event.get("update")
+        if kind not in ("update", "evaluation") or not isinstance(update, int):
+            return
+        prefix = f"{event['stage']}/" if kind == "update" else f"{event['stage']}/evaluation/"
+        values = {
+            f"{prefix}{name}": float(value)
+            for name, value in event.items()
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "update"
+        }
+        for tracker in self.trackers:
+            tracker.log(update, values)
+
+
+@contextmanager
+def tracked(recipe: Recipe, folder: Path) -> Iterator[tuple[TrackerListener, ...]]:
+    """Start the recipe's trackers, yield their listener (none without trackers), and finish them whatever happens."""
+    trackers = make_trackers(recipe.log, folder)
+    started: list[Tracker] = []
+    try:
+        for tracker in trackers:
+            tracker.start(folder.name, recipe.model_dump(mode="json"))
+            started.append(tracker)
+        yield (TrackerListener(trackers),) if trackers else ()
+    finally:
+        for tracker in started:
+            tracker.finish()
+
+
+def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
+    """Return nested settings as one level, `{"optim.epochs": 1}`."""
+    result: dict[str, object] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            result |= flat(value, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = value
+    return result
+
+
+def _imported(package: str, *, extra: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise RecipeError(
+            Problem(
+                "log.trackers",
+                f"the package {package!r} is not installed",
+                remedy=f'pip install "tenfold[{extra}]", or take {extra!r} out of log.trackers',
+            )
+        ) from None

@@ -1,0 +1,1 @@
+"""What is measured: task metrics by generation, response loss, retention, cost, and how sure we are."""

@@ -1,0 +1,174 @@
+"""What was measured, when, on what? Stage by task by measure; row 0 is `before`, the model as it came.
+
+Values are kept item by item, so every interval and every paired test can be made again from the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tenfold.errors import ArtifactError, Problem
+from tenfold.evaluation.statistics import Interval, PairedTest, bootstrap, paired_test
+
+BEFORE = "before"
+"""The name of row 0: the model before any training."""
+
+RETENTION = "retention"
+"""The name of the task that measures what training cost elsewhere; it is no task of the recipe's."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measured quantity: a value for each item, and what each item weighs (all alike when `None`)."""
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    items: tuple[float, ...]
+    weights: tuple[float, ...] | None = None
+
+    @property
+    def value(self) -> float:
+        """The (weighted) mean over the items."""
+        weights = self.weights or (1.0,) * len(self.items)
+        return sum(map(float.__mul__, self.items, weights)) / sum(weights)
+
+    @property
+    def interval(self) -> Interval:
+        """The value with its 95 % bootstrap interval over items; the same at every call."""
+        return bootstrap(self.items, weights=self.weights)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one task measured at one stage; the first measure is the task's own metric."""
+
+    stage: str
+    task: str
+    measures: dict[str, Measure]
+    predictions: tuple[str, ...] = ()
+
+    @property
+    def primary(self) -> Measure:
+        """The task's own metric, by which checkpoints are chosen."""
+        return next(iter(self.measures.values()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the score as plain values; `from_json` gives an equal one back, to the last bit."""
+        return {**asdict(self), "measures": [asdict(measure) for measure in self.measures.values()]}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Score:
+        """Return the score that `to_json` gave."""
+        measures = [
+            Measure(
+                name=measure["name"],
+                unit=measure["unit"],
+                higher_is_better=measure["higher_is_better"],
+                items=tuple(measure["items"]),
+                weights=None if measure["weights"] is None else tuple(measure["weights"]),
+            )
+            for measure in tree["measures"]
+        ]
+        return cls(
+            stage=tree["stage"],
+            task=tree["task"],
+            measures={measure.name: measure for measure in measures},
+            predictions=tuple(tree["predictions"]),
+        )
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one measure between two stages."""
+
+    task: str
+    metric: str
+    higher_is_better: bool
+    test: PairedTest
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the change is clear and in the wanted direction."""
+        return self.test.verdict == ("rose" if self.higher_is_better else "fell")
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the change is clear and against the wanted direction."""
+        return self.test.verdict == ("fell" if self.higher_is_better else "rose")
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """All scores of a run in the order they were taken; it grows by `add`, which gives a new one."""
+
+    scores: tuple[Score, ...] = field(default=())
+
+    def add(self, score: Score) -> Scorecard:
+        """Return the scorecard with one more score; a stage scores a task once."""
+        assert self.score(score.stage, score.task) is None, f"{score.stage} has scored {score.task} already"
+        return Scorecard((*self.scores, score))
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """The stages' names in order."""
+        return tuple(dict.fromkeys(score.stage for score in self.scores))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks' names in the order they were first scored."""
+        return tuple(dict.fromkeys(score.task for score in self.scores))
+
+    def score(self, stage: str, task: str) -> Score | None:
+        """Return the task's score at the stage, or `None` if it was not taken."""
+        return next((score for score in self.scores if (score.stage, score.task) == (stage, task)), None)
+
+    def change(self, task: str, metric: str, *, before: str = BEFORE, after: str | None = None) -> Change | None:
+        """Return what became of a measure from one stage to another (the last), or `None` if one lacks it."""
+        early = self.score(before, task)
+        late = self.score(after or self.stages[-1], task)
+        if early is None or late is None or metric not in early.measures or metric not in late.measures:
+            return None
+        first, second = early.measures[metric], late.measures[metric]
+        assert first.weights == second.weights, "the same items weigh the same"
+        test = paired_test(first.items, second.items, weights=first.weights)
+        return Change(task, metric, first.higher_is_better, test)
+
+    def task_change(self) -> Change | None:
+        """Return what became of the first task's own metric from row 0 to the last stage, if there is one."""
+        task = next((task for task in self.tasks if task != RETENTION), None)
+        first = None if task is None else self.score(BEFORE, task)
+        return None if first is None else self.change(first.task, first.primary.name)
+
+    def differences(self, before: str = BEFORE, after: str | None = None) -> dict[tuple[str, str], Change]:
+        """Return the change of every measure that both stages have, by (task, measure)."""
+        pairs = [(score.task, name) for score in self.scores if score.stage == before for name in score.measures]
+        changes = {pair: self.change(*pair, before=before, after=after) for pair in pairs}
+        return {pair: change for pair, change in changes.items() if change is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the scorecard as plain values; `from_json` gives an equal one back, to the last bit."""
+        return {"format": _FORMAT, "scores": [score.to_json() for score in self.scores]}
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any], *, where: str = "scorecard.json") -> Scorecard:
+        """Return the scorecard that `to_json` gave.
+
+        Raises:
+            ArtifactError: something is missing from it, or its format is another one.
+        """
+        try:
+            found = tree["format"]
+            if found == _FORMAT:
+                return cls(tuple(Score.from_json(score) for score in tree["scores"]))
+        except (KeyError, TypeError) as error:
+            raise _refused(where, f"not a scorecard ({error!r})", "run the recipe again") from None
+        raise _refused(where, f"format {found!r}", "open it with the version that wrote it")
+
+
+def _refused(where: str, found: str, remedy: str) -> ArtifactError:
+    return ArtifactError(Problem(where, found, allowed=f"a scorecard of format {_FORMAT}", remedy=remedy))

@@ -1,0 +1,103 @@
+"""How a scorecard is shown: a table for the terminal (80 columns at most) and one in Markdown.
+
+An arrow ↓ marks the measures of which less is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from tenfold.evaluation.scorecard import BEFORE, Change, Measure, Scorecard
+from tenfold.evaluation.statistics import Interval
+
+_HEADINGS = ("measure", "before", "after", "change")
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One measure of one task: before, after a later stage, and the change."""
+
+    task: str
+    stage: str
+    measure: str
+    before: str
+    after: str
+    change: str
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        return self.measure, self.before, self.after, self.change
+
+
+def terminal_table(scorecard: Scorecard) -> Table:
+    """Return the scorecard as a rich table: a block for each task and later stage, a line a measure."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading, style in zip(_HEADINGS, (None, None, "bold", None), strict=True):
+        table.add_column(heading, style=style, overflow="fold")
+    for title, lines in _blocks(scorecard):
+        table.add_row(f"[bold]{_escaped(title)}[/bold]")
+        for line in lines:
+            table.add_row(f"  {line.measure}", _escaped(line.before), _escaped(line.after), _coloured(line.change))
+    return table
+
+
+def markdown_table(scorecard: Scorecard) -> str:
+    """Return the scorecard as a Markdown table with the task (and stage) in the first column."""
+    rows = [("task", *_HEADINGS), ("---",) * (len(_HEADINGS) + 1)]
+    rows += [(title, *line.cells) for title, lines in _blocks(scorecard) for line in lines]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows) + "\n"
+
+
+def interval_text(interval: Interval) -> str:
+    """Return `0.83 [0.76, 0.90]`, with a third decimal where two would show an interval under 0.05 wide."""
+    decimals = 3 if interval.high - interval.low < 0.05 and interval.high > interval.low else 2
+    return f"{interval.mean:.{decimals}f} [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
+
+
+def change_text(change: Change) -> str:
+    """Return `rose (better)`, `fell (worse)` or `no clear change`."""
+    if change.is_better or change.is_worse:
+        return f"{change.test.verdict} ({'better' if change.is_better else 'worse'})"
+    return change.test.verdict
+
+
+def _blocks(scorecard: Scorecard) -> Iterator[tuple[str, list[_Line]]]:
+    later = [stage for stage in scorecard.stages if stage != BEFORE] or [BEFORE]
+    for task in scorecard.tasks:
+        for stage in later:
+            lines = list(_lines(scorecard, task, stage))
+            if lines:
+                yield (task if len(later) == 1 else f"{task}, {stage}"), lines
+
+
+def _lines(scorecard: Scorecard, task: str, stage: str) -> Iterator[_Line]:
+    early, late = scorecard.score(BEFORE, task), scorecard.score(stage, task)
+    for name, measure in (late.measures if late else {}).items():
+        was = early.measures.get(name) if early else None
+        change = None if stage == BEFORE else scorecard.change(task, name, after=stage)
+        yield _Line(
+            task=task,
+            stage=stage,
+            measure=_label(measure),
+            before=interval_text(was.interval) if was else "-",
+            after="-" if stage == BEFORE else interval_text(measure.interval),
+            change=change_text(change) if change else "-",
+        )
+
+
+def _label(measure: Measure) -> str:
+    name = measure.name.replace("_", " ").replace(" per ", "/")
+    return name if measure.higher_is_better else f"{name} ↓"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _coloured(change: str) -> str:
+    if change.endswith("(better)"):
+        return f"[green]{change}[/green]"
+    return f"[red]{change}[/red]" if change.endswith("(worse)") else change

@@ -1,0 +1,111 @@
+"""How files are written so that a crash never leaves half of one: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tenfold.errors import DiskFull, Problem
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `folder` when the block ends well, and vanishes when it does not.
+
+    If `folder` came to exist meanwhile (another process won), that one is kept.
+
+    Raises:
+        DiskFull: no space is left on the device.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        with disk_full_named(folder):
+            yield partial
+            for path in sorted(partial.rglob("*")):
+                if path.is_file():
+                    _sync(path)
+            if not folder.exists():
+                os.replace(partial, folder)
+                _sync(folder.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that it holds the old content or the new one, never a part.
+
+    Raises:
+        DiskFull: no space is left on the device.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with disk_full_named(path):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def disk_full_named(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" inside the block into `DiskFull` with the place and the remedy."""
+    try:
+        yield
+    except Exception as error:
+        # safetensors wraps the system's error in its own type and keeps only the text
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+            raise DiskFull(
+                Problem(
+                    str(path),
+                    "no space left on the device",
+                    remedy="free some space and run the same command again: it goes on from the last checkpoint",
+                )
+            ) from error
+        raise
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of the file's content, read in pieces."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_text(*parts: str) -> str:
+    """Return the SHA-256 of texts; where one ends and the next begins is part of it."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode()
+        digest.update(f"{len(data)}:".encode())
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""The few hot operations: each a plain reference and a fast path, parity-tested."""

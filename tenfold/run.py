@@ -1,0 +1,57 @@
+"""The story of a run: open its world, score row 0, drive the technique, score again, save. Read this first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+from tenfold.artifact import Artifact, claim_output
+from tenfold.engine.log import Listener, Log
+from tenfold.engine.runtime import open_runtime
+from tenfold.engine.stage import Stage, StageResult
+from tenfold.engine.trackers import tracked
+from tenfold.recipe import Recipe
+from tenfold.saving import save_run
+from tenfold.techniques.context import Run
+from tenfold.techniques.technique import find_technique
+from tenfold.techniques.world import open_world
+
+
+def run(
+    recipe: Recipe, *, listeners: tuple[Listener, ...] = (), stop_asked: Callable[[], bool] = lambda: False
+) -> Artifact:
+    """Carry out `recipe` and return its artifact; an interrupted run in the same folder goes on where it stopped.
+
+    `listeners` hear every event; training ends after the current update, with a checkpoint, once `stop_asked()` is
+    true.
+
+    Raises:
+        UserError: the recipe, its data or its model cannot be used as asked; nothing was trained.
+        RunFailure: the training could not go on; the last checkpoint is kept.
+    """
+    technique = find_technique(recipe.technique.kind)
+    options = technique.require_fit(recipe)
+    world = open_world(recipe)
+    with claim_output(recipe, world.fingerprint) as output:
+        if output.finished is not None:
+            return output.finished
+        runtime = open_runtime(recipe.runtime, precision=output.precision)
+        output.begin(world.fingerprint, recipe, precision=runtime.precision)
+        with tracked(recipe, output.folder) as trackers:
+            log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
+            run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
+            run.score("before")
+            for result in drive(run, technique.stages(run, options)):
+                run.score(result.name)
+            return save_run(run, technique)
+
+
+def drive(run: Run, stages: Generator[Stage, StageResult, None]) -> Generator[StageResult, None, None]:
+    """Train each stage that the technique yields, yield its result for scoring, and send it back."""
+    result: StageResult | None = None
+    while True:
+        try:
+            stage = next(stages) if result is None else stages.send(result)
+        except StopIteration:
+            return
+        result = run.train(stage)
+        yield result

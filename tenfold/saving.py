@@ -1,0 +1,117 @@
+"""How a finished run becomes an artifact: weights first, facts after, `artifact.json` last."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from tenfold import __version__
+from tenfold.artifact import FORMAT, Artifact
+from tenfold.card import model_card
+from tenfold.data.preview import preview
+from tenfold.evaluation.cost import Cost
+from tenfold.files import atomic_folder, write_atomic, write_json
+from tenfold.provenance import provenance
+from tenfold.recipe import dump_recipe
+from tenfold.techniques.context import TASK, Run
+from tenfold.techniques.technique import Evidence, Technique
+from tenfold.tuning.identity import write_identity
+
+
+def save_run(run: Run, technique: Technique) -> Artifact:
+    """Write everything the run leaves behind into its folder and return it.
+
+    Raises:
+        DiskFull: no space is left; the stage store still holds the trained weights.
+    """
+    folder = run.folder
+    weights = "model" if run.tuner.trains_base_weights else "adapter"
+    _save_weights(run, folder / weights)
+    if run.wants_merged:
+        _save_merged(run, folder / "merged")
+    cost = _cost(run, folder / weights)
+    claims = [
+        {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost)))}
+        for claim in technique.claims
+    ]
+    write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
+    write_json(folder / "scorecard.json", run.scorecard.to_json())
+    write_json(folder / "cost.json", vars(cost))
+    write_json(folder / "claims.json", claims)
+    write_json(folder / "provenance.json", provenance(run))
+    write_atomic(folder / "preview.txt", _preview(run))
+    write_atomic(folder / "generations.jsonl", _generations(run))
+    facts = {
+        "format": FORMAT,
+        "tenfold": __version__,
+        "weights": weights,
+        "technique": technique.kind,
+        "tuner": run.tuner.name,
+        "base": run.world.files.name,
+        "updates": sum(result.updates for result in run.results),
+    }
+    write_atomic(folder / "README.md", model_card(run, facts, cost, claims))
+    write_json(folder / "artifact.json", facts)
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return Artifact.open(folder)
+
+
+def _save_weights(run: Run, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with atomic_folder(folder) as partial:
+        run.tuner.save(run.model.network, partial)
+        run.world.tokenizer.save_pretrained(partial)
+        write_identity(run.world.identity, partial)
+
+
+def _save_merged(run: Run, folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    with atomic_folder(folder) as partial:
+        run.tuner.merge(run.model.network).save_pretrained(partial)
+        run.world.tokenizer.save_pretrained(partial)
+
+
+def _cost(run: Run, weights: Path) -> Cost:
+    trainable = sum(parameter.numel() for parameter in run.tuner.trainable(run.model.network).values())
+    base = run.world.files
+    total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
+    seconds = sum(result.seconds for result in run.results)
+    return Cost(
+        train_seconds=seconds,
+        evaluation_seconds=run.evaluation_seconds,
+        tokens_per_second=sum(result.tokens for result in run.results) / seconds if seconds else 0.0,
+        peak_memory_bytes=max((result.peak_memory_bytes for result in run.results), default=0),
+        trainable_parameters=trainable,
+        total_parameters=total,
+        trainable_share=trainable / total,
+        bytes_on_disk=_safetensors_bytes(weights),
+        base_bytes=_safetensors_bytes(base.folder),
+    )
+
+
+def _safetensors_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _preview(run: Run) -> str:
+    """Return rows as the trainer saw them; tokens in the loss stand between ⟦ and ⟧."""
+    lines = []
+    for row in preview(run.world.windows, run.world.renderer).rows:
+        marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
+        lines.append(f"# {row.origin}\n{marked}\n")
+    return "\n".join(lines)
+
+
+def _generations(run: Run) -> str:
+    before, after = (run.scorecard.score(stage, TASK) for stage in ("before", run.scorecard.stages[-1]))
+    if before is None or after is None:
+        return ""
+    rows = zip(run.world.test_items, before.predictions, after.predictions, strict=True)
+    return "".join(
+        json.dumps(
+            {"prompt": item.prompt, "reference": item.reference, "before": old, "after": new}, ensure_ascii=False
+        )
+        + "\n"
+        for item, old, new in rows
+    )

@@ -1,0 +1,55 @@
+"""The claims that several techniques share, each bound to columns of the scorecard or of the cost."""
+
+from __future__ import annotations
+
+from tenfold.techniques.technique import Claim, Evidence, Verdict
+
+
+def task_metric_rises(*, source: str) -> Claim:
+    """Return the claim that the task metric on held-out rows is better after than before."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        change = evidence.scorecard.task_change()
+        if change is None:
+            return Verdict("unclear", "no held-out rows to measure it on")
+        interval = change.test.difference
+        figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        if change.is_better:
+            return Verdict("held", figure)
+        return Verdict("not held here" if change.is_worse else "unclear", figure)
+
+    return Claim("better than the base model on held-out rows", source, judge)
+
+
+def keeps_general_text(*, source: str) -> Claim:
+    """Return the claim that general text costs no more bits than before."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        change = evidence.scorecard.change("retention", "general_bits_per_byte")
+        if change is None:
+            return Verdict("unclear", "not measured: evaluation.retention is off")
+        interval = change.test.difference
+        figure = f"bits per byte {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        return Verdict("not held here" if change.is_worse else "held", figure)
+
+    return Claim("general text is predicted as well as before", source, judge)
+
+
+def trains_few_parameters(*, share: float, source: str) -> Claim:
+    """Return the claim that less than `share` of the parameters train."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        found = evidence.cost.trainable_share
+        return Verdict("held" if found < share else "not held here", f"{found:.2%} of the parameters")
+
+    return Claim(f"fewer than {share:.0%} of the parameters train", source, judge)
+
+
+def small_on_disk(*, share: float, source: str) -> Claim:
+    """Return the claim that what is saved takes less than `share` of the base model's bytes."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        found = evidence.cost.bytes_on_disk / evidence.cost.base_bytes
+        return Verdict("held" if found < share else "not held here", f"{found:.1%} of the base model's bytes")
+
+    return Claim(f"what is saved is under {share:.0%} of the base model's size", source, judge)

@@ -1,0 +1,231 @@
+"""What a technique is given: a run that opens the model, makes stages, trains, scores and remembers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from tenfold.data.prepare import items
+from tenfold.data.windows import Windows
+from tenfold.engine.checkpoint import CheckpointFolder
+from tenfold.engine.fit import fit, load_parameters
+from tenfold.engine.log import Log
+from tenfold.engine.runtime import Runtime, derived_seed
+from tenfold.engine.stage import Selection, Stage, StageResult
+from tenfold.engine.store import (
+    StoredScore,
+    fingerprint,
+    store_score,
+    store_stage,
+    stored_score,
+    stored_stage,
+)
+from tenfold.evaluation.cost import PeakMemory
+from tenfold.evaluation.retention import RetentionSet
+from tenfold.evaluation.score import score_retention, score_task
+from tenfold.evaluation.scorecard import Score, Scorecard
+from tenfold.models.language_model import LanguageModel
+from tenfold.models.open import open_model
+from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.recipe import Recipe
+from tenfold.techniques.world import World
+from tenfold.tuning.tuner import Tuner, make_tuner
+
+
+TASK = "main"
+"""The name of a recipe's own task in the scorecard."""
+
+
+class Run:
+    """One run of a recipe: the context a technique reads, and what `run()` drives.
+
+    A technique calls `stage` (and `save_merged`); everything else is the driver's.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        folder: Path,
+        runtime: Runtime,
+        log: Log,
+        stop_asked: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.world = world
+        self.recipe = world.recipe
+        self.folder = folder
+        self.runtime = runtime
+        self.log = log
+        self.stop_asked = stop_asked
+        self.tuner: Tuner = make_tuner(world.recipe.tuner)
+        self.scorecard = Scorecard()
+        self.results: list[StageResult] = []
+        self.evaluation_seconds = 0.0
+        self.wants_merged = False
+        self._attached = False
+        self._state = fingerprint(
+            world.identity.base_weights_sha256, runtime.precision, runtime.device.type, "base"
+        )
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The language model, loaded when first needed; untouched by the tuner until the first stage trains."""
+        model = open_model(
+            self.world.files.folder,
+            self.world.tokenizer,
+            dtype=torch.float32 if self.tuner.trains_base_weights else self.runtime.compute_dtype,
+            device=self.runtime.device,
+            quantization=self.tuner.quantization,
+            trust_remote_code=self.recipe.model.trust_remote_code,
+        )
+        model.autocast = self._autocast
+        return model
+
+    @property
+    def _autocast(self) -> torch.dtype | None:
+        return self.runtime.autocast if self.tuner.trains_base_weights else None
+
+    def stage(self, name: str) -> Stage:
+        """Return the stage that the recipe describes: its tuner, response loss, rows, length and selection."""
+        optim = self.recipe.optim
+        assert optim.learning_rate is not None, "the resolved recipe has a learning rate"
+        return Stage(
+            name=name,
+            tuner=self.tuner,
+            objective=CausalLanguageModelling(label_smoothing=optim.label_smoothing),
+            windows=self.world.windows,
+            optim=optim,
+            learning_rate=optim.learning_rate,
+            total_updates=self.world.total_updates,
+            selection=self._selection(),
+            gradient_checkpointing=self.recipe.runtime.gradient_checkpointing,
+            fingerprint=self._stage_fingerprint(name),
+        )
+
+    @property
+    def resolved_recipe(self) -> Recipe:
+        """The recipe with every `auto` replaced by what it became."""
+        runtime = self.recipe.runtime.model_copy(
+            update={"precision": self.runtime.precision, "device": self.runtime.device.type}
+        )
+        return self.recipe.model_copy(update={"runtime": runtime})
+
+    def save_merged(self) -> None:
+        """Ask that the artifact also holds the base model with the adapter merged in."""
+        self.wants_merged = True
+
+    def train(self, stage: Stage) -> StageResult:
+        """Restore `stage` from the store, or fit it and keep it there."""
+        self.attach(stage)
+        parameters = self.tuner.trainable(self.model.network)
+        stored = stored_stage(stage.fingerprint)
+        if stored is not None:
+            tensors, result = stored
+            load_parameters(parameters, tensors)
+            self.model.network.eval()
+            self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
+        else:
+            result = self._fit(stage)
+            store_stage(stage.fingerprint, self.tuner.trainable(self.model.network), result)
+        self._state = stage.fingerprint
+        self.results.append(result)
+        return result
+
+    def _fit(self, stage: Stage) -> StageResult:
+        checkpoints = CheckpointFolder(
+            self.folder / "checkpoints" / stage.name, keep=self.recipe.runtime.keep_checkpoints
+        )
+        torch.manual_seed(derived_seed(self.runtime.seed, stage.name))
+        with PeakMemory(self.runtime.device) as memory:
+            result = fit(
+                self.model,
+                stage,
+                log=self.log,
+                checkpoints=checkpoints,
+                checkpoint_every=self.recipe.runtime.checkpoint_every,
+                stop_asked=self.stop_asked,
+            )
+        return replace(result, peak_memory_bytes=memory.peak_bytes)
+
+    def attach(self, stage: Stage) -> None:
+        """Let the tuner take hold of the model, once: from here on, what it chose trains and all else is frozen."""
+        if self._attached:
+            return
+        model = self.model
+        torch.manual_seed(derived_seed(self.runtime.seed, "attach"))
+        network = self.tuner.attach(model.causal, total_updates=stage.total_updates)
+        model.wrap(network, packs=self.tuner.packs, autocast=self._autocast)
+        model.set_gradient_checkpointing(stage.gradient_checkpointing)
+        self._attached = True
+
+    def score(self, stage: str) -> None:
+        """Add the scorecard's rows for the model as it is now, measured or remembered."""
+        key = fingerprint(self._state, self.world.test_fingerprint, self.recipe.evaluation.model_dump())
+        known = stored_score(key)
+        if known is None:
+            self.log.write("scoring", stage=stage)
+            started = time.perf_counter()
+            card = Scorecard(tuple(self._measured(stage)))
+            known = StoredScore(card.to_json(), time.perf_counter() - started)
+            store_score(key, known)
+            self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
+        else:
+            self.log.write("score_restored", stage=stage)
+        self.evaluation_seconds += known.seconds
+        for score in Scorecard.from_json(known.scorecard).scores:
+            self.scorecard = self.scorecard.add(replace(score, stage=stage))
+
+    def _measured(self, stage: str) -> Iterator[Score]:
+        evaluation = self.recipe.evaluation
+        if self.world.test_items:
+            yield score_task(
+                self.model,
+                self.world.test_items,
+                stage=stage,
+                task=TASK,
+                metrics=evaluation.metrics,
+                max_new_tokens=evaluation.max_new_tokens,
+            )
+        if evaluation.retention:
+            yield score_retention(self.model, RetentionSet.load(), stage=stage)
+
+    def _selection(self) -> Selection | None:
+        """Return how the best checkpoint is chosen: by the task metric on the validation rows."""
+        evaluation = self.recipe.evaluation
+        if evaluation.every is None or self.world.validation is None:
+            return None
+        chosen = items(
+            self.world.validation, self.world.renderer, max_rows=evaluation.max_rows, seed=self.runtime.seed
+        )
+
+        def measure() -> float:
+            score = score_task(
+                self.model,
+                chosen,
+                stage="validation",
+                task=TASK,
+                metrics=evaluation.metrics[:1],
+                max_new_tokens=evaluation.max_new_tokens,
+            )
+            return score.primary.value if score.primary.higher_is_better else -score.primary.value
+
+        return Selection(measure, every=evaluation.every, patience=evaluation.patience)
+
+    def _stage_fingerprint(self, name: str) -> str:
+        """Return the hash of all that determines the stage named `name`, the stages before it included."""
+        recipe = self.recipe
+        return fingerprint(
+            name,
+            self._state,
+            self.world.train.fingerprint,
+            "" if self.world.validation is None else self.world.validation.fingerprint,
+            recipe.tuner.model_dump(),
+            recipe.optim.model_dump(),
+            recipe.runtime.model_dump(include={"seed", "micro_batch_tokens", "gradient_checkpointing"}),
+            recipe.evaluation.model_dump(include={"every", "patience", "metrics", "max_rows", "max_new_tokens"}),
+        )

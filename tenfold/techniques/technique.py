@@ -1,0 +1,139 @@
+"""What a technique is: a generator of stages with its options, its own checks, and the claims its literature makes.
+
+An eleventh technique is one file that ends in `TECHNIQUE = Technique(...)`, used as `kind: my_module:TECHNIQUE`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.recipe import Recipe, TechniqueSection
+
+if TYPE_CHECKING:
+    from tenfold.engine.stage import Stage, StageResult
+    from tenfold.evaluation.cost import Cost
+    from tenfold.evaluation.scorecard import Scorecard
+    from tenfold.techniques.context import Run
+
+BUILTIN: Mapping[str, str] = {
+    "instruction": "tenfold.techniques.instruction:TECHNIQUE",
+    "parameter_efficient": "tenfold.techniques.parameter_efficient:TECHNIQUE",
+}
+
+
+class Options(BaseModel):
+    """A technique's own settings; subclass it with fields. Frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run measured, for its claims to be judged by."""
+
+    scorecard: Scorecard
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a claim came out, and the figure that says so."""
+
+    outcome: Literal["held", "not held here", "unclear"]
+    because: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An advantage that the literature promises, and how a run's evidence decides it."""
+
+    text: str
+    source: str
+    judge: Callable[[Evidence], Verdict]
+
+
+def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
+    """Return no problems: the check of a technique that fits every recipe."""
+    return []
+
+
+@dataclass(frozen=True)
+class Technique:
+    """One way to fine-tune. `stages(run, options)` yields stages and is sent each one's result."""
+
+    kind: str
+    summary: str
+    when: str
+    stages: Callable[[Run, Any], Generator[Stage, StageResult, None]]
+    options: type[Options] = Options
+    claims: tuple[Claim, ...] = ()
+    check: Callable[[Recipe, Any], list[Problem]] = no_problems
+
+    def require_fit(self, recipe: Recipe) -> Options:
+        """Return the recipe's options for this technique, once its own check has nothing to say against the recipe.
+
+        Raises:
+            RecipeError: unknown options, or settings that the technique cannot work with; all at once.
+        """
+        options = self.read_options(recipe.technique)
+        problems = self.check(recipe, options)
+        if problems:
+            raise RecipeError(*problems)
+        return options
+
+    def read_options(self, section: TechniqueSection) -> Options:
+        """Return the section's options, validated.
+
+        Raises:
+            RecipeError: an unknown option or a value out of range, all at once.
+        """
+        try:
+            return self.options(**section.options)
+        except ValidationError as error:
+            raise RecipeError(*(self._problem(dict(details)) for details in error.errors())) from None
+
+    def _problem(self, details: Mapping[str, Any]) -> Problem:
+        key = ".".join(str(part) for part in details["loc"])
+        if details["type"] == "extra_forbidden":
+            known = list(self.options.model_fields)
+            return Problem(
+                f"technique.{key}",
+                f"{self.kind} has no such option",
+                allowed=", ".join(known) or "no options",
+                remedy=nearest(key, known),
+            )
+        return Problem(f"technique.{key}", f"found {details['input']!r}", allowed=str(details["msg"]))
+
+
+def find_technique(kind: str) -> Technique:
+    """Return the built-in technique of that name, or the one at `module:name`.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    place = BUILTIN.get(kind, kind)
+    module_name, colon, attribute = place.partition(":")
+    if not colon:
+        raise RecipeError(
+            Problem(
+                "technique.kind",
+                f"unknown technique {kind!r}",
+                allowed=", ".join(BUILTIN) + ", or my_module:MY_TECHNIQUE",
+                remedy=nearest(kind, BUILTIN),
+            )
+        )
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise RecipeError(Problem("technique.kind", f"cannot import {kind}: {error}")) from error
+    if not isinstance(found, Technique):
+        raise RecipeError(
+            Problem("technique.kind", f"{kind} is a {type(found).__name__}", allowed="a tenfold Technique")
+        )
+    return found

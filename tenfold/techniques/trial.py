@@ -1,0 +1,53 @@
+"""What would a run cost? One real update on its own rows, thrown away afterwards, with memory and time measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from tenfold.engine.fit import Training, update_once
+from tenfold.engine.stage import Stage
+from tenfold.evaluation.cost import PeakMemory
+from tenfold.models.language_model import LanguageModel
+
+WINDOWS_SEEN = 50
+"""How many of the first updates are looked through for the one with the most tokens."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a few updates took: the largest of the first ones for memory, usual ones for time."""
+
+    num_updates: int
+    peak_memory_bytes: int
+    seconds_per_update: float
+    tokens_per_second: float
+    training_seconds: float
+
+
+def try_updates(model: LanguageModel, stage: Stage) -> Trial:
+    """Make three real updates on `model` (which is then of no further use) and return what the run would take.
+
+    Raises:
+        RunFailure: an update failed: a loss that is not finite.
+    """
+    training = Training.begin(model, stage)
+    seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
+    largest = max(seen, key=lambda window: max(len(batch.input_ids) for batch in window.batches))
+    usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
+    model.network.train()
+    with PeakMemory(model.device) as memory:
+        update_once(model, stage, largest, training)
+        started = time.perf_counter()
+        for _ in range(2):
+            update_once(model, stage, usual, training)
+        seconds = (time.perf_counter() - started) / 2
+    speed = usual.num_tokens / seconds
+    per_update = sum(window.num_tokens for window in seen) / len(seen) / speed
+    return Trial(
+        num_updates=3,
+        peak_memory_bytes=memory.peak_bytes,
+        seconds_per_update=per_update,
+        tokens_per_second=speed,
+        training_seconds=per_update * stage.total_updates,
+    )

@@ -1,0 +1,130 @@
+"""What a recipe meets: its model's files, tokenizer and rows, opened and checked before any weight is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from tenfold.data.gate import Finding, check_signal
+from tenfold.data.prepare import Item, Prepared, items, prepare
+from tenfold.data.render import Renderer
+from tenfold.data.splits import Splits, open_splits
+from tenfold.data.windows import Windows
+from tenfold.errors import Problem, UserError
+from tenfold.evaluation.metrics import choose_metrics
+from tenfold.files import sha256_text
+from tenfold.models.load import load_tokenizer
+from tenfold.models.sources import ModelFiles, resolve
+from tenfold.recipe import Recipe
+from tenfold.tuning.identity import Identity, identify
+
+
+@dataclass(frozen=True)
+class World:
+    """The recipe, resolved, beside the model files, tokenizer and tokenised rows that it names."""
+
+    recipe: Recipe
+    files: ModelFiles
+    tokenizer: PreTrainedTokenizerBase
+    identity: Identity
+    renderer: Renderer
+    train: Prepared
+    validation: Prepared | None
+    test: Prepared | None
+    test_items: list[Item]
+    windows: Windows
+    findings: list[Finding]
+
+    @property
+    def fingerprint(self) -> str:
+        """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
+        settings = self.recipe.model_dump_json(exclude={"output", "log"})
+        parts = [part.fingerprint for part in (self.train, self.validation, self.test) if part is not None]
+        return sha256_text(settings, self.identity.base_weights_sha256, *parts)
+
+    @property
+    def test_fingerprint(self) -> str:
+        """The hash of the rows that the scorecard reports."""
+        return "" if self.test is None else self.test.fingerprint
+
+    @property
+    def total_updates(self) -> int:
+        """Updates in one stage of the recipe's length."""
+        return self.windows.total_updates(self.recipe.optim.epochs, self.recipe.optim.max_updates)
+
+
+def open_world(recipe: Recipe) -> World:
+    """Open everything `recipe` names but the weights, and fill in what it left to `auto`.
+
+    Raises:
+        UserError: with every problem of model and data together.
+    """
+    problems: list[Problem] = []
+    files, splits = None, None
+    with _collecting(problems):
+        files = resolve(recipe.model)
+    with _collecting(problems):
+        splits = open_splits(
+            recipe.data, seed=recipe.runtime.seed, with_validation=recipe.evaluation.every is not None
+        )
+    if problems or files is None or splits is None:
+        raise UserError(*problems)
+    return _world(recipe, files, splits)
+
+
+def _world(recipe: Recipe, files: ModelFiles, splits: Splits) -> World:
+    tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
+    renderer = Renderer(tokenizer, recipe.data)
+    train = prepare(splits.train, renderer)
+    validation = None if splits.validation is None else prepare(splits.validation, renderer)
+    test = None if splits.test is None else prepare(splits.test, renderer)
+    findings = check_signal(
+        train, {"validation": validation, "test": test}, renderer=renderer, gate=recipe.gate
+    )
+    evaluation = recipe.evaluation
+    test_items = (
+        [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
+    )
+    return World(
+        recipe=_resolved(recipe, test_items),
+        files=files,
+        tokenizer=tokenizer,
+        identity=identify(files.folder, tokenizer, name=files.name),
+        renderer=renderer,
+        train=train,
+        validation=validation,
+        test=test,
+        test_items=test_items,
+        windows=Windows(
+            train,
+            batch_size=recipe.optim.batch_size,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+            seed=recipe.runtime.seed,
+        ),
+        findings=findings,
+    )
+
+
+def _resolved(recipe: Recipe, test_items: list[Item]) -> Recipe:
+    references = [item.reference for item in test_items if item.reference]
+    metrics = recipe.evaluation.metrics or (choose_metrics(references) if references else ())
+    rate = recipe.optim.learning_rate or type(recipe.tuner).learning_rate
+    return recipe.model_copy(
+        update={
+            "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
+            "optim": recipe.optim.model_copy(update={"learning_rate": rate}),
+        }
+    )
+
+
+@contextmanager
+def _collecting(problems: list[Problem]) -> Iterator[None]:
+    """Keep the problems of a user's error for later instead of stopping at the first."""
+    try:
+        yield
+    except UserError as error:
+        problems.extend(error.problems)

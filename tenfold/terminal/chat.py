@@ -1,0 +1,47 @@
+"""A conversation with a tuned model; its answer appears as it is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from tenfold.artifact import Artifact
+from tenfold.data.examples import Example, Turn
+from tenfold.data.render import Renderer
+from tenfold.evaluation.generate import stream
+from tenfold.models.generate import Sampling
+
+
+def chat_loop(
+    folder: Path, *, system: str | None, temperature: float, max_new_tokens: int, base: str | None
+) -> None:
+    """Read prompts from standard input and stream answers until an empty line or the end of input."""
+    artifact = Artifact.open(folder)
+    model = artifact.load(base=base)
+    renderer = Renderer(model.tokenizer, artifact.recipe.data)
+    console = Console(highlight=False)
+    turns = [Turn("system", system)] if system else []
+    console.print("Type a prompt; an empty line ends.", style="dim")
+    while prompt := _read(console):
+        turns.append(Turn("user", prompt))
+        answer = ""
+        with model.autocasting():
+            for piece in stream(
+                model.network,
+                model.tokenizer,
+                renderer.prompt(Example(turns=tuple(turns))),
+                max_new_tokens=max_new_tokens,
+                sampling=Sampling(temperature=temperature),
+            ):
+                console.out(piece, end="")
+                answer += piece
+        console.print()
+        turns.append(Turn("assistant", answer))
+
+
+def _read(console: Console) -> str:
+    try:
+        return console.input("[bold]> [/bold]").strip()
+    except EOFError:
+        return ""

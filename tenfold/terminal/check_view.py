@@ -1,0 +1,121 @@
+"""What `tenfold check` shows: the resolved recipe, the rows as the trainer sees them, and what training would take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from tenfold.data.preview import Preview, preview
+from tenfold.engine.log import Log
+from tenfold.engine.runtime import open_runtime
+from tenfold.engine.stage import Stage
+from tenfold.recipe import Recipe
+from tenfold.techniques.context import Run
+from tenfold.techniques.technique import find_technique
+from tenfold.techniques.trial import Trial, try_updates
+from tenfold.techniques.world import World, open_world
+
+BAR = 40
+"""Columns of the longest bar."""
+
+
+def show_check(recipe: Recipe, *, trial: bool) -> None:
+    """Check every layer of `recipe`, print the preview, and with `trial` measure two updates.
+
+    Raises:
+        UserError: with every problem of the first layer that has any.
+    """
+    console = Console()
+    find_technique(recipe.technique.kind).require_fit(recipe)
+    world = open_world(recipe)
+    run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
+    _show_recipe(console, run.resolved_recipe)
+    _show_rows(console, world)
+    _show_preview(console, preview(world.windows, world.renderer))
+    for finding in world.findings:
+        console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
+    stage = run.stage("check")
+    run.attach(stage)
+    _show_size(console, run, stage)
+    if trial:
+        _show_trial(console, stage, try_updates(run.model, stage))
+    console.print("\n[bold green]No problems found.[/bold green]")
+
+
+def _show_recipe(console: Console, recipe: Recipe) -> None:
+    console.rule("Recipe, resolved", align="left")
+    tree = recipe.model_dump(mode="json")
+    console.print(escape(yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=78).rstrip()))
+
+
+def _show_rows(console: Console, world: World) -> None:
+    console.rule("Rows", align="left")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("", "source", "format"):
+        table.add_column(heading)
+    for heading in ("rows", "tokens", "longest", "supervised"):
+        table.add_column(heading, justify="right")
+    for name, side in (("train", world.train), ("validation", world.validation), ("test", world.test)):
+        if side is None:
+            continue
+        lengths = side.column("length")
+        supervised = side.column("num_supervised").sum() / lengths.sum()
+        table.add_row(
+            name,
+            escape(side.rows.name),
+            side.rows.format,
+            f"{len(side.rows):,}",
+            f"{lengths.sum():,}",
+            f"{lengths.max():,}",
+            f"{supervised:.1%}",
+        )
+    console.print(table)
+
+
+def _show_preview(console: Console, shown: Preview) -> None:
+    console.rule("Lengths of training rows, in tokens", align="left")
+    most = max(count for _, _, count in shown.lengths)
+    for low, high, count in shown.lengths:
+        console.print(f"{low:>7}-{high:<7} {'█' * round(BAR * count / most)} {count:,}")
+    console.rule("Training rows as the trainer sees them; [green]green[/green] is in the loss", align="left")
+    for row in shown.rows:
+        console.print(Text(row.origin, style="dim"))
+        text = Text()
+        for token, in_loss in row.tokens:
+            text.append(token, style="bold green" if in_loss else "")
+        console.print(text)
+
+
+def _show_size(console: Console, run: Run, stage: Stage) -> None:
+    console.rule("Training", align="left")
+    trainable = sum(parameter.numel() for parameter in run.tuner.trainable(run.model.network).values())
+    total = run.world.files.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
+    route = run.model.route
+    console.print(f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%})")
+    console.print(f"{stage.total_updates:,} updates of {stage.optim.batch_size} rows, {run.runtime.precision}")
+    packed = "rows packed without padding" if route.packs else "rows padded: packing is not right for this model"
+    head = "output layer at supervised positions" if route.splits_head else "the model's own output layer"
+    console.print(f"{packed}; {head}")
+
+
+def _show_trial(console: Console, stage: Stage, trial: Trial) -> None:
+    console.print(
+        f"measured on {trial.num_updates} real updates, thrown away: "
+        f"{trial.tokens_per_second:,.0f} tokens/s, {trial.seconds_per_update:.2f} s an update"
+    )
+    console.print(
+        f"estimate: training [bold]{duration(trial.training_seconds)}[/bold], "
+        f"peak memory [bold]{trial.peak_memory_bytes / 1e9:.2f} GB[/bold]; scoring comes on top"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return `45 s`, `12 min` or `3.4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,84 @@
+"""A starter recipe for someone's own data: short, commented, and already right for the rows it was made from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from string import Template
+
+from rich.console import Console
+from rich.markup import escape
+
+from tenfold.data.sources import open_rows
+from tenfold.errors import Problem, RecipeError
+from tenfold.techniques.technique import find_technique
+
+STARTER = Template("""\
+# $summary
+# Made by `tenfold init` from $rows rows of $source ($format format).
+# Look before you train:   tenfold check $file
+# Train:                   tenfold run $file
+# Change one thing:        tenfold run $file --set tuner.rank=32 --set output=runs/rank-32
+
+model:
+  name: $model   # built-in alias, hub id, Hugging Face folder, or a .gguf file
+
+technique:
+  kind: $technique   # $when
+
+tuner:
+  kind: lora         # full, partial, lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, peft
+  rank: 16           # more rank learns more and weighs more
+
+data:
+  train: $source
+  # test: FILE       # rows for the scorecard; without it, test_share of the rows above
+  test_share: 0.1
+  # group_by: COLUMN # rows with equal values never fall on two sides of the split
+  # columns: {prompt: question, completion: answer}   # your column names for ours
+  max_length: 1024   # tokens; the gate refuses a run that would cut responses
+
+optim:
+  epochs: 1
+  batch_size: 16     # rows per update
+  # learning_rate: 2.0e-4   # when unset, the tuner's own default
+
+evaluation:
+  max_rows: 100      # test rows to answer before and after
+  # metrics: [exact_match, rouge_l]   # when unset, chosen from the references
+  # every: 20        # updates between evaluations on validation rows; keeps the best checkpoint
+  # patience: 3      # stop after this many of them without a gain
+
+runtime:
+  seed: 0
+  precision: auto    # bf16 where this machine is faster with it, else fp32
+
+output: runs/$technique
+""")
+
+
+def write_starter(technique: str, data: str, model: str, out: Path) -> None:
+    """Write a starter recipe to `out` and say what to do next.
+
+    Raises:
+        RecipeError: unknown technique, or `out` exists already.
+        DataError: the rows cannot be read.
+    """
+    found = find_technique(technique)
+    if out.exists():
+        raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
+    rows = open_rows(data)
+    text = STARTER.substitute(
+        summary=f"{technique}: {found.summary}.",
+        when=found.when,
+        technique=technique,
+        rows=f"{len(rows):,}",
+        source=json.dumps(data, ensure_ascii=False),
+        format=rows.format,
+        model=json.dumps(model, ensure_ascii=False),
+        file=out,
+    )
+    out.write_text(text, encoding="utf-8")
+    console = Console()
+    console.print(f"{len(rows):,} rows of {escape(data)}, format: [bold]{rows.format}[/bold]")
+    console.print(f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(str(out))}[/bold]", soft_wrap=True)

@@ -1,0 +1,78 @@
+"""The LoRA layer of the hot path: PEFT's own, with its forward pass as one fused autograd function.
+
+It goes in through PEFT's custom-module registration, so names, files and merging stay PEFT's: the saved folder does
+not know of this class. PEFT's forward keeps A and B in fp32 and casts the activations, two copies and small slow
+products each time; the fused function computes in the base's dtype (PERFORMANCE: 1.5 times the whole step).
+"""
+
+from __future__ import annotations
+
+import copy
+
+import peft
+import torch
+from peft.tuners import lora
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from tenfold.kernels.lora import lora_linear
+
+
+class FusedLinear(lora.Linear):  # type: ignore[misc]
+    """PEFT's LoRA layer; fused where only plain adapters are active, else exactly PEFT's forward."""
+
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        """Return base output plus the active adapters' updates, `[..., out_features]` in the dtype of `x`."""
+        if args or kwargs or self.merged or self.disable_adapters or not self._fits(x):
+            return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+        adapters = [name for name in self.active_adapters if name in self.lora_A]
+        if not adapters or not all(self._is_plain(name, adapters[0]) for name in adapters):
+            return super().forward(x)  # type: ignore[no-any-return]
+        base = self.get_base_layer()
+        a = [self.lora_A[name].weight for name in adapters]
+        b = [self.lora_B[name].weight for name in adapters]
+        return lora_linear(
+            x,
+            base.weight,
+            base.bias,
+            a[0] if len(a) == 1 else torch.cat(a, dim=0),
+            b[0] if len(b) == 1 else torch.cat(b, dim=1),
+            self.scaling[adapters[0]],
+        )
+
+    def _fits(self, x: Tensor) -> bool:
+        weight = self.get_base_layer().weight
+        same = x.dtype == weight.dtype or torch.is_autocast_enabled(x.device.type)
+        return same and not weight.requires_grad
+
+    def _is_plain(self, name: str, first: str) -> bool:
+        drops = self.training and not isinstance(self.lora_dropout[name], nn.Identity)
+        return (
+            name not in self.lora_variant
+            and not drops
+            and not self.lora_bias[name]
+            and self.scaling[name] == self.scaling[first]
+        )
+
+
+def use_fused_layers(config: peft.LoraConfig) -> None:
+    """Register the fused layer in `config`, for the plain linear layers of the model it will be attached to."""
+    config._register_custom_module({nn.Linear: _fused_or_none})
+
+
+def _fused_or_none(
+    target: nn.Module,
+    adapter_name: str,
+    *,
+    config: peft.LoraConfig,
+    parameter_name: str | None = None,
+    **options: object,
+) -> FusedLinear | None:
+    """Return a fused layer, or None for PEFT to go on and choose its own (quantised and subclassed layers)."""
+    base = target.get_base_layer() if isinstance(target, BaseTunerLayer) else target
+    if type(base) is not nn.Linear or parameter_name is not None or not base.weight.is_floating_point():
+        return None
+    if config.fan_in_fan_out:  # set by PEFT while it passed a transposed layer of the same model
+        config = copy.copy(config)
+        config.fan_in_fan_out = False
+    return FusedLinear(target, adapter_name, config=config, **options)

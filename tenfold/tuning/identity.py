@@ -1,0 +1,142 @@
+"""Which base an adapter belongs to, as hashes: loading it on another base is refused, not tried."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Protocol
+
+from tenfold.errors import ArtifactError, ModelError, Problem
+from tenfold.files import sha256_file, sha256_text, write_atomic, write_json
+from tenfold.paths import cache_folder
+
+FILE = "identity.json"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The base model's name and what determines its answers; hashes are SHA-256 in hexadecimal."""
+
+    base_name: str
+    base_weights_sha256: str
+    tokenizer_sha256: str
+    template_sha256: str
+
+
+class Tokenizer(Protocol):
+    """The part of a transformers tokenizer that tells it from another."""
+
+    chat_template: str | dict[str, str] | None
+
+    def get_vocab(self) -> dict[str, int]:
+        """Return the id of every token."""
+        ...
+
+
+def identify(folder: Path, tokenizer: Tokenizer, *, name: str) -> Identity:
+    """Return the identity of the base model in `folder` with this tokenizer and the template it carries.
+
+    Raises:
+        ModelError: the folder holds no safetensors file.
+    """
+    # a tokenizer that is not of the `tokenizers` library has no such text; its vocabulary stands for it
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    text = json.dumps(tokenizer.get_vocab()) if backend is None else backend.to_str()
+    template = tokenizer.chat_template
+    if template is not None and not isinstance(template, str):
+        template = json.dumps(template, sort_keys=True)
+    return Identity(name, hash_weights(folder), hash_tokenizer(text), hash_template(template))
+
+
+def check_identity(adapter: Identity, base: Identity) -> None:
+    """Check that `adapter` was trained on `base`; the name may differ, the hashes may not.
+
+    Raises:
+        ArtifactError: weights, tokenizer or template differ; both names are in the message.
+    """
+    parts = {
+        "base weights": (adapter.base_weights_sha256, base.base_weights_sha256),
+        "tokenizer": (adapter.tokenizer_sha256, base.tokenizer_sha256),
+        "chat template": (adapter.template_sha256, base.template_sha256),
+    }
+    different = [part for part, (trained_on, given) in parts.items() if trained_on != given]
+    if different:
+        raise ArtifactError(
+            Problem(
+                where="adapter",
+                found=f"it was trained on {adapter.base_name!r}, and {base.base_name!r} has "
+                f"another {' and another '.join(different)}",
+                allowed="; ".join(f"{part} {parts[part][0][:12]}…" for part in different),
+                remedy=f"load it on {adapter.base_name!r} as it was",
+            )
+        )
+
+
+def write_identity(identity: Identity, folder: Path) -> None:
+    """Write `identity.json` beside the adapter."""
+    write_json(folder / FILE, asdict(identity))
+
+
+def read_identity(folder: Path) -> Identity:
+    """Return what `write_identity` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or damaged.
+    """
+    path = folder / FILE
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        return Identity(**{field.name: str(tree[field.name]) for field in fields(Identity)})
+    except FileNotFoundError:
+        raise ArtifactError(
+            Problem(str(path), "no such file", remedy="load it as a plain PEFT adapter")
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(Problem(str(path), f"damaged: {error!r}")) from error
+
+
+def hash_weights(folder: Path) -> str:
+    """Return the hash of a model's weights: the file's own SHA-256, or that of all files' hashes in name order.
+
+    Each file is read once; its hash is kept under its path, size and time of change.
+
+    Raises:
+        ModelError: the folder holds no safetensors file.
+    """
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ModelError(
+            Problem(str(folder), "no .safetensors file", remedy="convert the weights to safetensors")
+        )
+    hashes = [_hash_once(path) for path in files]
+    return hashes[0] if len(hashes) == 1 else sha256_text(*hashes)
+
+
+def _hash_once(path: Path) -> str:
+    path = path.resolve()
+    status = path.stat()
+    kept = cache_folder("hashes") / sha256_text(str(path), str(status.st_size), str(status.st_mtime_ns))
+    if kept.is_file():
+        return kept.read_text(encoding="utf-8")
+    digest = sha256_file(path)
+    write_atomic(kept, digest)
+    return digest
+
+
+def hash_tokenizer(backend: str) -> str:
+    """Return the hash of a tokenizer from its `tokenizer.json` text.
+
+    Keys are sorted, and padding and truncation left out: calling a tokenizer sets those, and no token changes.
+    """
+    tree = json.loads(backend)
+    tree.pop("padding", None)
+    tree.pop("truncation", None)
+    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def hash_template(template: str | None) -> str:
+    """Return the hash of a chat template's text; a tokenizer without one has the hash of `none`."""
+    return hashlib.sha256((template or "none").encode()).hexdigest()

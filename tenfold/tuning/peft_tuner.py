@@ -1,0 +1,131 @@
+"""Tuning with any method of the `peft` package: attach, train in fp32, save a plain PEFT folder, merge."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import peft
+import torch
+from peft.tuners.ln_tuning.layer import LNTuningLayer
+from peft.utils.other import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+from tenfold.errors import Problem, RecipeError
+from tenfold.recipe.tuners import Peft, TunerSettings, kind_of
+from tenfold.tuning.adapter_files import adapter_state, load_adapter, write_adapter
+from tenfold.tuning.fused_lora import use_fused_layers
+from tenfold.tuning.merging import merge_adapter
+from tenfold.tuning.peft_config import check_options, explained, make_config, method_name, packs
+from tenfold.tuning.precision import bridge, hold_in_fp32
+from tenfold.tuning.targets import require_targets
+
+
+class PeftTuner:
+    """Trains what a PEFT method adds; the base weights never change."""
+
+    trains_base_weights = False
+
+    def __init__(self, settings: TunerSettings) -> None:
+        self.settings = settings
+        method = method_name(settings)
+        self.name = method.lower() if isinstance(settings, Peft) else kind_of(settings)
+        self.packs = packs(settings)
+        self.quantization: Literal["nf4"] | None = None
+        if isinstance(settings, Peft):
+            check_options(settings)
+
+    def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
+        """Return `network` wrapped by PEFT; `total_updates` is for methods that follow a schedule.
+
+        Raises:
+            ModelError: a target module does not exist.
+            RecipeError: PEFT does not accept the options for this model.
+        """
+        name = network.name_or_path or None if isinstance(network.name_or_path, str) else None
+        config = make_config(self.settings, total_updates=total_updates, base_name=name)
+        return _wrap(network, config)
+
+    def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
+        """Return what trains, by name, in the network's own order."""
+        return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    def parameter_groups(self, network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+        """Return one group with everything in it."""
+        return [{"params": list(self.trainable(network).values()), "lr": learning_rate}]
+
+    def penalty(self, network: nn.Module) -> Tensor | None:
+        """Return None: nothing is added to the loss."""
+        return None
+
+    def after_update(self, network: nn.Module, update: int, total_updates: int) -> None:
+        """Do nothing."""
+
+    def state(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return nothing: what the method keeps beside the trained weights follows from the seed."""
+        return {}
+
+    def restore(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Do nothing."""
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Write a plain PEFT folder: `adapter_model.safetensors` and `adapter_config.json`."""
+        assert isinstance(network, peft.PeftModel)
+        write_adapter(folder, network.active_peft_config, adapter_state(network))
+
+    def load(self, network: nn.Module, folder: Path) -> nn.Module:
+        """Return a fresh base `network` with the saved adapter on it, frozen, for inference.
+
+        Raises:
+            ArtifactError: the folder is damaged, or its weights do not fit this network one by one.
+        """
+        return load_adapter(network, folder, _wrap)
+
+    def merge(self, network: nn.Module) -> nn.Module:
+        """Return the plain base model with the adapter in its weights; `network` is used up.
+
+        Each weight is summed in fp32 and rounded once to the base's dtype: in bf16 the merged model is the trained
+        one up to that rounding. Cast the network to fp32 first where more is wanted.
+
+        Raises:
+            ModelError: the method is no change of weights (prompts, prefixes).
+        """
+        assert isinstance(network, peft.PeftModel)
+        return merge_adapter(network)
+
+
+def _wrap(network: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
+    """Attach an untrained adapter, its weights in fp32."""
+    dtype = next(network.parameters()).dtype
+    _require_modules(network, config)
+    _require_dtype(config, dtype)
+    if config.peft_type == peft.PeftType.LORA:
+        use_fused_layers(config)
+    with explained():
+        wrapped = peft.get_peft_model(network, config)
+    hold_in_fp32(parameter for parameter in wrapped.parameters() if parameter.requires_grad)
+    for module in wrapped.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            bridge(module.modules_to_save.modules(), dtype=dtype)
+        elif isinstance(module, LNTuningLayer):
+            bridge(module.ln_tuning_layers.modules(), dtype=dtype)
+    return wrapped
+
+
+def _require_modules(network: nn.Module, config: peft.PeftConfig) -> None:
+    for option, where in (("target_modules", "tuner.targets"), ("modules_to_save", "tuner.also_train")):
+        names = vars(config).get(option)
+        if isinstance(names, list | set | tuple):
+            require_targets(network, sorted(names), where=where)
+
+
+def _require_dtype(config: peft.PeftConfig, dtype: torch.dtype) -> None:
+    if config.is_adaption_prompt and dtype != torch.float32:
+        raise RecipeError(
+            Problem(
+                where="tuner.method",
+                found=f"{config.peft_type.value} computes in its own weights' fp32, and the base is in {dtype}",
+                remedy="set runtime.precision: fp32",
+            )
+        )

@@ -1,0 +1,102 @@
+"""What trains: the protocol that every way of tuning fulfils, and the table from a recipe's settings to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from torch import Tensor, nn
+
+from tenfold.recipe.tuners import Adalora, Full, Lora, Partial, TunerSettings
+from tenfold.tuning.adalora import AdaloraTuner
+from tenfold.tuning.full import BaseWeightTuner
+from tenfold.tuning.lora import LoraTuner
+from tenfold.tuning.peft_tuner import PeftTuner
+
+
+class Tuner(Protocol):
+    """One way to choose what trains. `attach` comes first, once; all else takes the network it returned."""
+
+    @property
+    def settings(self) -> TunerSettings:
+        """The recipe's section it was made from."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The recipe's `kind`, or PEFT's name of the method."""
+        ...
+
+    @property
+    def trains_base_weights(self) -> bool:
+        """Whether what is saved is a whole model, not an adapter beside one."""
+        ...
+
+    @property
+    def packs(self) -> bool:
+        """Whether rows may be laid end to end; methods that prepend tokens need one row per line of the batch."""
+        ...
+
+    @property
+    def quantization(self) -> Literal["nf4"] | None:
+        """The format that the base weights must be loaded in."""
+        ...
+
+    def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
+        """Return `network`, changed in place and perhaps wrapped, with exactly `trainable` requiring gradients.
+
+        What trains is in fp32 from here on, whatever the base is in.
+        """
+        ...
+
+    def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
+        """Return what trains, by name, always in the same order."""
+        ...
+
+    def parameter_groups(self, network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
+        """Return the groups for a torch optimizer, each with `params` and its own `lr`."""
+        ...
+
+    def penalty(self, network: nn.Module) -> Tensor | None:
+        """Return a scalar to add to the loss once per update, or None."""
+        ...
+
+    def after_update(self, network: nn.Module, update: int, total_updates: int) -> None:
+        """Called after the optimizer's step number `update` (from 1), while the gradients still exist."""
+        ...
+
+    def state(self, network: nn.Module) -> dict[str, Tensor]:
+        """Return what must be kept beside `trainable` and the optimizer to go on bit for bit."""
+        ...
+
+    def restore(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        ...
+
+    def save(self, network: nn.Module, folder: Path) -> None:
+        """Write what was trained into `folder`: a plain PEFT adapter, or a whole Hugging Face model."""
+        ...
+
+    def load(self, network: nn.Module, folder: Path) -> nn.Module:
+        """Return a fresh base `network` with the weights that `save` wrote, frozen, for inference."""
+        ...
+
+    def merge(self, network: nn.Module) -> nn.Module:
+        """Return a plain transformers model of the same function; `network` is used up."""
+        ...
+
+
+def make_tuner(settings: TunerSettings) -> Tuner:
+    """Return the tuner that `settings` describe.
+
+    Raises:
+        RecipeError: the settings name a method that PEFT does not have, or one whose library is not installed.
+    """
+    if isinstance(settings, Full | Partial):
+        return BaseWeightTuner(settings)
+    if isinstance(settings, Lora):
+        return LoraTuner(settings)
+    if isinstance(settings, Adalora):
+        return AdaloraTuner(settings)
+    return PeftTuner(settings)

@@ -1,0 +1,62 @@
+"""Tiny random causal language models of the families that Tenfold meets, built without a network."""
+
+from __future__ import annotations
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+VOCABULARY = 96
+
+_SHARED: dict[str, object] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+
+_OWN: dict[str, dict[str, object]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {},
+    "gemma": {},
+    "gemma2": {
+        "sliding_window": 5,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 3.0,
+        "query_pre_attn_scalar": 8,
+    },
+    "gemma3_text": {
+        "sliding_window": 5,
+        "num_hidden_layers": 3,
+        "layer_types": ["sliding_attention", "sliding_attention", "full_attention"],
+        "query_pre_attn_scalar": 8,
+    },
+    "gpt2": {"n_inner": 48},
+    "phi": {},
+    "mistral": {"sliding_window": 5},
+}
+
+FAMILIES = tuple(_OWN)
+"""Every family that `tiny_model` builds."""
+
+
+def tiny_model(family: str, *, attention: str = "eager", seed: int = 0, **overrides: object) -> PreTrainedModel:
+    """Return a random model of `family` in evaluation mode, fp32, the same one for the same arguments.
+
+    Weights are drawn wide (standard deviation 0.2): attention is far from uniform and a wrong mask shows.
+    """
+    settings = {**_SHARED, "initializer_range": 0.2, **_OWN[family], **overrides}
+    config = CONFIG_MAPPING[family](**settings)
+    config._attn_implementation = attention
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return model.eval()
