@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.artifact import Artifact
-from tenfold.data.examples import Example, Turn
+from tenfold.data.examples import SEPARATORS, Example, RowFault, Turn, to_question
+from tenfold.data.formats import PROMPTS
 from tenfold.data.prepare import items, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.sources import open_rows
+from tenfold.errors import DataError, Problem
 from tenfold.evaluation.generate import generate
-from tenfold.evaluation.score import default_max_new_tokens, score_task
+from tenfold.evaluation.score import score_task
 from tenfold.evaluation.scorecard import Score
 from tenfold.files import write_atomic
+
+DEFAULT_NEW_TOKENS = 256
+"""Longest answer to a prompt, in tokens, where neither the command nor the recipe says."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something to answer, and the answer that the row holds, if it holds one."""
+
+    example: Example
+    reference: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The last turn, for people to read."""
+        return self.example.turns[-1].content
 
 
 def predict_rows(
@@ -32,32 +51,30 @@ def predict_rows(
         UserError: the artifact, its base or the rows cannot be used.
     """
     artifact = Artifact.open(folder)
+    questions = [Question(ask(artifact, [Turn("user", prompt)])) for prompt in prompts]
+    if data is not None:
+        questions += _read_questions(artifact, data)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, artifact.recipe.data)
-    asked: list[tuple[str, list[int], str | None]] = []
-    for prompt in prompts:
-        example = Example(turns=(Turn("user", prompt),))
-        asked.append((prompt, renderer.prompt(example), None))
-    if data is not None:
-        section = artifact.recipe.data
-        rows = open_rows(data, format=section.format, columns=section.columns)
-        for item in items(prepare(rows, renderer), renderer, max_rows=len(rows), seed=0):
-            asked.append((item.prompt, item.prompt_ids, item.reference))
-    limit = max_new_tokens or artifact.recipe.evaluation.max_new_tokens or 256
+    limit = max_new_tokens or artifact.recipe.evaluation.max_new_tokens or DEFAULT_NEW_TOKENS
     with model.autocasting():
-        answers = generate(model.network, model.tokenizer, [ids for _, ids, _ in asked], max_new_tokens=limit)
-    lines = [
-        json.dumps(
-            {"prompt": prompt, "response": answer} | ({} if reference is None else {"reference": reference}),
-            ensure_ascii=False,
+        answers = generate(
+            model.network,
+            model.tokenizer,
+            [renderer.prompt(question.example) for question in questions],
+            max_new_tokens=limit,
         )
-        for (prompt, _, reference), answer in zip(asked, answers, strict=True)
-    ]
+    lines = [_line(question, answer) for question, answer in zip(questions, answers, strict=True)]
     if out is None:
         yield from lines
         return
     write_atomic(out, "".join(line + "\n" for line in lines))
     yield f"wrote {len(lines)} answers to {out}"
+
+
+def ask(artifact: Artifact, turns: Sequence[Turn]) -> Example:
+    """Return `turns` as an example laid out as the rows were that the artifact learned from."""
+    return Example(tuple(turns), separator=SEPARATORS.get(str(artifact.facts["row_format"]), "\n"))
 
 
 def evaluate_rows(folder: Path, *, data: str, max_rows: int | None, base: str | None) -> Score:
@@ -67,16 +84,35 @@ def evaluate_rows(folder: Path, *, data: str, max_rows: int | None, base: str | 
         UserError: the artifact, its base or the rows cannot be used.
     """
     artifact = Artifact.open(folder)
-    model = artifact.load(base=base)
     section = artifact.recipe.data
-    renderer = Renderer(model.tokenizer, section)
     rows = open_rows(data, format=section.format, columns=section.columns)
-    chosen = items(prepare(rows, renderer), renderer, max_rows=max_rows or len(rows), seed=0)
+    model = artifact.load(base=base)
+    renderer = Renderer(model.tokenizer, section)
     return score_task(
         model,
-        chosen,
+        items(prepare(rows, renderer), renderer, max_rows=max_rows or len(rows), seed=0),
         stage="evaluate",
         task=rows.name,
         metrics=artifact.recipe.evaluation.metrics,
         max_new_tokens=artifact.recipe.evaluation.max_new_tokens,
     )
+
+
+def _read_questions(artifact: Artifact, data: str) -> list[Question]:
+    section = artifact.recipe.data
+    rows = open_rows(data, format=section.format, columns=section.columns, needed=PROMPTS)
+    questions = []
+    for origins, chunk in rows.chunks():
+        for origin, row in zip(origins, chunk, strict=True):
+            try:
+                questions.append(Question(*to_question(row, rows.format, rows.columns)))
+            except RowFault as fault:
+                raise DataError(Problem(origin, str(fault), remedy=fault.remedy)) from None
+    return questions
+
+
+def _line(question: Question, answer: str) -> str:
+    line = {"prompt": question.text, "response": answer}
+    if question.reference is not None:
+        line["reference"] = question.reference
+    return json.dumps(line, ensure_ascii=False)

@@ -49,6 +49,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "technique": technique.kind,
         "tuner": run.tuner.name,
         "base": run.world.files.name,
+        "row_format": run.world.train.rows.format,
         "updates": sum(result.updates for result in run.results),
     }
     write_atomic(folder / "README.md", model_card(run, facts, cost, claims))

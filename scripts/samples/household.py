@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from . import household_words as words
 from .rows import Row, draw, plain
@@ -81,15 +82,16 @@ def cut(package: Path) -> list[Row]:
     spoken = _commands(grammar["intents"], rules)
     _drop_ambiguous(spoken)
     sides = _split(spoken)
-    _drop_unlearnable(spoken, sides)
     rows: list[Row] = []
     for split, size in SIZES.items():
-        chosen = {key: found for key, found in spoken.items() if sides[key[1]] == split and found}
+        chosen = {key: found for key, found in spoken.items() if sides[key[1]] == split}
+        if split != "train":
+            chosen = _learnable(chosen, rows)
         rows += _balanced(chosen, split, size)
     return rows
 
 
-def _commands(intents: dict[str, dict], rules: dict[str, Node]) -> dict[tuple[str, str], list[Command]]:
+def _commands(intents: dict[str, Any], rules: dict[str, Node]) -> dict[tuple[str, str], list[Command]]:
     """Return the natural sentences of each (intent, template), in an order drawn by hash."""
     found: dict[tuple[str, str], set[Command]] = defaultdict(set)
     for intent, body in sorted(intents.items()):
@@ -233,27 +235,17 @@ def _split(spoken: dict[tuple[str, str], list[Command]]) -> dict[str, str]:
     return sides
 
 
-def _drop_unlearnable(spoken: dict[tuple[str, str], list[Command]], sides: dict[str, str]) -> None:
-    """Drop held-out commands whose call has a combination of keys and inferred values never trained on."""
-    inferred = ("intent", "domain", "device_class", "state")
+def _learnable(spoken: dict[tuple[str, str], list[Command]], rows: list[Row]) -> dict[tuple[str, str], list[Command]]:
+    """Return the commands whose call has no key and no inferred value that its intent lacks in `rows`."""
+    trained = set().union(*(_features(_call(row)) for row in rows))
+    return {key: [command for command in found if _features(command[1]) <= trained] for key, found in spoken.items()}
 
-    def shape(text: str) -> frozenset[tuple[str, object]]:
-        call = json.loads(text)
-        return frozenset((key, call[key] if key in inferred else "") for key in call)
 
-    def features(text: str) -> set[tuple[object, ...]]:
-        return {(json.loads(text)["intent"], *pair) for pair in shape(text)}
-
-    trained = {
-        feature
-        for (_, template), found in spoken.items()
-        if sides[template] == "train"
-        for _, call in found
-        for feature in features(call)
-    }
-    for (intent, template), found in spoken.items():
-        if sides[template] != "train":
-            spoken[intent, template] = [(text, call) for text, call in found if features(call) <= trained]
+def _features(call: str) -> set[tuple[str, str, object]]:
+    """Return the keys of a call, with those values that are not copied from the command."""
+    held: dict[str, object] = json.loads(call)
+    inferred = ("domain", "device_class", "state")
+    return {(str(held["intent"]), key, value if key in inferred else "") for key, value in held.items()}
 
 
 def _balanced(spoken: dict[tuple[str, str], list[Command]], split: str, size: int) -> list[Row]:
@@ -271,6 +263,12 @@ def _balanced(spoken: dict[tuple[str, str], list[Command]], split: str, size: in
             if turn < len(queue) and len(rows) < size:
                 rows.append(_row(intent, *queue[turn], split))
     return sorted(rows, key=lambda row: draw("order", json.dumps(row["messages"])))
+
+
+def _call(row: Row) -> str:
+    messages = row["messages"]
+    assert isinstance(messages, list)
+    return str(messages[-1]["content"])
 
 
 def _row(intent: str, template: str, command: Command, split: str) -> Row:

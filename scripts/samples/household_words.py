@@ -205,7 +205,8 @@ UNNATURAL = (
     # Media.
     r"play (previous|last|artist|album|track|playlist|podcast|movie)\b|(artist|album|track|movie)$",
     r"\b(movie|city lights|nosferatu|metropolis|the general)\b.* on (the |my )?(speaker|radio|soundbar|stereo)",
-    r"media player|\bitem\b|\btv show|to (the )?next$|skip( the)?$|the (last|previous)( again)?$|replay again|play the (last|previous) (again|in)",
+    r"replay again|play the (last|previous) (again|in)",
+    r"media player|\bitem\b|\btv show|to (the )?next$|skip( the)?$|the (last|previous)( again)?$",
     # People, scenes, mowers and the rest.
     r"\b(at|in) home\b|\bin (work|school)|is (work|school)$|\bpersons\b",
     r"stop (the |my )?(backyard|front yard|orchard)|(backyard|front yard|orchard)(?! mower)|mow the$",

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import json
-import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -34,7 +34,9 @@ def one_line(text: str) -> str:
 
 def plain(text: str) -> str:
     """Return `text` as letters and digits in lower case: equal for texts that differ in typography only."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    # Marks are the vowels of scripts such as Thai; without them different words would look equal.
+    kept = (sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in text.casefold())
+    return one_line("".join(kept))
 
 
 def drop_repeats(rows: Iterable[Row], text: str, label: str | None = None) -> list[Row]:

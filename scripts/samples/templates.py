@@ -1,7 +1,7 @@
 """The sentence-template language of `home-assistant-intents`: read a template, draw a sentence from it.
 
-    (a|b)  one of these          [x]  with or without x        (a;b)  both, in either order
-    <rule> a named template      {list} or {list:slot}         a word or number from a list
+(a|b)  one of these          [x]  with or without x        (a;b)  both, in either order
+<rule> a named template      {list} or {list:slot}         a word or number from a list
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ def sample(template: Node, rules: Mapping[str, Node], fill: Fill, rng: random.Ra
     return sentence
 
 
-def _say(
-    node: Node, rules: Mapping[str, Node], fill: Fill, rng: random.Random, slots: dict[str, object]
-) -> str:
+def _say(node: Node, rules: Mapping[str, Node], fill: Fill, rng: random.Random, slots: dict[str, object]) -> str:
     def say(part: Node) -> str:
         return _say(part, rules, fill, rng, slots)
 

@@ -37,6 +37,13 @@ ROLES: dict[str, Role] = {
 """Our role for each name that data sets use."""
 
 
+RESPONSES = {"alpaca": "output", "prompt_completion": "completion"}
+"""The column that holds the response, in the formats that have one for it."""
+
+SEPARATORS = {"prompt_completion": ""}
+"""What the plain template puts between prompt and response, where it is not a line break."""
+
+
 class RowFault(Exception):  # noqa: N818 (a finding about a row; DataError is the error)
     """A row that cannot be learned from: why, and perhaps what to do; the caller says where it stands."""
 
@@ -79,6 +86,27 @@ def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str
     if example.text is None:
         _check_order(example.turns)
     return example
+
+
+def to_question(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> tuple[Example, str | None]:
+    """Return what the row asks, without its last reply, and that reply where the row has one.
+
+    Raises:
+        RowFault: as `to_example`, but a missing or empty response is none.
+    """
+    ours = {name: row.get(column) for name, column in columns.items()}
+    renamed = {key: value for key, value in row.items() if key not in ours} | ours
+    response = RESPONSES.get(format)
+    if response is not None and renamed.get(response) is None:
+        renamed[response] = ""
+    example = _READERS[format](renamed, columns)
+    turns = example.turns if example.text is None else (Turn("user", example.text),)
+    reference = None
+    if turns and turns[-1].role == "assistant":
+        reference = turns[-1].content or None
+        turns = turns[:-1]
+    _check_order((*turns, Turn("assistant", "to come")))
+    return Example(turns, separator=example.separator), reference
 
 
 def _check_order(turns: tuple[Turn, ...]) -> None:
@@ -138,7 +166,7 @@ def _read_alpaca(row: Mapping[str, object], columns: Mapping[str, str]) -> Examp
 
 def _read_prompt_completion(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
     pair = [Turn("user", _text(row, "prompt", columns)), Turn("assistant", _text(row, "completion", columns))]
-    return Example((*_system(row), *pair), separator="")
+    return Example((*_system(row), *pair), separator=SEPARATORS["prompt_completion"])
 
 
 def _read_text(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:

@@ -15,6 +15,9 @@ FORMATS: dict[str, tuple[str, ...]] = {
 }
 """The columns that each format needs."""
 
+PROMPTS: dict[str, tuple[str, ...]] = FORMATS | {"alpaca": ("instruction",), "prompt_completion": ("prompt",)}
+"""The columns that each format needs where no response is: rows to answer."""
+
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "messages": (),
     "sharegpt": ("system",),
@@ -39,17 +42,26 @@ _LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "ch
 _TEXTS = ("text", "content", "document", "body")
 
 
-def detect_format(found: Sequence[str], format: str, columns: Mapping[str, str], where: str) -> str:
-    """Return the format of a table with the columns `found`.
+def detect_format(
+    found: Sequence[str],
+    format: str,
+    columns: Mapping[str, str],
+    where: str,
+    *,
+    needed: Mapping[str, tuple[str, ...]] = FORMATS,
+) -> str:
+    """Return the format of a table with the columns `found`, of which each format needs those in `needed`.
 
     `format` may name it, `columns` gives their column for ours.
 
     Raises:
         DataError: `columns` names a column that is not there or not ours, or not exactly one format fits.
     """
+    optional = {ours for name in FORMATS for ours in FORMATS[name] if ours not in needed[name]}
+    columns = {ours: theirs for ours, theirs in columns.items() if ours not in optional or theirs in found}
     _check_columns(found, columns, where)
     candidates = [format] if format != "auto" else [name for name in FORMATS if _knows(name, columns)]
-    fitting = [name for name in candidates if all(columns.get(ours, ours) in found for ours in FORMATS[name])]
+    fitting = [name for name in candidates if all(columns.get(ours, ours) in found for ours in needed[name])]
     if len(fitting) == 1:
         return fitting[0]
     listed = f"columns {', '.join(found)}"
@@ -57,7 +69,7 @@ def detect_format(found: Sequence[str], format: str, columns: Mapping[str, str],
         remedy = f"say which one you mean with data.format: {fitting[0]} (or {', '.join(fitting[1:])})"
         raise DataError(Problem(where, f"{listed} fit more than one format", ", ".join(fitting), remedy))
     wanted = "no known format" if format == "auto" else f"not the format {format!r}"
-    allowed = "; ".join(f"{name} ({' + '.join(FORMATS[name])})" for name in candidates or FORMATS)
+    allowed = "; ".join(f"{name} ({' + '.join(needed[name])})" for name in candidates or FORMATS)
     raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format)))
 
 

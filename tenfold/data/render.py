@@ -95,8 +95,13 @@ class Renderer:
         return [Rendered(ids, [False, *[True] * (len(ids) - 1)]) for ids in pieces if len(ids) > 1]
 
     def prompt(self, example: Example) -> list[int]:
-        """Return the tokens the model is given to produce the last reply: all before it, and its opening."""
-        turns = self._turns(example)[:-1]
+        """Return the tokens the model is given to produce the last reply: all before it, and its opening.
+
+        An example that ends with a user's turn has no reply yet: then all of it comes before.
+        """
+        turns = self._turns(example)
+        if turns[-1].role == "assistant":
+            turns = turns[:-1]
         pieces = self._template.prompt(turns, example.separator)
         return [*self._first_ids, *chain.from_iterable(self._ids(list(pieces)))]
 

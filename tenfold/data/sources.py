@@ -24,7 +24,7 @@ from datasets import Dataset
 from tenfold import samples
 from tenfold.data.arrow_cache import ROWS_PER_CHUNK, Columns, cached_table
 from tenfold.data.examples import Example, to_example
-from tenfold.data.formats import detect_format
+from tenfold.data.formats import FORMATS, detect_format
 from tenfold.data.readers import KINDS, Record, kind_of, read_file, read_tables, read_whole_text
 from tenfold.errors import DataError, Problem
 
@@ -76,12 +76,18 @@ class Rows:
         return replace(self, table=self.table.select(indices), fingerprint=digest)
 
 
-def open_rows(source: str, *, format: str = "auto", columns: Mapping[str, str] | None = None) -> Rows:
+def open_rows(
+    source: str,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] | None = None,
+    needed: Mapping[str, tuple[str, ...]] = FORMATS,
+) -> Rows:
     """Return the rows of a source, wherever they are.
 
     A source is a file (`KINDS`), a folder of files of one kind, a folder that `save_to_disk` wrote, a hub id
     (`org/name` or `org/name:split`, split `train` when unnamed), or `sample:NAME`.
-    A text file gives one row for each paragraph; in a folder of text files each file is one row.
+    Each format needs the columns that `needed` lists. A text file gives one row for each paragraph; in a folder of text files each file is one row.
 
     Raises:
         DataError: the source is missing, empty or unreadable, or its columns fit no format (or several).
@@ -94,7 +100,7 @@ def open_rows(source: str, *, format: str = "auto", columns: Mapping[str, str] |
     found: dict[str, None] = {}
     for text in table[:_ROWS_TO_JUDGE]["row"]:
         found.update(dict.fromkeys(json.loads(text)))
-    detected = detect_format(list(found), format, columns, name)
+    detected = detect_format(list(found), format, columns, name, needed=needed)
     settings = json.dumps([key, detected, sorted(columns.items())])
     return Rows(table, name, detected, columns, hashlib.sha256(settings.encode()).hexdigest())
 

@@ -198,7 +198,7 @@ def _can_use_flash(query: Tensor, settings: _Settings) -> bool:
         and query.shape[-1] <= 256
         and settings.softcap is None
         and settings.dropout == 0
-        and torch.__version__ >= (2, 13)
+        and str(torch.__version__) >= "2.13"
     )
 
 

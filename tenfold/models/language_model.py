@@ -67,12 +67,9 @@ class LanguageModel:
         if not packs:
             self.route = Route(packs=False, splits_head=False)
 
-    def set_gradient_checkpointing(self, is_on: bool) -> None:
-        """Recompute each block's activations in the backward pass, or keep them."""
-        if is_on:
-            self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        elif self.causal.is_gradient_checkpointing:
-            self.causal.gradient_checkpointing_disable()
+    def recompute_activations(self) -> None:
+        """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
+        self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def loss_sum(self, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the sum of cross entropies over the batch's supervised positions, a scalar in fp32."""

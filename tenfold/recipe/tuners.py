@@ -160,9 +160,7 @@ class Adalora(TunerSettings):
     @model_validator(mode="after")
     def _fits(self) -> Adalora:
         if self.target_rank >= self.initial_rank:
-            raise ValueError(
-                f"target_rank ({self.target_rank}) must be below initial_rank ({self.initial_rank})"
-            )
+            raise ValueError(f"target_rank ({self.target_rank}) must be below initial_rank ({self.initial_rank})")
         return self
 
 

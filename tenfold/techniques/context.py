@@ -160,7 +160,8 @@ class Run:
         torch.manual_seed(derived_seed(self.runtime.seed, "attach"))
         network = self.tuner.attach(model.causal, total_updates=stage.total_updates)
         model.wrap(network, packs=self.tuner.packs, autocast=self._autocast)
-        model.set_gradient_checkpointing(stage.gradient_checkpointing)
+        if stage.gradient_checkpointing:
+            model.recompute_activations()
         self._attached = True
 
     def score(self, stage: str) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from tenfold.answering import ask
 from tenfold.artifact import Artifact
-from tenfold.data.examples import Example, Turn
+from tenfold.data.examples import Turn
 from tenfold.data.render import Renderer
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
@@ -30,7 +31,7 @@ def chat_loop(
             for piece in stream(
                 model.network,
                 model.tokenizer,
-                renderer.prompt(Example(turns=tuple(turns))),
+                renderer.prompt(ask(artifact, turns)),
                 max_new_tokens=max_new_tokens,
                 sampling=Sampling(temperature=temperature),
             ):

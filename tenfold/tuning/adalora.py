@@ -62,9 +62,7 @@ class AdaloraTuner(PeftTuner):
         model = _adapter(network)
         allocator: RankAllocator = model.rankallocator
         state = {
-            f"{average}|{name}": value
-            for average in _AVERAGES
-            for name, value in vars(allocator)[average].items()
+            f"{average}|{name}": value for average in _AVERAGES for name, value in vars(allocator)[average].items()
         }
         pattern = model.peft_config["default"].rank_pattern or {}
         return state | {f"{_KEPT}|{name}": torch.tensor(kept) for name, kept in pattern.items()}

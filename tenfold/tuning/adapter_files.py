@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tenfold.errors import ArtifactError, Problem
+from tenfold.errors import ArtifactError, ModelError, Problem, RecipeError
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -25,9 +25,7 @@ CONFIG = "adapter_config.json"
 def adapter_state(network: peft.PeftModel, adapter: str = "default") -> dict[str, Tensor]:
     """Return the adapter's tensors under the names of a PEFT file."""
     # "auto" would look the base model up on a hub to see whether its vocabulary was resized
-    state: dict[str, Tensor] = get_peft_model_state_dict(
-        network, adapter_name=adapter, save_embedding_layers=False
-    )
+    state: dict[str, Tensor] = get_peft_model_state_dict(network, adapter_name=adapter, save_embedding_layers=False)
     return state
 
 
@@ -82,9 +80,7 @@ def fill_adapter(network: peft.PeftModel, state: Mapping[str, Tensor], folder: P
     """
     expected = adapter_state(network)
     problems = [Problem(str(folder), f"the adapter lacks {name}") for name in expected if name not in state]
-    problems += [
-        Problem(str(folder), f"the model has no place for {name}") for name in state if name not in expected
-    ]
+    problems += [Problem(str(folder), f"the model has no place for {name}") for name in state if name not in expected]
     problems += [
         Problem(str(folder), f"{name} is {list(tensor.shape)}", allowed=str(list(expected[name].shape)))
         for name, tensor in state.items()
@@ -105,12 +101,14 @@ def load_adapter(
         ArtifactError: the folder is damaged or belongs to a model of another shape.
     """
     config, state = read_adapter(folder)
-    config.base_model_name_or_path = (
-        None  # else PEFT warns that the base moved; identity.json tells for certain
-    )
+    config.base_model_name_or_path = None  # else PEFT warns that the base moved; identity.json tells for certain
     # a prompt is saved as embeddings, without the encoder that made it; the other methods are built as for training
     config.inference_mode = bool(config.is_prompt_learning)
-    wrapped = attach(network, config)
+    try:
+        wrapped = attach(network, config)
+    except (ModelError, RecipeError) as error:
+        found = "; ".join(problem.found for problem in error.problems[:3])
+        raise ArtifactError(Problem(str(folder), f"the adapter does not fit this model: {found}")) from error
     fill_adapter(wrapped, state, folder)
     wrapped.active_peft_config.inference_mode = True
     wrapped.requires_grad_(False)

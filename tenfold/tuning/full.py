@@ -113,13 +113,9 @@ class BaseWeightTuner:
                 output_loading_info=True,
             )
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
-            raise ArtifactError(
-                Problem(str(folder), f"cannot be read: {str(error).strip()[:300]}")
-            ) from error
+            raise ArtifactError(Problem(str(folder), f"cannot be read: {str(error).strip()[:300]}")) from error
         problems = [
-            Problem(
-                str(folder), f"{len(names)} {kind.replace('_', ' ')}, such as {sorted(map(str, names))[0]}"
-            )
+            Problem(str(folder), f"{len(names)} {kind.replace('_', ' ')}, such as {sorted(map(str, names))[0]}")
             for kind, names in report.items()
             if names
         ]
@@ -129,9 +125,7 @@ class BaseWeightTuner:
         try:
             network.load_state_dict(saved.state_dict())
         except RuntimeError as error:
-            raise ArtifactError(
-                Problem(str(folder), f"does not fit this model: {str(error).strip()[:300]}")
-            ) from error
+            raise ArtifactError(Problem(str(folder), f"does not fit this model: {str(error).strip()[:300]}")) from error
         network.requires_grad_(False)
         return network.eval()
 

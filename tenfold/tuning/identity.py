@@ -90,9 +90,7 @@ def read_identity(folder: Path) -> Identity:
         tree = json.loads(path.read_text(encoding="utf-8"))
         return Identity(**{field.name: str(tree[field.name]) for field in fields(Identity)})
     except FileNotFoundError:
-        raise ArtifactError(
-            Problem(str(path), "no such file", remedy="load it as a plain PEFT adapter")
-        ) from None
+        raise ArtifactError(Problem(str(path), "no such file", remedy="load it as a plain PEFT adapter")) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(Problem(str(path), f"damaged: {error!r}")) from error
 
@@ -107,9 +105,7 @@ def hash_weights(folder: Path) -> str:
     """
     files = sorted(folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(
-            Problem(str(folder), "no .safetensors file", remedy="convert the weights to safetensors")
-        )
+        raise ModelError(Problem(str(folder), "no .safetensors file", remedy="convert the weights to safetensors"))
     hashes = [_hash_once(path) for path in files]
     return hashes[0] if len(hashes) == 1 else sha256_text(*hashes)
 

@@ -75,9 +75,7 @@ def _merge_layer(layer: BaseTunerLayer) -> None:
 
 def _untie_tuned(base: nn.Module) -> None:
     """Give a tuned layer its own weights where it shares them: the other owner was not tuned with it."""
-    owners = Counter(
-        id(parameter) for module in base.modules() for parameter in module.parameters(recurse=False)
-    )
+    owners = Counter(id(parameter) for module in base.modules() for parameter in module.parameters(recurse=False))
     for layer in [module for module in base.modules() if isinstance(module, BaseTunerLayer)]:
         inner = layer.get_base_layer()
         for name, parameter in list(inner.named_parameters(recurse=False)):

@@ -78,6 +78,18 @@ def packs(settings: TunerSettings) -> bool:
     return name not in _ROW_METHODS and name != "CPT" and not issubclass(kind, peft.PromptLearningConfig)
 
 
+_REFUSALS = (
+    AssertionError,
+    ImportError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    UserWarning,
+    ValueError,
+)
+
+
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn what PEFT raises in the block, for options it cannot use, into a `RecipeError` with its own words."""
@@ -91,16 +103,10 @@ def explained() -> Iterator[None]:
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             # PEFT asks every tuned layer for its width; a norm has none, and its method needs none
             warnings.filterwarnings("ignore", message="Unsupported layer type .*Norm")
+            # a block size that PEFT would change by itself is the user's to choose
+            warnings.filterwarnings("error", message="Invalid `(oft_block_size|r)`")
             yield
-    except (
-        ValueError,
-        TypeError,
-        NotImplementedError,
-        KeyError,
-        ImportError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
+    except _REFUSALS as error:
         found = " ".join(str(error).split()) or type(error).__name__
         raise RecipeError(
             Problem("tuner", f"PEFT does not accept this: {found[:500]}", remedy="change the tuner's options")

@@ -43,9 +43,12 @@ class PeftTuner:
             ModelError: a target module does not exist.
             RecipeError: PEFT does not accept the options for this model.
         """
-        name = network.name_or_path or None if isinstance(network.name_or_path, str) else None
-        config = make_config(self.settings, total_updates=total_updates, base_name=name)
-        return _wrap(network, config)
+        name = network.name_or_path
+        config = make_config(
+            self.settings, total_updates=total_updates, base_name=name if isinstance(name, str) and name else None
+        )
+        wrapped: nn.Module = _wrap(network, config)
+        return wrapped
 
     def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """Return what trains, by name, in the network's own order."""
@@ -80,7 +83,8 @@ class PeftTuner:
         Raises:
             ArtifactError: the folder is damaged, or its weights do not fit this network one by one.
         """
-        return load_adapter(network, folder, _wrap)
+        loaded: nn.Module = load_adapter(network, folder, _wrap)
+        return loaded
 
     def merge(self, network: nn.Module) -> nn.Module:
         """Return the plain base model with the adapter in its weights; `network` is used up.

@@ -26,17 +26,14 @@ def require_bitsandbytes() -> None:
     """
     if importlib.util.find_spec("bitsandbytes") is None:
         raise RecipeError(
-            Problem(
-                "tuner.kind", "qlora needs bitsandbytes", remedy='pip install "tenfold[qlora]", or use lora'
-            )
+            Problem("tuner.kind", "qlora needs bitsandbytes", remedy='pip install "tenfold[qlora]", or use lora')
         )
 
 
 def is_4bit(module: nn.Module) -> TypeGuard[Linear4bit]:
     """Return whether `module` is one of bitsandbytes' 4-bit linear layers, without importing bitsandbytes for it."""
     return any(
-        kind.__module__ == "bitsandbytes.nn.modules" and kind.__name__ == "Linear4bit"
-        for kind in type(module).__mro__
+        kind.__module__ == "bitsandbytes.nn.modules" and kind.__name__ == "Linear4bit" for kind in type(module).__mro__
     )
 
 

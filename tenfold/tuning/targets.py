@@ -39,8 +39,6 @@ def linear_names(network: nn.Module) -> list[str]:
         path.rpartition(".")[2]
         for path, module in network.named_modules()
         if not isinstance(module, nn.Embedding)
-        and any(
-            name == "weight" and weight.dim() == 2 for name, weight in module.named_parameters(recurse=False)
-        )
+        and any(name == "weight" and weight.dim() == 2 for name, weight in module.named_parameters(recurse=False))
     ]
     return list(dict.fromkeys(names))

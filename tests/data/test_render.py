@@ -193,7 +193,7 @@ def test_fingerprint_follows_what_changes_tokens_and_nothing_else() -> None:
         Renderer(larger, DataSection()),
         Renderer(byte_tokenizer(chat_template=PHI), DataSection()),
         *(
-            Renderer(byte_tokenizer(), DataSection(**{key: value}))
+            Renderer(byte_tokenizer(), DataSection.model_validate({key: value}))
             for key, value in {"max_length": 9, "train_on": "last", "system": "S", "template": "plain"}.items()
         ),
     ]
@@ -211,9 +211,16 @@ def test_fingerprint_follows_what_changes_tokens_and_nothing_else() -> None:
 def test_template_settings_that_cannot_work_are_told(
     template: str | None, settings: dict[str, str], message: str
 ) -> None:
-    renderer = Renderer(byte_tokenizer(chat_template=template), DataSection(**settings))
+    renderer = Renderer(byte_tokenizer(chat_template=template), DataSection.model_validate(settings))
     with pytest.raises(DataError, match=message):
         renderer.render(Example((Turn("user", "a"), Turn("assistant", "b"))))
+
+
+def test_several_templates_without_a_default_are_told() -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.chat_template = {"short": CHATML, "long": PHI}
+    with pytest.raises(DataError, match=r"which chat template\?(.|\n)*set data.chat_template"):
+        Renderer(tokenizer, DataSection()).render(Example((Turn("user", "a"), Turn("assistant", "b"))))
 
 
 def test_tokenizer_without_end_token_is_told() -> None:
@@ -231,7 +238,7 @@ def test_turns_that_the_template_refuses_are_a_fault_of_the_row() -> None:
         renderer.render(talk)
 
 
-class LetterTokenizer(PreTrainedTokenizer):
+class LetterTokenizer(PreTrainedTokenizer):  # type: ignore[misc]
     """A slow tokenizer: a token a character, or with `pairs` a token for each two."""
 
     def __init__(self, width: int = 1) -> None:

@@ -59,6 +59,8 @@ def test_saved_data_sets_are_read_with_and_without_splits(tmp_path: Path) -> Non
     assert held.origin(0).endswith("held, row 1")
     with pytest.raises(DataError, match=r"no split 'tset'\n  allowed: train, held"):
         open_rows(f"{tmp_path / 'dict'}:tset")
+    with pytest.raises(DataError, match=r"without splits\n  do: leave out `:train`"):
+        open_rows(f"{tmp_path / 'plain'}:train")
 
 
 def test_origin_names_file_and_line_and_survives_selection(write_rows: Writer, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_folder_of_row_files_is_read_in_order(tmp_path: Path, write_rows: Writer
 
 def test_sample_is_opened_by_name(write_rows: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(write_rows(PAIRS))
-    monkeypatch.setattr(samples, "path", lambda name: path.parent / f"{name}.jsonl", raising=False)
+    monkeypatch.setattr(samples, "path", lambda name: path.parent / f"{name}.jsonl")
     assert contents(open_rows("sample:rows")) == PAIRS
 
 

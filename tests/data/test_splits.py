@@ -99,7 +99,7 @@ def test_sample_says_where_its_rows_belong(write_rows: Writer, monkeypatch: pyte
     names = ["train"] * 30 + ["validation"] * 3 + ["test"] * 4
     rows = [row | {"split": name} for row, name in zip(pairs(37), names, strict=True)]
     path = Path(write_rows(rows))
-    monkeypatch.setattr(samples, "path", lambda name: path, raising=False)
+    monkeypatch.setattr(samples, "path", lambda name: path)
     splits = open_splits(DataSection(train="sample:x"), seed=0, with_validation=True)
     assert [len(side) for side in sides(splits)] == [30, 3, 4]
     assert splits.test is not None and splits.test.row(0)["split"] == "test"
@@ -116,6 +116,6 @@ def test_max_rows_takes_the_same_rows_in_any_order_of_the_file(write_rows: Write
 
 def test_nothing_left_to_train_on_is_told(write_rows: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
     path = Path(write_rows([row | {"split": "test"} for row in pairs(3)]))
-    monkeypatch.setattr(samples, "path", lambda name: path, raising=False)
+    monkeypatch.setattr(samples, "path", lambda name: path)
     with pytest.raises(DataError, match="no rows are left to train on"):
         open_splits(DataSection(train="sample:x"), seed=0, with_validation=False)

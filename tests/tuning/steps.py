@@ -60,10 +60,3 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 def difference(found: Tensor, expected: Tensor) -> float:
     return (found - expected).abs().max().item()
-
-
-def upstream_noise(message: str) -> None:
-    """Ignore one warning of PEFT inside a `catch_warnings` block: in tests that call PEFT without us."""
-    import warnings
-
-    warnings.filterwarnings("ignore", message=message)

@@ -67,7 +67,11 @@ def test_a_plain_load_gets_the_trained_weights_to_the_bit(settings: Full | Parti
     # in bf16 most of what these steps taught would be lost
     trained = torch.cat([value.flatten() for value in tuner.trainable(network).values()])
     start = torch.cat(
-        [value.flatten() for name, value in build(dtype=torch.bfloat16).named_parameters() if name in tuner.trainable(network)]
+        [
+            value.flatten()
+            for name, value in build(dtype=torch.bfloat16).named_parameters()
+            if name in tuner.trainable(network)
+        ]
     ).float()
     rounded = trained.bfloat16().float()
     assert (rounded - trained).norm() > 0.5 * (trained - start).norm()

@@ -126,7 +126,7 @@ def test_identify_reads_a_tokenizer_with_or_without_a_backend(tmp_path: Path) ->
             return '{"model": {}}'
 
     class Fast(Plain):
-        chat_template = {"default": "{{ messages }}"}
+        chat_template: str | dict[str, str] | None = {"default": "{{ messages }}"}  # noqa: RUF012
         backend_tokenizer = Backend()
 
     (tmp_path / "model.safetensors").write_bytes(b"weights")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import peft
@@ -72,32 +71,47 @@ def test_transposed_and_plain_layers_of_one_model_each_go_their_way(tmp_path: Pa
     assert difference(logits(tuner.merge(network)), trained) <= 1e-5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_fused_layer_agrees_with_peft_in_value_and_gradient(dtype: torch.dtype) -> None:
-    ours = make_tuner(Lora(rank=4, alpha=8.0)).attach(build(dtype=dtype))
-    theirs = plain_peft({"r": 4, "lora_alpha": 8}, dtype=dtype)
+def test_fused_layer_agrees_with_peft_in_value_and_gradient() -> None:
+    ours, theirs = make_tuner(Lora(rank=4, alpha=8.0)).attach(build()), plain_peft({"r": 4, "lora_alpha": 8})
     assert {type(layer) for layer in layers(ours)} == {FusedLinear}
     assert {type(layer) for layer in layers(theirs)} == {lora.Linear}
-    state = ours.state_dict()
+    state = updated(ours)
     assert list(state) == list(theirs.state_dict())
-    for name, value in state.items():
-        if "lora_B" in name:
-            value.normal_(std=0.05, generator=torch.Generator().manual_seed(len(name)))
     theirs.load_state_dict(state)
-    for model in (ours, theirs):
-        loss(model.train()).backward()
-    # bf16 keeps 8 bits, and two layers of differently ordered sums lie between; fp32 keeps 24
-    limit = 1e-5 if dtype == torch.float32 else 0.05
-    expected = dict(theirs.named_parameters())
-    compared = 0
-    for name, parameter in ours.named_parameters():
-        if parameter.requires_grad:
-            gradient = expected[name].grad
-            assert (parameter.grad - gradient).norm() <= limit * gradient.norm(), name
-            compared += 1
-    assert compared == 28
-    found, wanted = logits(ours), logits(theirs)
-    assert (found - wanted).norm() <= limit * wanted.norm()
+    found, expected = gradients(ours), gradients(theirs)
+    assert found.keys() == expected.keys() and len(found) == 28
+    for name, gradient in found.items():
+        # the same fp32 products, summed in another order
+        assert (gradient - expected[name]).norm() <= 1e-5 * expected[name].norm(), name
+    assert difference(logits(ours), logits(theirs)) <= 1e-5
+
+
+def test_fused_layer_over_bf16_is_as_near_to_fp32_as_peft() -> None:
+    ours = make_tuner(Lora(rank=4, alpha=8.0)).attach(build(dtype=torch.bfloat16))
+    theirs = plain_peft({"r": 4, "lora_alpha": 8}, dtype=torch.bfloat16)
+    truth = plain_peft({"r": 4, "lora_alpha": 8})
+    state = updated(ours)
+    for model in (theirs, truth):
+        model.load_state_dict(state)
+    exact, fused, cast = (
+        torch.cat([gradient.flatten() for gradient in gradients(model).values()]) for model in (truth, ours, theirs)
+    )
+    # PEFT keeps x A^T in fp32, we in bf16 as the base's own products: at most half as much error again
+    assert (fused - exact).norm() <= 1.5 * (cast - exact).norm()
+    assert (fused - exact).norm() <= 0.1 * exact.norm()
+
+
+def updated(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Give every B something to say and return the network's state."""
+    generator = torch.Generator().manual_seed(5)
+    for layer in layers(network):
+        layer.lora_B["default"].weight.data.normal_(std=0.05, generator=generator)
+    return network.state_dict()
+
+
+def gradients(network: nn.Module) -> dict[str, torch.Tensor]:
+    loss(network.train()).backward()
+    return {name: value.grad for name, value in network.named_parameters() if value.grad is not None}
 
 
 @pytest.mark.parametrize(
@@ -105,14 +119,15 @@ def test_fused_layer_agrees_with_peft_in_value_and_gradient(dtype: torch.dtype) 
     [
         lambda network: network.disable_adapter_layers(),
         lambda network: network.merge_adapter(),
-        lambda network: [setattr(layer, "lora_dropout", nn.ModuleDict({"default": nn.Dropout(0.5)})) for layer in layers(network)],
+        lambda network: [layer.lora_dropout.update({"default": nn.Dropout(0.5)}) for layer in layers(network)],
     ],
     ids=["disabled", "merged", "dropout"],
 )
-def test_fused_layer_leaves_the_rest_to_peft(change, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_layer_leaves_the_rest_to_peft(
+    change: Callable[[peft.PeftModel], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = make_tuner(Lora(rank=4)).attach(build()).train()
-    for layer in layers(network):
-        layer.lora_B["default"].weight.data.normal_(std=0.05)
+    updated(network)
     change(network)
     torch.manual_seed(1)
     found = network(input_ids=IDS).logits
@@ -123,8 +138,7 @@ def test_fused_layer_leaves_the_rest_to_peft(change, monkeypatch: pytest.MonkeyP
 
 def test_fused_layer_runs_under_autocast() -> None:
     network = make_tuner(Lora(rank=4)).attach(build())
-    for layer in layers(network):
-        layer.lora_B["default"].weight.data.normal_(std=0.05)
+    updated(network)
     exact = logits(network)
     with torch.autocast("cpu", torch.bfloat16):
         rounded = logits(network)
@@ -132,32 +146,16 @@ def test_fused_layer_runs_under_autocast() -> None:
     assert 0 < (rounded - exact).norm() <= 0.05 * exact.norm()
 
 
-def test_saved_folder_opens_where_tenfold_is_not_installed(tmp_path: Path) -> None:
-    tuner = make_tuner(Lora(rank=4, init="pissa"))
-    base = build()
-    base.save_pretrained(tmp_path / "base")
-    network = tuner.attach(base)
+def test_plain_peft_opens_the_folder_with_its_own_layers(tmp_path: Path) -> None:
+    tuner = make_tuner(Lora(rank=4))
+    network = tuner.attach(build())
     train(tuner, network, steps=3, rate=5e-3)
-    tuner.save(network, tmp_path / "adapter")
-    torch.save(logits(network), tmp_path / "logits.pt")
-    torch.save(IDS, tmp_path / "ids.pt")
-    program = f"""
-import sys
-sys.path = [place for place in sys.path if place and place != {str(Path.cwd())!r}]
-import peft, torch, transformers
-base = transformers.AutoModelForCausalLM.from_pretrained({str(tmp_path / "base")!r}, attn_implementation="sdpa")
-model = peft.PeftModel.from_pretrained(base, {str(tmp_path / "adapter")!r}).eval()
-with torch.no_grad():
-    found = model(torch.load({str(tmp_path / "ids.pt")!r})).logits
-print((found - torch.load({str(tmp_path / "logits.pt")!r})).abs().max().item())
-print(any(name.partition(".")[0] == "tenfold" for name in sys.modules))
-"""
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
-    )
-    distance, has_tenfold = done.stdout.split()
-    assert float(distance) <= 1e-5
-    assert has_tenfold == "False"
+    tuner.save(network, tmp_path)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=RENAMED)
+        plain = peft.PeftModel.from_pretrained(build(), tmp_path)
+    assert {type(layer) for layer in layers(plain)} == {lora.Linear}
+    assert difference(logits(plain), logits(network)) <= 1e-5
 
 
 def test_saved_config_is_plain_and_always_the_same(tmp_path: Path) -> None:
@@ -210,6 +208,19 @@ def test_principal_start_learns_as_pefts_own(init: str) -> None:
     assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_pissa_starts_from_the_best_approximation_of_its_rank() -> None:
+    base = build(hidden_size=256, num_hidden_layers=1)
+    weight = base.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    network = make_tuner(Lora(rank=8, init="pissa", alpha=4.0)).attach(base)
+    layer = layers(network)[0]
+    u, s, vh = torch.linalg.svd(weight)
+    best = (weight - (u[:, :8] * s[:8]) @ vh[:8]).norm()
+    # a random matrix has no gap in its spectrum, the worst case for the iteration
+    assert (weight - layer.get_delta_weight("default")).norm() <= 1.001 * best
+    a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
+    assert a.norm(dim=1).tolist() == pytest.approx(b.norm(dim=0).tolist(), rel=1e-4)
+
+
 @pytest.mark.parametrize("init", ["pissa", "olora"])
 def test_principal_start_never_touches_the_base_and_saves_twice_the_rank(init: str, tmp_path: Path) -> None:
     base = build(dtype=torch.bfloat16)
@@ -220,8 +231,8 @@ def test_principal_start_never_touches_the_base_and_saves_twice_the_rank(init: s
     # PEFT's own way rounds the residual to bf16 here, and the untrained model is another one
     assert torch.equal(logits(network), answers)
     train(tuner, network, steps=4, rate=5e-3)
-    state = network.get_base_model().state_dict()
-    assert all(torch.equal(state[name.replace(".weight", ".base_layer.weight") if name.replace(".weight", ".base_layer.weight") in state else name], value) for name, value in before.items())
+    state = {name.replace(".base_layer.", "."): value for name, value in network.get_base_model().state_dict().items()}
+    assert all(torch.equal(state[name], value) for name, value in before.items())
     tuner.save(network, tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["init_lora_weights"]) == (8, 16, True)
@@ -256,5 +267,5 @@ def test_a_tuned_head_parts_from_the_embedding_it_was_tied_to(option: str, tmp_p
 
 
 def test_principal_start_refuses_an_embedding() -> None:
-    with pytest.raises(RecipeError, match="pissa cannot start from .*embed_tokens"):
+    with pytest.raises(RecipeError, match=r"pissa cannot start from .*embed_tokens"):
         make_tuner(Lora(rank=4, init="pissa", targets=("embed_tokens",))).attach(build())

@@ -14,6 +14,7 @@ from tenfold.errors import ArtifactError, ModelError, RecipeError
 from tenfold.recipe import parse_recipe
 from tenfold.recipe.tuners import Ia3, Lora, Oft, Peft, Prompt, TunerSettings
 from tenfold.tuning.tuner import make_tuner
+from tests.tiny_tokenizers import byte_tokenizer
 from tests.tuning.steps import build
 
 
@@ -40,7 +41,7 @@ def test_modules_to_train_beside_must_exist() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Peft(method="loah"), r"(?s)tuner\.method: PEFT has no method 'loah'.*did you mean 'LOHA'\?"),
+        (Peft(method="fourier_ft"), r"(?s)PEFT has no method 'fourier_ft'.*did you mean 'FOURIERFT'\?"),
         (Peft(method="loha", options={"rnk": 4}), r"tuner\.options\.rnk: LoHaConfig has no such option"),
         (Peft(method="loha", options={"ran_dropout": 0.1}), r"did you mean 'rank_dropout'\?"),
         (Peft(method="loha", options={"peft_type": "LORA"}), r"tuner\.options\.peft_type"),
@@ -85,9 +86,7 @@ def test_a_method_that_needs_fp32_says_so() -> None:
         ({"kind": "lora", "targets": []}, "at least 1 item"),
     ],
 )
-def test_settings_that_do_not_fit_together_are_refused_with_the_recipe(
-    tuner: dict[str, object], message: str
-) -> None:
+def test_settings_that_do_not_fit_together_are_refused_with_the_recipe(tuner: dict[str, object], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         parse_recipe({"tuner": tuner})
 
@@ -95,6 +94,21 @@ def test_settings_that_do_not_fit_together_are_refused_with_the_recipe(
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValidationError):
         Ia3().targets = ("q_proj",)  # type: ignore[misc]
+
+
+def test_a_prompt_starts_from_its_text_and_is_saved_without_it(tmp_path: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = build(vocab_size=len(tokenizer))
+    base.name_or_path = str(tmp_path / "base")
+    tuner = make_tuner(Prompt(init_text="Turn on the lamp", num_virtual_tokens=4))
+    network = tuner.attach(base)
+    (prompt,) = tuner.trainable(network).values()
+    expected = tokenizer("Turn on the lamp", add_special_tokens=False).input_ids[:4]
+    assert torch.equal(prompt, base.get_input_embeddings().weight[expected])
+    tuner.save(network, tmp_path / "adapter")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["tokenizer_name_or_path"] is config["prompt_tuning_init_text"] is None
 
 
 @pytest.fixture
@@ -121,9 +135,15 @@ def test_missing_unknown_and_misshapen_tensors_are_errors(adapter: Path) -> None
 
 def test_many_faults_are_counted_not_listed(adapter: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
-        make_tuner(Lora(rank=4)).load(build(num_hidden_layers=3), adapter)
+        make_tuner(Lora(rank=4)).load(build(hidden_size=16), adapter)
     assert len(caught.value.problems) == 6
+    # per block: q, k, v, gate and up have another width in A, o and down in B
     assert "and 9 more" in str(caught.value)
+
+
+def test_an_adapter_of_another_architecture_is_an_error(adapter: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"the adapter does not fit this model: .*layers\.1"):
+        make_tuner(Lora(rank=4)).load(build(num_hidden_layers=1), adapter)
 
 
 def test_damaged_adapter_files_are_errors(adapter: Path) -> None:
@@ -146,5 +166,5 @@ def test_damaged_adapter_files_are_errors(adapter: Path) -> None:
 
 
 def test_oft_blocks_that_do_not_divide_are_refused() -> None:
-    with pytest.raises(RecipeError, match="PEFT does not accept this"):
+    with pytest.raises(RecipeError, match="Invalid `oft_block_size`"):
         make_tuner(Oft(block_size=31)).attach(build())

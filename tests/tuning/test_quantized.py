@@ -29,9 +29,7 @@ def quantized(*, dtype: torch.dtype = torch.float32, double: bool = True) -> nn.
     model = build(dtype=dtype, hidden_size=64, intermediate_size=128, head_dim=16)
     for name, layer in list(model.named_modules()):
         if isinstance(layer, nn.Linear) and name != "lm_head":
-            new = Linear4bit(
-                layer.in_features, layer.out_features, bias=False, compute_dtype=dtype, quant_type="nf4"
-            )
+            new = Linear4bit(layer.in_features, layer.out_features, bias=False, compute_dtype=dtype, quant_type="nf4")
             new.weight = Params4bit(
                 layer.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=double, module=new
             )
@@ -76,8 +74,8 @@ def test_merged_is_what_was_trained(settings: Qlora, dtype: torch.dtype, tmp_pat
     keep_trainable(base)
     before = logits(base)
     network = tuner.attach(base)
-    # fp32: rounding of sums; bf16 keeps 8 bits
-    limit = 1e-5 if dtype == torch.float32 else 0.03 * before.abs().max().item()
+    # fp32 sums in another order; bf16 keeps 8 bits, each merged weight is rounded to them
+    limit = (1e-5 if dtype == torch.float32 else 0.05) * before.abs().max().item()
     assert difference(logits(network), before) <= limit
     losses = train(tuner, network, steps=4, rate=5e-3)
     assert losses[-1] < losses[0]

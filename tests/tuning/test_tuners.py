@@ -37,6 +37,7 @@ class Case:
     identity: bool = True  # attaching leaves every answer as it was
     merges: bool = True
     packs: bool = True
+    prunes: bool = False  # what trains may end where it began
 
 
 CASES = {
@@ -61,7 +62,7 @@ CASES = {
     "p_tuning": Case(PTuning(num_virtual_tokens=4), rate=2e-2, identity=False, merges=False, packs=False),
     "vera": Case(Vera(rank=16), rate=2e-1),
     "oft": Case(Oft(block_size=8)),
-    "adalora": Case(Adalora(initial_rank=4, target_rank=2), rate=2e-2),
+    "adalora": Case(Adalora(initial_rank=4, target_rank=2), rate=2e-2, prunes=True),
     "loha": Case(Peft(method="loha", options={"r": 4}), rate=2e-2),
     "fourierft": Case(Peft(method="FourierFT", options={"n_frequency": 50}), rate=1.0, identity=False),
     "ln_tuning": Case(Peft(method="ln-tuning"), rate=2e-2),
@@ -107,7 +108,7 @@ def test_keeps_every_promise(case: Case, tmp_path: Path) -> None:
     parameters, buffers = snapshot(network), {name: value.clone() for name, value in network.named_buffers()}
     losses = train(tuner, network, steps=6, rate=case.rate)
     moved = {name for name, value in network.named_parameters() if not torch.equal(value, parameters[name])}
-    assert moved == set(trainable)
+    assert moved == set(trainable) or (case.prunes and moved < set(trainable))
     assert all(torch.equal(value, buffers[name]) for name, value in network.named_buffers())
     assert losses[-1] < losses[0]
     trained = logits(network)
@@ -149,7 +150,7 @@ def test_trains_in_fp32_beside_frozen_bf16(name: str, tmp_path: Path) -> None:
     losses = train(tuner, network, steps=6, rate=case.rate)
     assert losses[-1] < losses[0]
     moved = {name for name, value in network.named_parameters() if not torch.equal(value, parameters[name])}
-    assert moved == set(trainable)
+    assert moved == set(trainable) or (case.prunes and moved < set(trainable))
 
     trained = logits(network)
     tuner.save(network, tmp_path)

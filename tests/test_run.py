@@ -1,0 +1,236 @@
+"""Whole runs of a tiny model: what is saved, what is remembered, what is refused."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tenfold.answering import predict_rows
+from tenfold.artifact import Artifact
+from tenfold.data.examples import Example, Turn
+from tenfold.data.render import Renderer
+from tenfold.errors import ArtifactError, RecipeError, SignalError
+from tenfold.recipe import Recipe, load_recipe, parse_recipe
+from tenfold.run import run
+from tests.conftest import save_tiny_model
+
+Settings = dict[str, Any]
+TUNERS: dict[str, Settings] = {
+    "full": {"kind": "full"},
+    "partial": {"kind": "partial", "modules": ["layers.1"]},
+    "lora": {"kind": "lora", "rank": 4},
+    "dora": {"kind": "lora", "rank": 4, "decomposed": True},
+    "pissa": {"kind": "lora", "rank": 4, "init": "pissa"},
+    "lora_head": {"kind": "lora", "rank": 4, "also_train": ["lm_head"]},
+    "ia3": {"kind": "ia3"},
+    "prefix": {"kind": "prefix", "num_virtual_tokens": 4},
+    "prompt": {"kind": "prompt", "num_virtual_tokens": 4},
+    "p_tuning": {"kind": "p_tuning", "num_virtual_tokens": 4, "encoder_hidden_size": 16},
+    "vera": {"kind": "vera", "rank": 8},
+    "oft": {"kind": "oft", "block_size": 8},
+    "adalora": {"kind": "adalora", "initial_rank": 4, "target_rank": 2},
+    "loha": {"kind": "peft", "method": "LOHA", "options": {"r": 4, "target_modules": "all-linear"}},
+}
+
+
+class Heard:
+    """A listener that keeps the kinds of events."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def hear(self, event: Mapping[str, object]) -> None:
+        self.events.append(str(event["event"]))
+
+
+def varied(settings: Settings, **sections: Settings | str) -> Recipe:
+    tree = {**settings}
+    for name, values in sections.items():
+        tree[name] = values if isinstance(values, str) or name == "tuner" else {**tree.get(name, {}), **values}
+    return parse_recipe(tree)
+
+
+@pytest.mark.parametrize("tuner", TUNERS.values(), ids=TUNERS)
+def test_every_tuner_runs_saves_and_answers_as_it_did_in_training(tuner: Settings, settings: Settings) -> None:
+    rate = 1e-3 if tuner["kind"] in ("full", "partial") else 1e-2
+    artifact = run(varied(settings, tuner=tuner, optim={"learning_rate": rate}))
+    lines = [json.loads(line) for line in (artifact.folder / "generations.jsonl").read_text().splitlines()]
+    prompts = [line["prompt"] for line in lines]
+    answers = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None)
+    assert [json.loads(answer)["response"] for answer in answers] == [line["after"] for line in lines]
+    losses = [json.loads(line)["loss"] for line in (artifact.folder / "log.jsonl").read_text().splitlines() if '"update"' in line]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+def test_plain_transformers_and_peft_reproduce_the_answers(
+    tuner: str, settings: Settings, model_folder: Path, rows_file: Path
+) -> None:
+    artifact = run(varied(settings, tuner=TUNERS[tuner], optim={"learning_rate": 3e-3}))
+    if tuner == "full":
+        plain = AutoModelForCausalLM.from_pretrained(artifact.folder / "model")
+        tokenizer = AutoTokenizer.from_pretrained(artifact.folder / "model")
+    else:
+        base = AutoModelForCausalLM.from_pretrained(model_folder)
+        plain = PeftModel.from_pretrained(base, artifact.folder / "adapter")
+        tokenizer = AutoTokenizer.from_pretrained(artifact.folder / "adapter")
+    prompts = [json.loads(line)["prompt"] for line in rows_file.read_text().splitlines()[:8]]
+    ours = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=8, base=None)
+    loaded = artifact.load()
+    for prompt, line in zip(prompts, ours, strict=True):
+        ids = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        assert ids["input_ids"][0].tolist() == Renderer(loaded.tokenizer, artifact.recipe.data).prompt(
+            Example(turns=(Turn("user", prompt),))
+        )
+        with torch.no_grad():
+            # fp32 on both sides, attention computed by another kernel: a few units in the last place
+            torch.testing.assert_close(
+                plain(**ids).logits, loaded.network(**ids).logits, rtol=1e-4, atol=1e-4
+            )
+            out = plain.generate(**ids, max_new_tokens=8, do_sample=False)
+        text = tokenizer.decode(out[0, ids["input_ids"].shape[1] :], skip_special_tokens=True).strip()
+        assert json.loads(line)["response"] == text
+
+
+def test_a_merged_model_answers_as_the_adapter_does(settings: Settings) -> None:
+    artifact = run(varied(settings, technique={"kind": "parameter_efficient", "merge": True}))
+    merged = AutoModelForCausalLM.from_pretrained(artifact.folder / "merged", dtype=torch.float32)
+    ids = torch.tensor([[5, 9, 70, 33, 12]])
+    with torch.no_grad():
+        expected = artifact.load().network(input_ids=ids).logits
+        found = merged(input_ids=ids).logits
+    # one fp32 matrix W + sBA against two products: rounding of the sum, through two layers
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_artifact_holds_what_the_layout_promises(recipe: Recipe) -> None:
+    artifact = run(recipe)
+    promised = (
+        "recipe.yaml adapter scorecard.json cost.json claims.json provenance.json preview.txt generations.jsonl "
+        "README.md log.jsonl artifact.json"
+    )
+    assert set(promised.split()) <= {path.name for path in artifact.folder.iterdir()}
+    assert not (artifact.folder / "checkpoints").exists()
+    resolved = load_recipe(artifact.folder / "recipe.yaml")
+    assert resolved.evaluation.metrics
+    assert resolved.optim.learning_rate == 1e-2
+    assert resolved.runtime.device == "cpu"
+    facts = json.loads((artifact.folder / "provenance.json").read_text())
+    assert {"packages", "platform", "git", "model", "data", "seed", "precision"} <= facts.keys()
+    assert "⟦" in (artifact.folder / "preview.txt").read_text()
+    assert artifact.scorecard.stages == ("before", "instruction")
+
+
+def test_an_unchanged_rerun_trains_nothing(settings: Settings, tmp_path: Path) -> None:
+    first = run(varied(settings))
+    again, elsewhere = Heard(), Heard()
+    assert run(varied(settings), listeners=(again,)).folder == first.folder
+    assert again.events == []
+    second = run(varied(settings, output=str(tmp_path / "elsewhere")), listeners=(elsewhere,))
+    assert elsewhere.events == ["score_restored", "stage_restored", "score_restored"]
+    weights = [folder / "adapter" / "adapter_model.safetensors" for folder in (first.folder, second.folder)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert second.scorecard == first.scorecard
+
+
+def test_a_changed_setting_or_row_trains_again(settings: Settings, rows_file: Path, tmp_path: Path) -> None:
+    run(varied(settings))
+    for number, change in enumerate(({"seed": 1}, {})):
+        heard = Heard()
+        if not change:
+            rows_file.write_text(rows_file.read_text().replace("lamp 3 ", "lamp three "))
+        run(varied(settings, runtime=change, output=str(tmp_path / str(number))), listeners=(heard,))
+        assert "update" in heard.events
+
+
+def test_a_folder_of_another_recipe_is_refused_and_left_alone(settings: Settings) -> None:
+    artifact = run(varied(settings))
+    before = {path: path.read_bytes() for path in artifact.folder.rglob("*") if path.is_file()}
+    with pytest.raises(ArtifactError, match=r"different recipe: tuner.rank: 4 there, 8 here"):
+        run(varied(settings, tuner={"kind": "lora", "rank": 8}))
+    assert {path: path.read_bytes() for path in artifact.folder.rglob("*") if path.is_file()} == before
+
+
+def test_changed_rows_under_the_same_recipe_are_noticed(settings: Settings, rows_file: Path) -> None:
+    run(varied(settings))
+    rows_file.write_text(rows_file.read_text().replace("lamp 3 ", "lamp three "))
+    with pytest.raises(ArtifactError, match="files have changed since"):
+        run(varied(settings))
+
+
+def test_a_folder_with_other_files_is_refused(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.tex").write_text("precious")
+    with pytest.raises(ArtifactError, match=r"not a run's: thesis\.tex"):
+        run(varied(settings))
+
+
+def test_two_processes_cannot_work_in_one_folder(settings: Settings, tmp_path: Path) -> None:
+    run(varied(settings))
+    with (tmp_path / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ArtifactError, match="another process"):
+            run(varied(settings))
+
+
+def test_an_adapter_is_refused_on_another_base_with_both_names(settings: Settings, tmp_path: Path) -> None:
+    artifact = run(varied(settings))
+    other = save_tiny_model(tmp_path / "other-llama", seed=1)
+    with pytest.raises(ArtifactError, match=r"(?s)tiny-llama.*other-llama.*base weights"):
+        artifact.load(base=str(other))
+    same = tmp_path / "a-copy"
+    shutil.copytree(settings["model"]["name"], same)
+    assert artifact.load(base=str(same)).network is not None
+
+
+def test_the_gate_refuses_and_an_allowed_rule_is_recorded(settings: Settings, rows_file: Path) -> None:
+    with pytest.raises(SignalError, match="truncation"):
+        run(varied(settings, data={"max_length": 20}))
+    rules = ["truncation", "end_of_turn", "no_supervision"]
+    artifact = run(varied(settings, data={"max_length": 20}, gate={"allow": rules}))
+    allowed = json.loads((artifact.folder / "provenance.json").read_text())["gate_allowed"]
+    assert any(entry["rule"] == "truncation" for entry in allowed)
+
+
+def test_a_technique_refuses_what_does_not_fit(settings: Settings) -> None:
+    with pytest.raises(RecipeError, match=r"tuner.kind: full trains the base"):
+        run(varied(settings, technique={"kind": "parameter_efficient"}, tuner={"kind": "full"}))
+    with pytest.raises(RecipeError, match=r"(?s)technique.merg.*did you mean 'merge'") as caught:
+        run(varied(settings, technique={"kind": "parameter_efficient", "merg": True}))
+    assert caught.value.exit_code == 2
+    with pytest.raises(RecipeError, match="unknown technique 'instructon'[\\s\\S]*did you mean 'instruction'"):
+        run(varied(settings, technique={"kind": "instructon"}))
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(settings: Settings) -> None:
+    class StopAfter:
+        count = 0
+
+        def hear(self, event: Mapping[str, object]) -> None:
+            self.count += event["event"] == "update"
+
+    stop = StopAfter()
+    from tenfold.errors import Interrupted
+
+    with pytest.raises(Interrupted):
+        run(varied(settings), listeners=(stop,), stop_asked=lambda: stop.count >= 5)
+    folder = Path(str(settings["output"])) / "checkpoints" / "instruction"
+    assert [path.name for path in sorted(folder.iterdir())] == ["update-00000004", "update-00000005"]
+    damaged = folder / "update-00000005" / "trainable.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-3] + b"abc")
+    artifact = run(varied(settings))
+    events = [json.loads(line) for line in (artifact.folder / "log.jsonl").read_text().splitlines()]
+    assert any("update-00000005 is damaged" in str(event.get("text")) for event in events)
+    assert [event["resumed_at"] for event in events if event["event"] == "stage"] == [0, 4]
+    assert Artifact.open(artifact.folder).facts["updates"] == 6
