@@ -1,16 +1,16 @@
 """The folder a run leaves behind: everything that predict, chat, evaluate and compare need.
 
-    recipe.yaml        the recipe with every `auto` replaced by what it became
-    adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
-    scorecard.json     every score of every stage, item by item
-    cost.json          seconds, tokens/s, peak memory, parameters, bytes
-    claims.json        what the technique promises, and whether it held here
-    provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
-    preview.txt        rows as the trainer saw them, supervised tokens marked
-    generations.jsonl  prompts, references, and answers before and after
-    README.md          the model card
-    log.jsonl          one line an event
-    artifact.json      written last: its presence says that the artifact is complete
+recipe.yaml        the recipe with every `auto` replaced by what it became
+adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
+scorecard.json     every score of every stage, item by item
+cost.json          seconds, tokens/s, peak memory, parameters, bytes
+claims.json        what the technique promises, and whether it held here
+provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
+preview.txt        rows as the trainer saw them, supervised tokens marked
+generations.jsonl  prompts, references, and answers before and after
+README.md          the model card
+log.jsonl          one line an event
+artifact.json      written last: its presence says that the artifact is complete
 """
 
 from __future__ import annotations

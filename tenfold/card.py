@@ -19,28 +19,25 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
         "tags": ["tenfold", str(facts["technique"]), str(facts["tuner"])],
     }
     parts = [
-        "---",
-        *(f"{key}: {json.dumps(value)}" for key, value in header.items()),
-        "---",
+        "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---"]),
         f"# {world.files.name}, tuned by {facts['technique']} with {facts['tuner']}",
         f"Made with Tenfold {facts['tenfold']} from {len(world.train.rows):,} rows of `{world.train.rows.name}`; "
         f"scored on {len(world.test_items):,} held-out rows. Intervals are 95 % bootstrap intervals over rows.",
-        "## Before and after",
-        markdown_table(run.scorecard),
-        "## Claims of the technique",
-        "| claim | outcome here | figure | source |\n| --- | --- | --- | --- |\n"
-        + "\n".join(f"| {c['claim']} | {c['outcome']} | {c['because']} | {c['source']} |" for c in claims),
-        "## Cost",
-        _cost_table(cost),
-        "## Use",
-        _usage(run, facts),
-        "## Origin",
-        f"- base: {world.files.origin}\n- base weights SHA-256: `{world.identity.base_weights_sha256}`\n"
+        f"## Before and after\n\n{markdown_table(run.scorecard)}",
+        f"## Claims of the technique\n\n{_claims_table(claims)}",
+        f"## Cost\n\n{_cost_table(cost)}",
+        f"## Use\n\n{_usage(run, facts)}",
+        f"## Origin\n\n- base: {world.files.origin}\n- base weights SHA-256: `{world.identity.base_weights_sha256}`\n"
         f"- seed {run.runtime.seed}, precision {run.runtime.precision}, device {run.runtime.device}; "
         "the rest is in `provenance.json`",
         *_allowed(run),
     ]
-    return "\n\n".join(parts[:0] + ["\n".join(parts[: len(header) + 2])] + parts[len(header) + 2 :]) + "\n"
+    return "\n\n".join(parts) + "\n"
+
+
+def _claims_table(claims: Sequence[Mapping[str, str]]) -> str:
+    rows = [f"| {c['claim']} | {c['outcome']} | {c['because']} | {c['source']} |" for c in claims]
+    return "\n".join(["| claim | outcome here | figure | source |", "| --- | --- | --- | --- |", *rows])
 
 
 def _cost_table(cost: Cost) -> str:
@@ -77,4 +74,4 @@ def _allowed(run: Run) -> list[str]:
     if not run.world.findings:
         return []
     lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.findings]
-    return ["## Allowed all the same", "The recipe let these rules of the training-signal gate pass:", "\n".join(lines)]
+    return ["## Allowed all the same", "The recipe let these rules of the gate pass:", "\n".join(lines)]

@@ -107,7 +107,9 @@ def predict(
         raise RecipeError(Problem("predict", "nothing to answer", allowed="--prompt TEXT or --data FILE"))
     from tenfold.answering import predict_rows
 
-    for line in predict_rows(artifact, prompts=prompt or [], data=data, out=out, max_new_tokens=max_new_tokens, base=base):
+    for line in predict_rows(
+        artifact, prompts=prompt or [], data=data, out=out, max_new_tokens=max_new_tokens, base=base
+    ):
         typer.echo(line)
 
 

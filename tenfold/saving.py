@@ -12,6 +12,7 @@ from tenfold.card import model_card
 from tenfold.data.preview import preview
 from tenfold.evaluation.cost import Cost
 from tenfold.files import atomic_folder, write_atomic, write_json
+from tenfold.models.save import save_model
 from tenfold.provenance import provenance
 from tenfold.recipe import dump_recipe
 from tenfold.techniques.context import TASK, Run
@@ -69,7 +70,7 @@ def _save_weights(run: Run, folder: Path) -> None:
 def _save_merged(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
-        run.tuner.merge(run.model.network).save_pretrained(partial)
+        save_model(run.tuner.merge(run.model.network), partial)
         run.world.tokenizer.save_pretrained(partial)
 
 

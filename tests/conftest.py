@@ -73,4 +73,3 @@ def settings(model_folder: Path, rows_file: Path, tmp_path: Path) -> dict[str, d
 @pytest.fixture
 def recipe(settings: dict[str, dict[str, object] | str]) -> Recipe:
     return parse_recipe(settings)
-

@@ -44,7 +44,7 @@ SEPARATORS = {"prompt_completion": ""}
 """What the plain template puts between prompt and response, where it is not a line break."""
 
 
-class RowFault(Exception):  # noqa: N818 (a finding about a row; DataError is the error)
+class RowFault(Exception):
     """A row that cannot be learned from: why, and perhaps what to do; the caller says where it stands."""
 
     def __init__(self, found: str, remedy: str = "") -> None:

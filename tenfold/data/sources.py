@@ -87,7 +87,9 @@ def open_rows(
 
     A source is a file (`KINDS`), a folder of files of one kind, a folder that `save_to_disk` wrote, a hub id
     (`org/name` or `org/name:split`, split `train` when unnamed), or `sample:NAME`.
-    Each format needs the columns that `needed` lists. A text file gives one row for each paragraph; in a folder of text files each file is one row.
+
+    Each format needs the columns that `needed` lists.
+    A text file gives one row for each paragraph; in a folder of text files each file is one row.
 
     Raises:
         DataError: the source is missing, empty or unreadable, or its columns fit no format (or several).

@@ -175,22 +175,16 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
     return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
 
 
-def _select(
-    model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log
-) -> None:
+def _select(model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
     model.network.eval()
     value = selection.measure()
     model.network.train()
     position = training.position
     if position.best_value is None or value > position.best_value:
         training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
-        training.position = replace(
-            position, best_value=value, best_update=position.update, evaluations_without_gain=0
-        )
+        training.position = replace(position, best_value=value, best_update=position.update, evaluations_without_gain=0)
     else:
-        training.position = replace(
-            position, evaluations_without_gain=position.evaluations_without_gain + 1
-        )
+        training.position = replace(position, evaluations_without_gain=position.evaluations_without_gain + 1)
     log.write(
         "evaluation",
         stage=stage.name,
@@ -216,15 +210,15 @@ def _smaller(training: Training, window: Window, error: Exception, log: Log) -> 
     training.optimizer.zero_grad(set_to_none=True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    largest = max(len(batch.input_ids) for batch in window.batches)
     if all(len(batch.rows) == 1 for batch in window.batches):
         raise OutOfMemory(
             Problem(
                 f"update {training.position.update + 1}",
-                f"out of memory with one row at a time ({max(len(batch.input_ids) for batch in window.batches)} tokens)",
+                f"out of memory with one row at a time ({largest} tokens)",
                 remedy="set data.max_length lower, runtime.gradient_checkpointing: true, a smaller tuner, or qlora",
             )
         ) from error
-    largest = max(len(batch.input_ids) for batch in window.batches)
     tokens = max(1, min(largest, training.windows.micro_batch_tokens) // 2)
     log.write("note", text=f"out of memory: micro-batches of {tokens} tokens from now on; the update stays the same")
     return training.windows.with_micro_batch_tokens(tokens)

@@ -44,7 +44,9 @@ class Log:
         """Drop the stage's lines after `update`: the run goes on from there and will write them again."""
         if self.path is None or not self.path.is_file():
             return
-        kept = [line for line in self.events() if line.get("stage") != stage or int(str(line.get("update", 0))) <= update]
+        kept = [
+            line for line in self.events() if line.get("stage") != stage or int(str(line.get("update", 0))) <= update
+        ]
         write_atomic(self.path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def events(self) -> list[dict[str, Value]]:
@@ -58,4 +60,3 @@ class Log:
             except ValueError:
                 continue
         return events
-

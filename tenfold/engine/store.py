@@ -1,7 +1,7 @@
 """The stage store: a finished stage or score is kept under the hash of all that determines it, and paid for once.
 
-    <cache>/stages/<fingerprint>/   trainable.safetensors, result.json
-    <cache>/scores/<fingerprint>.json
+<cache>/stages/<fingerprint>/   trainable.safetensors, result.json
+<cache>/scores/<fingerprint>.json
 """
 
 from __future__ import annotations

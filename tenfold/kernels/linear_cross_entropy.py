@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-PIECE_BYTES = 48 * 2**20
-"""Size of one piece of fp32 logits: small beside a model, large enough for products at full speed."""
+PIECE_BYTES = 30 * 2**20
+"""Size of one piece of fp32 logits: small beside a model, large enough for products at full speed, and below
+the 32 MB from which glibc asks the system for fresh pages every time (12 % slower at 48 MB, 10 % at 12 MB)."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 
 class _LoraLinear(torch.autograd.Function):
-    """Keeps x and x Aᵀ for the backward; W, A and B belong to the module and cost nothing."""
+    """Keeps x, x Aᵀ and the cast A and B for the backward; W belongs to the module and costs nothing."""
 
     @staticmethod
     def forward(
@@ -27,25 +27,27 @@ class _LoraLinear(torch.autograd.Function):
         """Compute for x [T, I]."""
         dtype = x.dtype
         with torch.autocast(x.device.type, enabled=False):
-            low = x @ a.to(dtype).T  # [T, R]
+            low_a, low_b = a.to(dtype), b.to(dtype)
+            low = x @ low_a.T  # [T, R]
             output = functional.linear(x, weight.to(dtype), None if bias is None else bias.to(dtype))
-            output.addmm_(low, b.to(dtype).T, alpha=scaling)
-        ctx.save_for_backward(x, weight, a, b, low)
-        ctx.scaling = scaling
+            output.addmm_(low, low_b.T, alpha=scaling)
+        ctx.save_for_backward(x, weight, low_a, low_b, low)
+        ctx.scaling, ctx.dtypes = scaling, (a.dtype, b.dtype)
         return output
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
         """Compute the gradients of x, A and B."""
-        x, weight, a, b, low = ctx.saved_tensors
+        x, weight, low_a, low_b, low = ctx.saved_tensors
+        a_dtype, b_dtype = ctx.dtypes
         with torch.autocast(gradient.device.type, enabled=False):
-            low_gradient = (gradient @ b.to(x.dtype)).mul_(ctx.scaling)  # [T, R]
-            a_gradient = (low_gradient.T @ x).to(a.dtype)
-            b_gradient = (gradient.T @ low).to(b.dtype).mul_(ctx.scaling)
+            low_gradient = (gradient @ low_b).mul_(ctx.scaling)  # [T, R]
+            a_gradient = (low_gradient.T @ x).to(a_dtype)
+            b_gradient = (gradient.T @ low).to(b_dtype).mul_(ctx.scaling)
             x_gradient = None
             if ctx.needs_input_grad[0]:
                 x_gradient = gradient @ weight.to(x.dtype)
-                x_gradient.addmm_(low_gradient, a.to(x.dtype))
+                x_gradient.addmm_(low_gradient, low_a)
         return x_gradient, None, None, a_gradient, b_gradient, None
 
 

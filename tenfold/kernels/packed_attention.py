@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 from tenfold.kernels.row_layout import ROUNDING, Group, RowLayout, row_layout
 
 BLOCK = 128
@@ -118,7 +117,7 @@ def _attend(
             probabilities = probabilities * survivors / (1 - dropout)
         kept.append(survivors)
         outputs.append(torch.bmm(probabilities, value[:, block.keys]))
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1), kept
+    return _join_blocks(outputs), kept
 
 
 def _attend_backward(
@@ -127,7 +126,8 @@ def _attend_backward(
     """Return the gradients of `parts` (query, key, value) from that of the group's output."""
     query, key, value = parts
     query_gradients = []
-    key_gradient, value_gradient = torch.zeros_like(key), torch.zeros_like(value)
+    key_gradient: Tensor | None = None
+    value_gradient: Tensor | None = None
     for block in _blocks(group, scorer.settings.sliding_window):
         block_query, block_key = query[:, block.queries(scorer.num_shared)], key[:, block.keys]
         block_gradient = gradient[:, block.queries(scorer.num_shared)]
@@ -141,9 +141,26 @@ def _attend_backward(
             from_values = from_values * survivors / (1 - scorer.settings.dropout)
         from_scores = scorer.scores_gradient(from_values, probabilities, block_query, block_key)
         query_gradients.append(torch.bmm(from_scores, block_key))
-        key_gradient[:, block.keys] += torch.bmm(from_scores.transpose(1, 2), block_query)
-        value_gradient[:, block.keys] += torch.bmm(used.transpose(1, 2), block_gradient)
-    return torch.cat(query_gradients, 1), key_gradient, value_gradient
+        key_part = torch.bmm(from_scores.transpose(1, 2), block_query)
+        value_part = torch.bmm(used.transpose(1, 2), block_gradient)
+        key_gradient = _add_keys(key_gradient, key_part, block, group.length)
+        value_gradient = _add_keys(value_gradient, value_part, block, group.length)
+    assert key_gradient is not None and value_gradient is not None  # a group has at least one block
+    return _join_blocks(query_gradients), key_gradient, value_gradient
+
+
+def _join_blocks(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def _add_keys(total: Tensor | None, part: Tensor, block: _Block, length: int) -> Tensor:
+    """Add what one block gives to its keys into `total` [R, length, D], which starts as None."""
+    if total is None and part.shape[1] == length:
+        return part
+    if total is None:
+        total = part.new_zeros(part.shape[0], length, part.shape[2])
+    total[:, block.keys].add_(part)  # not +=, which would copy the slice once more
+    return total
 
 
 class _BlockAttention(torch.autograd.Function):

@@ -69,7 +69,7 @@ class LanguageModel:
 
     def recompute_activations(self) -> None:
         """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
-        self.causal.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.causal.activation_checkpointing_enable()
 
     def loss_sum(self, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the sum of cross entropies over the batch's supervised positions, a scalar in fp32."""
@@ -98,9 +98,7 @@ class LanguageModel:
             if not self.route.splits_head:
                 return functional.cross_entropy(states.float(), targets_S, reduction="none")
             head = read_head(self.causal)
-            return token_losses(
-                states, head.weight, targets_S, bias=head.bias, softcap=head.softcap, scale=head.scale
-            )
+            return token_losses(states, head.weight, targets_S, bias=head.bias, softcap=head.softcap, scale=head.scale)
 
     def _supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return hidden states `[S, H]` (or logits `[S, V]` when the head is not split) and targets `[S]`."""

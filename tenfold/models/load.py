@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from tenfold.errors import ModelError, Problem, RecipeError
+from tenfold.errors import ModelError, Problem
 from tenfold.models.attention import register_attention
+from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.models.quiet import quiet_loading
 
 
@@ -37,8 +37,7 @@ def load_network(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    quantization: Literal["nf4"] | None = None,
-    double_quantization: bool = True,
+    quantization: Nf4 | None = None,
     trust_remote_code: bool = False,
 ) -> nn.Module:
     """Return the causal language model in `folder`, in evaluation mode, on `device`.
@@ -52,7 +51,8 @@ def load_network(
     register_attention()
     options: dict[str, object] = {"dtype": dtype, "trust_remote_code": trust_remote_code, "use_safetensors": True}
     if quantization is not None:
-        options["quantization_config"] = _quantization_config(dtype, double_quantization)
+        require_bitsandbytes()
+        options["quantization_config"] = quantization.config(dtype)
     with quiet_loading():
         _require_causal(folder, trust_remote_code)
         try:
@@ -65,8 +65,10 @@ def load_network(
                     remedy="check that the folder is complete and that transformers knows the architecture",
                 )
             ) from error
-    network.eval()
-    return network if quantization is not None else network.to(device)
+    if quantization is not None:
+        keep_trainable(network)
+        return network.eval()
+    return network.eval().to(device)
 
 
 def _open(folder: Path, options: dict[str, object]) -> nn.Module:
@@ -88,20 +90,3 @@ def _require_causal(folder: Path, trust_remote_code: bool) -> None:
         raise ModelError(
             Problem("model.name", f"{config.model_type} is not a causal language model", allowed="a text generator")
         )
-
-
-def _quantization_config(dtype: torch.dtype, double_quantization: bool) -> object:
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError:
-        raise RecipeError(
-            Problem("tuner.kind", "qlora needs bitsandbytes", remedy='pip install "tenfold[qlora]"')
-        ) from None
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=double_quantization,
-        bnb_4bit_compute_dtype=dtype,
-    )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.load import load_network
+from tenfold.models.quantized import Nf4
 
 
 def open_model(
@@ -18,7 +18,7 @@ def open_model(
     *,
     dtype: torch.dtype,
     device: torch.device,
-    quantization: Literal["nf4"] | None = None,
+    quantization: Nf4 | None = None,
     trust_remote_code: bool = False,
 ) -> LanguageModel:
     """Return the model in `folder`, in evaluation mode, with every short cut that is right for it."""

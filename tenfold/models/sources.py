@@ -200,9 +200,7 @@ def _hub(section: ModelSection) -> ModelFiles:
 
 def _require_safetensors(folder: Path, name: str) -> None:
     if not (folder / "config.json").is_file():
-        raise ModelError(
-            Problem("model.name", f"{name} has no config.json", allowed="a folder in Hugging Face layout")
-        )
+        raise ModelError(Problem("model.name", f"{name} has no config.json", allowed="a folder in Hugging Face layout"))
     if any(folder.glob("*.safetensors")):
         return
     pickled = sorted(path.name for path in folder.glob("*.bin"))

@@ -69,9 +69,7 @@ def with_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
     for override in overrides:
         path, equals, value = override.partition("=")
         if not equals or not path.strip():
-            raise RecipeError(
-                Problem(f"--set {override}", "not of the form key=value", allowed="--set tuner.rank=32")
-            )
+            raise RecipeError(Problem(f"--set {override}", "not of the form key=value", allowed="--set tuner.rank=32"))
         *sections, key = path.strip().split(".")
         place = result
         for section in sections:

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 
 from tenfold.data.prepare import items
-from tenfold.data.windows import Windows
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit, load_parameters
 from tenfold.engine.log import Log
@@ -35,7 +34,6 @@ from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import Recipe
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
-
 
 TASK = "main"
 """The name of a recipe's own task in the scorecard."""
@@ -68,9 +66,7 @@ class Run:
         self.evaluation_seconds = 0.0
         self.wants_merged = False
         self._attached = False
-        self._state = fingerprint(
-            world.identity.base_weights_sha256, runtime.precision, runtime.device.type, "base"
-        )
+        self._state = fingerprint(world.identity.base_weights_sha256, runtime.precision, runtime.device.type, "base")
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -200,9 +196,7 @@ class Run:
         evaluation = self.recipe.evaluation
         if evaluation.every is None or self.world.validation is None:
             return None
-        chosen = items(
-            self.world.validation, self.world.renderer, max_rows=evaluation.max_rows, seed=self.runtime.seed
-        )
+        chosen = items(self.world.validation, self.world.renderer, max_rows=evaluation.max_rows, seed=self.runtime.seed)
 
         def measure() -> float:
             score = score_task(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -68,9 +67,7 @@ def open_world(recipe: Recipe) -> World:
     with _collecting(problems):
         files = resolve(recipe.model)
     with _collecting(problems):
-        splits = open_splits(
-            recipe.data, seed=recipe.runtime.seed, with_validation=recipe.evaluation.every is not None
-        )
+        splits = open_splits(recipe.data, seed=recipe.runtime.seed, with_validation=recipe.evaluation.every is not None)
     if problems or files is None or splits is None:
         raise UserError(*problems)
     return _world(recipe, files, splits)
@@ -82,13 +79,9 @@ def _world(recipe: Recipe, files: ModelFiles, splits: Splits) -> World:
     train = prepare(splits.train, renderer)
     validation = None if splits.validation is None else prepare(splits.validation, renderer)
     test = None if splits.test is None else prepare(splits.test, renderer)
-    findings = check_signal(
-        train, {"validation": validation, "test": test}, renderer=renderer, gate=recipe.gate
-    )
+    findings = check_signal(train, {"validation": validation, "test": test}, renderer=renderer, gate=recipe.gate)
     evaluation = recipe.evaluation
-    test_items = (
-        [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
-    )
+    test_items = [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
     return World(
         recipe=_resolved(recipe, test_items),
         files=files,

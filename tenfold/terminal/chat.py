@@ -14,9 +14,7 @@ from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
 
 
-def chat_loop(
-    folder: Path, *, system: str | None, temperature: float, max_new_tokens: int, base: str | None
-) -> None:
+def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_tokens: int, base: str | None) -> None:
     """Read prompts from standard input and stream answers until an empty line or the end of input."""
     artifact = Artifact.open(folder)
     model = artifact.load(base=base)

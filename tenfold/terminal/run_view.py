@@ -102,7 +102,9 @@ def _show_claims(console: Console, artifact: Artifact) -> None:
     console.print("\n[bold]What the technique promises, and what was measured here[/bold]")
     for claim in json.loads((artifact.folder / "claims.json").read_text(encoding="utf-8")):
         style = OUTCOME_STYLE[claim["outcome"]]
-        console.print(f"  [{style}]{claim['outcome']:<13}[/{style}] {escape(claim['claim'])}: {escape(claim['because'])}")
+        console.print(
+            f"  [{style}]{claim['outcome']:<13}[/{style}] {escape(claim['claim'])}: {escape(claim['because'])}"
+        )
 
 
 def _show_cost(console: Console, artifact: Artifact) -> None:

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem, nearest
+from tenfold.models.quantized import Nf4
+from tenfold.models.save import save_model
 from tenfold.recipe.tuners import Full, Partial
 from tenfold.tuning.precision import bridge, hold_in_fp32
 
@@ -26,7 +28,7 @@ class BaseWeightTuner:
 
     trains_base_weights = True
     packs = True
-    quantization: Literal["nf4"] | None = None
+    quantization: Nf4 | None = None
 
     def __init__(self, settings: Full | Partial) -> None:
         self.settings = settings
@@ -91,7 +93,7 @@ class BaseWeightTuner:
 
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write the whole model in Hugging Face layout; what trained in fp32, the rest as it was loaded."""
-        network.save_pretrained(folder)  # type: ignore[operator]
+        save_model(network, folder)
         # transformers records the first parameter's dtype, and a plain load rounds every weight to it
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -9,11 +9,11 @@ from typing import Any
 import peft
 from torch import Tensor, nn
 
+from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.recipe.tuners import Lora, Qlora
 from tenfold.tuning import principal
 from tenfold.tuning.adapter_files import write_adapter
 from tenfold.tuning.peft_tuner import PeftTuner
-from tenfold.tuning.quantized import keep_trainable, require_bitsandbytes
 
 
 class LoraTuner(PeftTuner):
@@ -28,7 +28,7 @@ class LoraTuner(PeftTuner):
         super().__init__(settings)
         if isinstance(settings, Qlora):
             require_bitsandbytes()
-            self.quantization = "nf4"
+            self.quantization = Nf4(doubled=settings.double_quantization)
 
     def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
         """Return `network` wrapped by PEFT, each linear layer computed by the fused function where it applies.

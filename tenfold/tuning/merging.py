@@ -14,7 +14,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from tenfold.errors import ModelError, Problem
-from tenfold.tuning.quantized import dequantize, dequantize_network, is_4bit
+from tenfold.models.quantized import dequantize, dequantize_network, is_4bit
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import peft
 import torch
@@ -13,6 +13,7 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from tenfold.errors import Problem, RecipeError
+from tenfold.models.quantized import Nf4
 from tenfold.recipe.tuners import Peft, TunerSettings, kind_of
 from tenfold.tuning.adapter_files import adapter_state, load_adapter, write_adapter
 from tenfold.tuning.fused_lora import use_fused_layers
@@ -32,7 +33,7 @@ class PeftTuner:
         method = method_name(settings)
         self.name = method.lower() if isinstance(settings, Peft) else kind_of(settings)
         self.packs = packs(settings)
-        self.quantization: Literal["nf4"] | None = None
+        self.quantization: Nf4 | None = None
         if isinstance(settings, Peft):
             check_options(settings)
 

@@ -22,9 +22,9 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from tenfold.errors import Problem, RecipeError
+from tenfold.models.quantized import dequantize, is_4bit
 from tenfold.tuning.adapter_files import adapter_state
 from tenfold.tuning.peft_config import explained, whole
-from tenfold.tuning.quantized import dequantize, is_4bit
 
 ORIGIN = "origin"
 """PEFT's name for the frozen adapter that subtracts the starting factors."""

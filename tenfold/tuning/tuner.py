@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from tenfold.models.quantized import Nf4
 from tenfold.recipe.tuners import Adalora, Full, Lora, Partial, TunerSettings
 from tenfold.tuning.adalora import AdaloraTuner
 from tenfold.tuning.full import BaseWeightTuner
@@ -39,7 +40,7 @@ class Tuner(Protocol):
         ...
 
     @property
-    def quantization(self) -> Literal["nf4"] | None:
+    def quantization(self) -> Nf4 | None:
         """The format that the base weights must be loaded in."""
         ...
 

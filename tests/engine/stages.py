@@ -57,9 +57,7 @@ class FixedWindows:
         return f"rows.jsonl, line {row + 1}"
 
 
-def make_stage(
-    tuner: TunerSettings | None = None, *, updates: int = 4, rate: float = 1e-2, **changes: object
-) -> Stage:
+def make_stage(tuner: TunerSettings | None = None, *, updates: int = 4, rate: float = 1e-2, **changes: object) -> Stage:
     settings = tuner or Lora(rank=4)
     stage = Stage(
         name="main",

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from byte_model import PlainModel, make_network
 from transformers import LlamaForCausalLM
+
+from tests.evaluation.byte_model import PlainModel, make_network
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ import threading
 import peft
 import pytest
 import torch
-from byte_model import END, ByteTokenizer, make_network
 from torch import nn
 from transformers import LlamaForCausalLM
 
 from tenfold.evaluation.generate import batches_by_length, generate, stream
 from tenfold.models.generate import Sampling, end_token_ids, evaluating, until_end
+from tests.evaluation.byte_model import END, ByteTokenizer, make_network
 
 PROMPTS = [[7, 3, 9], list(range(40, 60)), [120], [88, 2, 3, 4, 5, 6], list(range(12)), [9, 9]]
 ENDS = (END, 257)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from byte_model import END, PlainModel
 
 from tenfold.evaluation.likelihood import Choice, choose_options, response_losses, text_losses
+from tests.evaluation.byte_model import END, PlainModel
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 import pytest
-from byte_model import PlainModel
 
 from tenfold.evaluation.likelihood import Choice, choose_options, text_losses
 from tenfold.evaluation.retention import RetentionSet, read_retention, retention_measures
 from tenfold.evaluation.score import score_retention
+from tests.evaluation.byte_model import PlainModel
 
 GENERAL = [{"text": "Rain fell all day.", "source": "a"}, {"text": "Tea", "source": "b"}]
 KNOWLEDGE = [

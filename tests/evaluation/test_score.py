@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from byte_model import END, ByteTokenizer, PlainModel
 
 from tenfold.evaluation.generate import generate
 from tenfold.evaluation.likelihood import response_losses
 from tenfold.evaluation.score import default_max_new_tokens, score_task
+from tests.evaluation.byte_model import END, ByteTokenizer, PlainModel
 
 
 @dataclass(frozen=True)

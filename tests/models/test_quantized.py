@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from tenfold.errors import ModelError, RecipeError
+from tenfold.models.quantized import Nf4, dequantize, is_4bit, keep_trainable
 from tenfold.recipe.tuners import Lora, Qlora
-from tenfold.tuning.quantized import dequantize, is_4bit, keep_trainable
 from tenfold.tuning.tuner import make_tuner
 from tests.tuning.steps import build, difference, logits, loss, train
 
@@ -69,7 +69,7 @@ def test_gradients_reach_the_first_layer_after_an_evaluation() -> None:
 )
 def test_merged_is_what_was_trained(settings: Qlora, dtype: torch.dtype, tmp_path: Path) -> None:
     tuner = make_tuner(settings)
-    assert (tuner.name, tuner.quantization) == ("qlora", "nf4")
+    assert (tuner.name, tuner.quantization) == ("qlora", Nf4(doubled=True))
     base = quantized(dtype=dtype)
     keep_trainable(base)
     before = logits(base)

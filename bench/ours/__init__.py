@@ -1,0 +1,1 @@
+"""Tenfold's side: each script runs in a fresh process, like the other programs."""

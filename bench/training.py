@@ -1,0 +1,253 @@
+"""How a training row is measured: one job on disk, Tenfold and TRL on it in turn, one JSON of figures.
+
+The rows are disease definitions with their names (UniProt's, shipped as the sample set `diseases`): about 120 tokens
+each, the response about 11 of them. Both sides get the same tokens, the same loss mask, the same order and, with LoRA,
+the same starting factors; so their losses must agree, and a faster wrong answer would show.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bench import machine
+from bench.pairs import Measured, Pair, interleaved, run_process, spread
+
+ROOT = Path(__file__).parent.parent
+BATCH_SIZE = 8
+MAX_LENGTH = 512
+WARM_UP = 1
+"""Updates at the start that are not timed: first-seen shapes and the optimizer's state cost once."""
+PROMPT = "Name the disease that is described.\n"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long and where to measure."""
+
+    pairs: int
+    updates: int
+    cores: str
+    model: str
+
+
+@dataclass(frozen=True)
+class TrainingRow:
+    """One line of the benchmark: a tuner, trained by both on the same job."""
+
+    name: str
+    title: str
+    tuner: dict[str, object]
+    learning_rate: float
+    flops_per_weight: int
+    """Products' FLOPs a weight and token: 2 each for forward, input gradient and, where it trains, weight gradient."""
+    loss_tolerance: float
+    """Largest relative difference of the mean timed losses: the two round in bf16 at different places."""
+
+    def measure(self, options: Options) -> dict[str, Any]:
+        """Return the row's figures, ready for JSON."""
+        load_before = machine.load()
+        threads = machine.pin(options.cores)
+        folder = prepare(self, options)
+        job = json.loads((folder / "job.json").read_text())
+        sides = _Sides(folder, environment=_environment(threads))
+        pairs = interleaved(options.pairs, sides.peer, sides.ours)
+        ceilings = [sides.ceiling().facts["gflops_per_second"] for _ in range(3)]
+        return {
+            "name": self.name,
+            "title": self.title,
+            "date": date.today().isoformat(),
+            "machine": machine.describe() | {"pinned_to": options.cores, "threads": threads},
+            "load_average": {"start": load_before, "end": machine.load()},
+            **_figures(self, job, pairs, ceilings),
+        }
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """The commands of both programs and of the ceiling, on one job."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def peer(self) -> Measured:
+        return self._run([trl_python(), str(ROOT / "bench/peers/trl_sft.py")], "trl")
+
+    def ours(self) -> Measured:
+        return self._run([sys.executable, "-m", "bench.ours.train"], "tenfold")
+
+    def ceiling(self) -> Measured:
+        return self._run([sys.executable, "-m", "bench.ours.ceiling"], "ceiling")
+
+    def _run(self, command: Sequence[str], name: str) -> Measured:
+        measured = run_process(
+            [*command, str(self.folder)], result=self.folder / f"{name}.json", environment=self.environment
+        )
+        ends = measured.facts.get("ends")
+        said = f"{_seconds(measured):.1f} s for {len(ends) - WARM_UP} updates" if ends else str(measured.facts)
+        print(f"  {name}: {said}, {measured.peak_bytes / 1e9:.2f} GB", flush=True)
+        return measured
+
+
+def trl_python() -> str:
+    """Return the interpreter of TRL's environment: `bench/peers.sh` makes it, or the variable names another."""
+    return os.environ.get("TENFOLD_BENCH_TRL_PYTHON") or str(ROOT / ".venv-peers/trl/bin/python")
+
+
+def _environment(threads: int) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}
+
+
+def prepare(row: TrainingRow, options: Options) -> Path:
+    """Write the job that both sides read, and return its folder: tokens of every update, settings, LoRA's start."""
+    from bench.ours.train import Watch, open_run
+    from tenfold.recipe import Recipe
+
+    folder = ROOT / "build/bench" / row.name
+    folder.mkdir(parents=True, exist_ok=True)
+    recipe = _recipe(row, options, rows=_write_rows(folder / "rows.jsonl"))
+    run = open_run(Recipe(**recipe), folder / "prepared", Watch())
+    stage = run.stage("bench")
+    run.attach(stage)
+    is_lora = row.tuner["kind"] == "lora"
+    if is_lora:
+        run.tuner.save(run.model.network, folder / "start")
+    windows = [stage.windows.window(update) for update in range(stage.total_updates)]
+    entries = [stage.windows.prepared.entries(window.rows) for window in windows]
+    job = {
+        "recipe": recipe,
+        "tuner": row.tuner,
+        "learning_rate": row.learning_rate,
+        "batch_size": BATCH_SIZE,
+        "max_length": MAX_LENGTH,
+        "model": str(run.world.files.folder),
+        "start": str(folder / "start") if is_lora else None,
+        "windows": [[{"input_ids": ids, "supervised": mask} for _, ids, mask in update] for update in entries],
+        "tokens": [window.num_tokens for window in windows],
+        "supervised": [sum(batch.num_supervised for batch in window.batches) for window in windows],
+        **_shapes(run.model.causal),
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    return folder
+
+
+def _write_rows(path: Path) -> Path:
+    packed = ROOT / "tenfold/samples/diseases.jsonl.gz"
+    with gzip.open(packed, "rt", encoding="utf-8") as lines, path.open("w", encoding="utf-8") as file:
+        for row in map(json.loads, lines):
+            if row["split"] == "train":
+                turns = (("user", PROMPT + row["definition"]), ("assistant", row["name"]))
+                messages = [{"role": role, "content": content} for role, content in turns]
+                file.write(json.dumps({"messages": messages}) + "\n")
+    return path
+
+
+def _recipe(row: TrainingRow, options: Options, *, rows: Path) -> dict[str, Any]:
+    return {
+        "model": {"name": options.model},
+        "tuner": row.tuner,
+        "data": {"train": str(rows), "test_share": 0.0, "max_length": MAX_LENGTH},
+        "optim": {
+            "learning_rate": row.learning_rate,
+            "epochs": 1000,
+            "max_updates": WARM_UP + options.updates,
+            "batch_size": BATCH_SIZE,
+            "schedule": "constant",
+            "warmup_share": 0.0,
+        },
+        "gate": {"allow": ["overlap"]},
+        "runtime": {"device": "cpu", "precision": "bf16"},
+    }
+
+
+def _shapes(network: Any) -> dict[str, list[list[int]]]:
+    """Return the weight shapes of one block's linear layers, of all blocks', and of the output layer."""
+    import torch
+
+    linear = {
+        name: list(module.weight.shape)
+        for name, module in network.named_modules()
+        if isinstance(module, torch.nn.Linear) and "lora_" not in name
+    }
+    head = list(network.get_output_embeddings().weight.shape)
+    inner = {name: shape for name, shape in linear.items() if not name.startswith("lm_head")}
+    return {
+        "block_shapes": [shape for name, shape in inner.items() if ".0." in name],
+        "inner_shapes": list(inner.values()),
+        "head_shape": [head],
+    }
+
+
+def _figures(row: TrainingRow, job: dict[str, Any], pairs: list[Pair], ceilings: list[float]) -> dict[str, Any]:
+    tokens = sum(job["tokens"][WARM_UP:])
+    peer = [tokens / _seconds(pair.peer) for pair in pairs]
+    ours = [tokens / _seconds(pair.ours) for pair in pairs]
+    losses = {name: _mean_loss(side, job) for name, side in (("trl", pairs[0].peer), ("tenfold", pairs[0].ours))}
+    difference = abs(losses["tenfold"] - losses["trl"]) / losses["trl"]
+    flops = _flops(row, job) / tokens
+    ceiling = statistics.median(ceilings)
+    return {
+        "pairs": len(pairs),
+        "updates_timed": len(job["tokens"]) - WARM_UP,
+        "tokens_per_update": round(statistics.mean(job["tokens"]), 1),
+        "supervised_share": round(sum(job["supervised"]) / sum(job["tokens"]), 3),
+        "tokens_per_second": {"trl": spread(peer), "tenfold": spread(ours)},
+        "tokens_per_second_ratio": spread([mine / theirs for mine, theirs in zip(ours, peer, strict=True)]),
+        "peak_memory_gb": {
+            "trl": spread([pair.peer.peak_bytes / 1e9 for pair in pairs]),
+            "tenfold": spread([pair.ours.peak_bytes / 1e9 for pair in pairs]),
+        },
+        "peak_memory_ratio": spread([pair.ours.peak_bytes / pair.peer.peak_bytes for pair in pairs]),
+        "mean_loss": losses,
+        "loss": {
+            "trl": [round(loss, 4) for loss in pairs[0].peer.facts["losses"]],
+            "tenfold": [round(loss, 4) for loss in pairs[0].ours.facts["losses"]],
+            "relative_difference": round(difference, 4),
+            "tolerance": row.loss_tolerance,
+            "agree": difference <= row.loss_tolerance,
+        },
+        "ceiling": {
+            "bf16_gflops_per_second": spread(ceilings),
+            "gflops_per_token": round(flops / 1e9, 4),
+            "formula": f"{row.flops_per_weight} FLOPs x (weights of the inner linear layers x tokens + weights of the "
+            "output layer x supervised tokens); attention and adapters left out",
+            "tokens_per_second": round(ceiling * 1e9 / flops, 1),
+            "share_reached": spread([mine * flops / (ceiling * 1e9) for mine in ours]),
+        },
+        "settings": {"trl": pairs[0].peer.facts["settings"], "tenfold": pairs[0].ours.facts["settings"]},
+        "versions": {"trl": pairs[0].peer.facts["versions"], "tenfold": pairs[0].ours.facts["versions"]},
+    }
+
+
+def _seconds(side: Measured) -> float:
+    """Return the time of the updates after the warm-up."""
+    ends = side.facts["ends"]
+    return float(ends[-1] - ends[WARM_UP - 1])
+
+
+def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
+    """Return the loss of a supervised token, averaged over the timed updates.
+
+    Raises:
+        RuntimeError: the side did not see exactly the job's tokens.
+    """
+    facts = side.facts
+    if facts["tokens"][-1] != sum(job["tokens"]):
+        raise RuntimeError(f"{facts['tokens'][-1]} tokens seen, {sum(job['tokens'])} in the job")
+    return round(statistics.mean(facts["losses"][WARM_UP:]), 4)
+
+
+def _flops(row: TrainingRow, job: dict[str, Any]) -> float:
+    """Return the FLOPs of the timed updates' matrix products, see the formula in `_figures`."""
+    inner = sum(outputs * inputs for outputs, inputs in job["inner_shapes"])
+    head = sum(outputs * inputs for outputs, inputs in job["head_shape"])
+    tokens, supervised = sum(job["tokens"][WARM_UP:]), sum(job["supervised"][WARM_UP:])
+    return float(row.flops_per_weight * (inner * tokens + head * supervised))

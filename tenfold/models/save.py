@@ -1,0 +1,17 @@
+"""How a plain model and its tokenizer are written: Hugging Face layout, safetensors, no progress bar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from tenfold.models.quiet import quiet_loading
+
+
+def save_model(network: nn.Module, folder: Path) -> None:
+    """Write `network`, a transformers model, into `folder`."""
+    assert isinstance(network, PreTrainedModel), "only a plain transformers model has this layout"
+    with quiet_loading():
+        network.save_pretrained(folder)
