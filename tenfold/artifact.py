@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,15 +113,14 @@ class Output:
 
     folder: Path
     finished: Artifact | None
-    precision: str | None
-    """What `precision: auto` became when the run began."""
+    machine: Mapping[str, Any]
+    """What the run measured and chose when it began: going on with another choice would not be the same run."""
 
-    def begin(self, fingerprint: str, recipe: Recipe, *, precision: str) -> None:
+    def begin(self, fingerprint: str, recipe: Recipe, *, machine: Mapping[str, object]) -> None:
         """Note whose folder this is, before anything else is written."""
-        requested = recipe.model_dump(mode="json")
         write_json(
             self.folder / "run.json",
-            {"fingerprint": fingerprint, "requested": requested, "precision": precision},
+            {"fingerprint": fingerprint, "requested": recipe.model_dump(mode="json"), "machine": machine},
         )
 
 
@@ -151,7 +150,7 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
         yield Output(
             folder,
             finished=Artifact.open(folder) if is_finished else None,
-            precision=None if begun is None else str(begun["precision"]),
+            machine={} if begun is None else begun["machine"],
         )
 
 

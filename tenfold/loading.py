@@ -23,7 +23,8 @@ def load_artifact(artifact: Artifact, *, base: str | None = None) -> LanguageMod
     """
     recipe = artifact.recipe
     section = recipe.model if base is None else recipe.model.model_copy(update={"name": base})
-    runtime = open_runtime(recipe.runtime)
+    # precision as in training; device and threads as this machine has them
+    runtime = open_runtime(recipe.runtime.model_copy(update={"device": "auto", "threads": None}))
     tokenizer = load_tokenizer(artifact.weights, trust_remote_code=section.trust_remote_code)
     tuner = make_tuner(recipe.tuner)
     folder = artifact.weights

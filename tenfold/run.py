@@ -34,8 +34,8 @@ def run(
     with claim_output(recipe, world.fingerprint) as output:
         if output.finished is not None:
             return output.finished
-        runtime = open_runtime(recipe.runtime, precision=output.precision)
-        output.begin(world.fingerprint, recipe, precision=runtime.precision)
+        runtime = open_runtime(recipe.runtime.model_copy(update=output.machine))
+        output.begin(world.fingerprint, recipe, machine=runtime.chosen)
         with tracked(recipe, output.folder) as trackers:
             log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
             run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)

@@ -63,9 +63,10 @@ def main(job_folder: Path, result: Path) -> None:
             lr_scheduler_type="constant",
             weight_decay=0.0,
             max_grad_norm=1.0,
+            completion_only_loss=True,
             train_sampling_strategy="sequential",
             shuffle_dataset=False,
-            max_length=job["max_length"],
+            max_length=None,  # the job was cut already
             model_init_kwargs={"dtype": dtype},
             use_cpu=True,
             logging_steps=1,

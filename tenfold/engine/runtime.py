@@ -21,7 +21,13 @@ class Runtime:
 
     device: torch.device
     precision: str  # "fp32" or "bf16"
+    threads: int
     seed: int
+
+    @property
+    def chosen(self) -> dict[str, str | int]:
+        """What was left open and is now settled, under the recipe's names."""
+        return {"device": self.device.type, "precision": self.precision, "threads": self.threads}
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -34,21 +40,18 @@ class Runtime:
         return torch.bfloat16 if self.precision == "bf16" else None
 
 
-def open_runtime(section: RuntimeSection, *, precision: str | None = None) -> Runtime:
-    """Choose device and precision, set the number of threads and seed torch.
-
-    `precision` is what `auto` became when an interrupted run began: going on in another would not be the same run.
+def open_runtime(section: RuntimeSection) -> Runtime:
+    """Choose device, precision and threads where the recipe leaves them open, set the threads and seed torch.
 
     Raises:
         RecipeError: the device asked for is not there.
     """
-    if section.threads is not None:
-        torch.set_num_threads(section.threads)
     device = torch.device(_device(section.device))
-    if precision is None:
-        precision = measured_precision(device) if section.precision == "auto" else section.precision
+    threads = section.threads or measured_threads(device)
+    torch.set_num_threads(threads)
+    precision = measured_precision(device) if section.precision == "auto" else section.precision
     torch.manual_seed(section.seed)
-    return Runtime(device=device, precision=precision, seed=section.seed)
+    return Runtime(device=device, precision=precision, threads=threads, seed=section.seed)
 
 
 def _device(asked: str) -> str:
@@ -59,6 +62,26 @@ def _device(asked: str) -> str:
         found = ", ".join(name for name, is_there in there.items() if is_there)
         raise RecipeError(Problem("runtime.device", f"{asked} is not available here", allowed=f"auto, {found}"))
     return asked
+
+
+def measured_threads(device: torch.device) -> int:
+    """Return torch's own number of threads, or 1 when one is faster at this moment.
+
+    Every parallel region waits for its slowest thread: where another process holds one of the cores, two threads were
+    measured 15 times slower than one.
+    """
+    own = torch.get_num_threads()
+    if device.type != "cpu" or own == 1:
+        return own
+    seconds = {}
+    for threads in (own, 1):
+        torch.set_num_threads(threads)
+        seconds[threads] = sum(_matmul_seconds(torch.float32) for _ in range(THREAD_TRIALS))
+    return min(seconds, key=lambda threads: seconds[threads])
+
+
+THREAD_TRIALS = 5
+"""Measurements for each number of threads; spread over a tenth of a second, so that a busy core shows."""
 
 
 def measured_precision(device: torch.device) -> str:
@@ -85,12 +108,11 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 def _matmul_seconds(dtype: torch.dtype, *, repeats: int = 7) -> float:
     left, right = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
-    times = []
+    left @ right
+    start = time.perf_counter()
     for _ in range(repeats):
-        start = time.perf_counter()
         left @ right
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return (time.perf_counter() - start) / repeats
 
 
 def _processor() -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenfold.kernels.row_layout import ROUNDING, Group, RowLayout, row_layout
+from tenfold.kernels.row_layout import ROUNDING, Group, RowLayout, row_layout, spelled_out
 
 BLOCK = 128
 """Queries in one block. Blocks skip the future half of long rows; 128 beat 64, 256 and 512, and beat
@@ -193,7 +193,7 @@ class _BlockAttention(torch.autograd.Function):
         layout, scorer, num_key_heads = ctx.layout, ctx.scorer, ctx.num_key_heads
         saved = iter(ctx.saved_tensors)
         with _without_autocast(gradient.device):
-            slotted = layout.lay_out(gradient)
+            slotted = layout.lay_out_gradient(gradient)
             key_shape = (slotted.shape[0], num_key_heads, slotted.shape[2])
             results = (torch.empty_like(slotted), slotted.new_empty(key_shape), slotted.new_empty(key_shape))
             for group in layout.groups:
@@ -203,7 +203,7 @@ class _BlockAttention(torch.autograd.Function):
                 gradients[0].mul_(scorer.settings.scaling)
                 for matrices, result in zip(gradients, results, strict=True):
                     group.join(matrices, result)
-            query_gradient, key_gradient, value_gradient = (layout.gather(result) for result in results)
+            query_gradient, key_gradient, value_gradient = (layout.gather_gradient(result) for result in results)
         return query_gradient, key_gradient, value_gradient, None, None
 
 
@@ -215,7 +215,7 @@ def _can_use_flash(query: Tensor, settings: _Settings) -> bool:
         and query.shape[-1] <= 256
         and settings.softcap is None
         and settings.dropout == 0
-        and str(torch.__version__) >= "2.13"
+        and torch.__version__ >= "2.13"
     )
 
 
@@ -248,6 +248,7 @@ def packed_attention(
     cu_seqlens: Tensor,
     *,
     scaling: float,
+    cu_seqlens_keys: Tensor | None = None,
     softcap: float | None = None,
     sliding_window: int | None = None,
     dropout: float = 0.0,
@@ -255,7 +256,8 @@ def packed_attention(
     """Return causal attention within each row, [T, H, D], for `query` [H, T, D], `key` and `value` [K, T, D].
 
     Row n is the tokens from `cu_seqlens[n]` to `cu_seqlens[n + 1]` (kept on the CPU); rows may be empty. A
-    query sees at most the last `sliding_window` tokens, itself included. `softcap` c makes scores s into
+    query sees at most the last `sliding_window` tokens, itself included. A row that is longer by `cu_seqlens_keys`
+    than by `cu_seqlens` begins with that many tokens of the first row, which are given once, there. `softcap` c makes scores s into
     c * tanh(s / c). `dropout` is the share of probabilities dropped, from torch's default generator. Under
     autocast everything is computed in its dtype. Same inputs give the same bits on the CPU.
     """
@@ -264,9 +266,13 @@ def packed_attention(
     dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else query.dtype
     query, key, value = (part.transpose(0, 1).to(dtype) for part in (query, key, value))
     settings = _Settings(scaling, softcap, sliding_window, dropout)
+    borders = cu_seqlens if cu_seqlens_keys is None else cu_seqlens_keys
     if _can_use_flash(query, settings):
-        return _flash(query, key, value, cu_seqlens, settings)
-    layout = row_layout(cu_seqlens, query.device)
+        if torch.equal(cu_seqlens, borders):
+            return _flash(query, key, value, cu_seqlens, settings)
+        tokens, places = (index.to(query.device) for index in spelled_out(cu_seqlens, borders))
+        return _flash(query[tokens], key[tokens], value[tokens], borders, settings)[places]
+    layout = row_layout(cu_seqlens, borders, query.device)
     output: Tensor = _BlockAttention.apply(query, key, value, layout, settings)  # type: ignore[no-untyped-call]
     return output
 

@@ -6,6 +6,7 @@ rounded length, K key and value heads, G query heads that share one, D head size
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
@@ -52,11 +53,17 @@ class Group:
 
 @dataclass(frozen=True)
 class RowLayout:
-    """Which slot each token stands in, and the groups that the slots fall into."""
+    """Which slot each token stands in, and the groups that the slots fall into.
 
-    slot_of_token: Tensor  # [T]
+    A row that begins like the batch's first row borrows those tokens: they stand once among the tokens, and again in
+    the slots of every row that needs them.
+    """
+
+    slot_of_token: Tensor  # [T], the slot in the token's own row
     token_of_slot: Tensor  # [S], 0 where the slot is padding
     padding: Tensor  # the slots without a token
+    not_own: Tensor  # the slots without a token or with a borrowed one
+    borrowed: tuple[tuple[int, int], ...]  # first slot and number of tokens of each row that borrows
     groups: tuple[Group, ...]
 
     def lay_out(self, tokens: Tensor) -> Tensor:
@@ -64,34 +71,95 @@ class RowLayout:
         return tokens.index_select(0, self.token_of_slot).index_fill_(0, self.padding, 0)
 
     def gather(self, slotted: Tensor) -> Tensor:
-        """Copy [S, ...] back to the tokens [T, ...]; the padding is dropped."""
+        """Copy [S, ...] back to the tokens [T, ...], each from its own row; the rest is dropped."""
         return slotted.index_select(0, self.slot_of_token)
 
+    def lay_out_gradient(self, gradient: Tensor) -> Tensor:
+        """Copy the gradient of what `gather` gave into the slots that it was taken from; zeros elsewhere."""
+        return gradient.index_select(0, self.token_of_slot).index_fill_(0, self.not_own, 0)
 
-def row_layout(cu_seqlens: Tensor, device: torch.device) -> RowLayout:
-    """Return the layout of rows with borders `cu_seqlens` [rows + 1]; rows without a token take no slot."""
+    def gather_gradient(self, slotted: Tensor) -> Tensor:
+        """Return the gradient of what `lay_out` was given: a token's slots summed, in fp32 where there are several."""
+        result = self.gather(slotted)
+        if self.borrowed:
+            longest = max(length for _, length in self.borrowed)
+            total = result[:longest].float()
+            for slot, length in self.borrowed:
+                total[:length] += slotted[slot : slot + length]
+            result[:longest] = total
+        return result
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row's tokens from `start` to `stop`, after `borrowed` ones of the first row."""
+
+    start: int
+    stop: int
+    borrowed: int
+
+    @property
+    def length(self) -> int:
+        return self.borrowed + self.stop - self.start
+
+    @property
+    def rounded(self) -> int:
+        return -(-self.length // ROUNDING) * ROUNDING
+
+
+def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device) -> RowLayout:
+    """Return the layout of rows with own tokens between `cu_seqlens` and, borrowed ones included, `cu_seqlens_keys`.
+
+    Both are [rows + 1]. Rows without a token of their own take no slot.
+    """
     borders: list[int] = cu_seqlens.tolist()
-    rows = sorted(
-        (-(-(stop - start) // ROUNDING) * ROUNDING, start, stop) for start, stop in pairwise(borders) if stop > start
-    )
-    slots = torch.empty(borders[-1], dtype=torch.int64)
-    groups: list[Group] = []
-    num_slots = 0
-    for length, members in groupby(rows, key=lambda row: row[0]):
-        largest = max(1, GROUP_TOKENS // length)
-        num_rows = 0
-        for _, start, stop in members:
-            if num_rows == largest:
-                groups.append(Group(num_rows, length, num_slots - num_rows * length))
-                num_rows = 0
-            slots[start:stop] = torch.arange(num_slots, num_slots + stop - start)
-            num_slots += length
-            num_rows += 1
-        groups.append(Group(num_rows, length, num_slots - num_rows * length))
-    tokens = torch.full((num_slots,), -1).index_copy_(0, slots, torch.arange(borders[-1]))
+    lengths: list[int] = cu_seqlens_keys.diff().tolist()
+    spans = zip(pairwise(borders), lengths, strict=True)
+    rows = [_Row(start, stop, length - (stop - start)) for (start, stop), length in spans if stop > start]
+    rows.sort(key=lambda row: (row.rounded, row.start))
+    slot_of_token = torch.empty(borders[-1], dtype=torch.int64)
+    token_of_slot = torch.full((sum(row.rounded for row in rows),), -1)
+    borrowed: list[tuple[int, int]] = []
+    slot = 0
+    for row in rows:
+        own = slot + row.borrowed
+        token_of_slot[slot:own] = torch.arange(row.borrowed)
+        token_of_slot[own : slot + row.length] = torch.arange(row.start, row.stop)
+        slot_of_token[row.start : row.stop] = torch.arange(own, slot + row.length)
+        if row.borrowed:
+            borrowed.append((slot, row.borrowed))
+        slot += row.rounded
+    not_own = torch.ones(slot, dtype=torch.bool).index_fill_(0, slot_of_token, False)
     return RowLayout(
-        slot_of_token=slots.to(device),
-        token_of_slot=tokens.clamp(min=0).to(device),
-        padding=(tokens < 0).nonzero()[:, 0].to(device),
-        groups=tuple(groups),
+        slot_of_token=slot_of_token.to(device),
+        token_of_slot=token_of_slot.clamp(min=0).to(device),
+        padding=(token_of_slot < 0).nonzero()[:, 0].to(device),
+        not_own=not_own.nonzero()[:, 0].to(device),
+        borrowed=tuple(borrowed),
+        groups=tuple(_groups(rows)),
     )
+
+
+def _groups(rows: list[_Row]) -> Iterator[Group]:
+    """Yield groups of rows of one rounded length, each of at most `GROUP_TOKENS` slots; `rows` come sorted."""
+    first_slot = 0
+    for length, members in groupby(row.rounded for row in rows):
+        count, largest = len(list(members)), max(1, GROUP_TOKENS // length)
+        for done in range(0, count, largest):
+            group = Group(min(largest, count - done), length, first_slot)
+            first_slot += group.num_rows * length
+            yield group
+
+
+def spelled_out(cu_seqlens: Tensor, cu_seqlens_keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which token stands where once every row has its borrowed ones too, and each token's place in its own row.
+
+    Shapes: [cu_seqlens_keys[-1]] and [cu_seqlens[-1]].
+    """
+    tokens, places = [], []
+    key_starts: list[int] = cu_seqlens_keys.tolist()
+    for (start, stop), (key_start, key_stop) in zip(pairwise(cu_seqlens.tolist()), pairwise(key_starts), strict=True):
+        borrowed = (key_stop - key_start) - (stop - start)
+        tokens += [torch.arange(borrowed), torch.arange(start, stop)]
+        places.append(torch.arange(key_start + borrowed, key_stop))
+    return torch.cat(tokens), torch.cat(places)

@@ -23,7 +23,6 @@ NAME = "tenfold"
 _HARMLESS = frozenset(
     {
         "cache_position",
-        "cu_seq_lens_k",
         "max_length_k",
         "max_length_q",
         "num_items_in_batch",
@@ -98,7 +97,7 @@ def tenfold_attention(
     if kwargs.get("s_aux") is not None:
         raise NotImplementedError('attention sinks ("s_aux") are not computed by the "tenfold" attention')
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    borders = kwargs.pop("cu_seq_lens_q", None)
+    borders, key_borders = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("cu_seq_lens_k", None)
     if isinstance(borders, Tensor):
         window = _check_packed(module, query, key, attention_mask, kwargs)
         output = packed_attention(
@@ -106,6 +105,7 @@ def tenfold_attention(
             key[0],
             value[0],
             borders,
+            cu_seqlens_keys=key_borders if isinstance(key_borders, Tensor) else None,
             scaling=scaling,
             softcap=softcap,
             sliding_window=window,

@@ -1,8 +1,9 @@
 """How a batch goes through a causal language model, by the fastest route that is proven right for that model.
 
-Two short cuts make training fast, and neither is assumed to be right: rows packed end to end (`packs`), and the
-output layer applied only at supervised positions (`splits_head`). `find_route` tries each on the loaded model itself
-and drops the one whose answers differ, so an architecture that does not fit costs speed, never correctness.
+Three short cuts make training fast, and none is assumed to be right: rows packed end to end (`packs`), the output
+layer applied only at supervised positions (`splits_head`), and tokens that rows begin with alike computed once
+(`compacts`). `find_route` tries each on the loaded model itself and drops the one whose answers differ, so an
+architecture that does not fit costs speed, never correctness.
 
 Shape letters: T tokens in a batch, S supervised positions, N rows, L longest row, H hidden, V vocabulary.
 """
@@ -10,7 +11,7 @@ Shape letters: T tokens in a batch, S supervised positions, N rows, L longest ro
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +20,17 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from tenfold.data.batch import IGNORED, Batch, pack
 from tenfold.kernels.linear_cross_entropy import linear_cross_entropy, token_losses
+from tenfold.models.compact import CompactBatch, compacted, whole
 
 
 @dataclass(frozen=True)
 class Route:
-    """Which short cuts hold for this model; with both off it is the model's own forward on padded rows."""
+    """Which short cuts hold for this model; with all off it is the model's own forward on padded rows."""
 
     packs: bool
     splits_head: bool
+    compacts: bool = False
+    """Needs `packs`."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,16 @@ class LanguageModel:
         self.autocast: torch.dtype | None = None
 
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
-        """Call `network` (a tuner's wrapper around `causal`) from now on; `packs=False` if it prepends tokens."""
+        """Call `network` (a tuner's wrapper around `causal`) from now on; `packs=False` if it prepends tokens.
+
+        Under dropout every row has noise of its own, so nothing is computed once for several rows.
+        """
         self.network = network
         self.autocast = autocast
         if not packs:
             self.route = Route(packs=False, splits_head=False)
+        elif _drops(network, self.causal):
+            self.route = replace(self.route, compacts=False)
 
     def recompute_activations(self) -> None:
         """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
@@ -103,21 +112,23 @@ class LanguageModel:
     def _supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return hidden states `[S, H]` (or logits `[S, V]` when the head is not split) and targets `[S]`."""
         with self.autocasting():
-            states = self._packed(batch) if self.route.packs else self._padded(batch)
+            if self.route.packs:
+                return self._packed(compacted(batch) if self.route.compacts else whole(batch))
+            states = self._padded(batch)
         kept = batch.targets != IGNORED
         return states[kept], batch.targets[kept]
 
-    def _packed(self, batch: Batch) -> Tensor:
-        borders = batch.cu_seqlens
-        longest = max(batch.lengths)
-        return self._call(
+    def _packed(self, batch: CompactBatch) -> tuple[Tensor, Tensor]:
+        longest = int(batch.cu_seqlens_keys.diff().max())
+        states = self._call(
             input_ids=batch.input_ids[None],
             position_ids=batch.positions[None],
-            cu_seq_lens_q=borders,
-            cu_seq_lens_k=borders,
+            cu_seq_lens_q=batch.cu_seqlens,
+            cu_seq_lens_k=batch.cu_seqlens_keys,
             max_length_q=longest,
             max_length_k=longest,
-        )[0]
+        )
+        return states[0, batch.supervised], batch.targets
 
     def _padded(self, batch: Batch) -> Tensor:
         rows = torch.split(batch.input_ids, batch.lengths)
@@ -162,7 +173,8 @@ def find_route(causal: PreTrainedModel, device: torch.device) -> Route:
     """Return the short cuts that give this model's own answers, found by trying them on it.
 
     Packing must not leak: changing the first of two packed rows must leave the second one's logits as they were,
-    and those must agree with the row run alone. The split head must agree with the model's own logits.
+    and those must agree with the row run alone. The split head must agree with the model's own logits, and rows that
+    begin alike with the same rows in full.
     """
     vocabulary = causal.config.get_text_config().vocab_size
     generator = torch.Generator().manual_seed(0)
@@ -179,8 +191,24 @@ def find_route(causal: PreTrainedModel, device: torch.device) -> Route:
         except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
             continue
         if _close(logits[0], logits[1], 1e-5) and _close(logits[0], own[:-1], _tolerance(own.dtype)):
-            return route
+            return replace(route, compacts=route.packs and _compacts(model, first, other, second))
     return Route(False, False)
+
+
+def _compacts(model: LanguageModel, beginning: list[int], first: list[int], second: list[int]) -> bool:
+    rows = [(number, beginning + rest, [True] * len(beginning + rest)) for number, rest in enumerate((first, second))]
+    batch = pack(rows).to(model.device)
+    try:
+        states = [model._packed(each)[0] for each in (whole(batch), compacted(batch))]
+    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
+        return False
+    expected, found = (_logits(model.causal, model.route, each) for each in states)
+    return _close(found, expected, _tolerance(model.causal.dtype))
+
+
+def _drops(network: nn.Module, causal: PreTrainedModel) -> bool:
+    in_attention = float(getattr(causal.config.get_text_config(), "attention_dropout", None) or 0.0)
+    return in_attention > 0 or any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
 
 
 def _probe(first: list[int], second: list[int]) -> Batch:

@@ -142,7 +142,7 @@ class RuntimeSection(Section):
     """Updates between checkpoints."""
     keep_checkpoints: Positive = 2
     threads: Positive | None = None
-    """CPU threads; when unset, torch's own choice."""
+    """CPU threads; when unset, torch's own choice, or 1 if other work on the machine makes that faster (measured)."""
 
 
 class LogSection(Section):

@@ -106,9 +106,7 @@ class Run:
     @property
     def resolved_recipe(self) -> Recipe:
         """The recipe with every `auto` replaced by what it became."""
-        runtime = self.recipe.runtime.model_copy(
-            update={"precision": self.runtime.precision, "device": self.runtime.device.type}
-        )
+        runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
     def save_merged(self) -> None:

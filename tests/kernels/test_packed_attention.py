@@ -126,3 +126,21 @@ def test_dropout_keeps_the_mean_and_its_gradient_is_that_of_the_drawn_function()
     exact = packed_attention_reference(query, key, value, borders, scaling=0.3)
     spread = value.detach().abs().max()
     assert (torch.stack(draws).mean(0) - exact).abs().max() < 5 / 600**0.5 * spread
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("softcap", "window"), [(None, None), (None, 20), (3.0, None)])
+def test_cuda_equals_the_masked_softmax(softcap: float | None, window: int | None) -> None:
+    (query, key, value), borders = _inputs([33, 1, 300], size=32, dtype=torch.bfloat16)
+    parts = [part.detach().cuda().requires_grad_() for part in (query, key, value)]
+    exact_parts = [part.detach().float().requires_grad_() for part in (query, key, value)]
+    options = {"scaling": 0.18, "softcap": softcap, "sliding_window": window}
+    output = packed_attention(*parts, borders, **options)
+    exact = packed_attention_reference(*exact_parts, borders, **options)
+    torch.manual_seed(1)
+    gradient = torch.randn(exact.shape)
+    ours = [output, *torch.autograd.grad(output, parts, gradient.to(output))]
+    theirs = [exact, *torch.autograd.grad(exact, exact_parts, gradient)]
+    for mine, reference in zip(ours, theirs, strict=True):
+        assert (mine.float().cpu() - reference).norm() < 0.02 * reference.norm()
