@@ -10,7 +10,118 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench/results"
 PAGE = ROOT / "docs/performance.md"
 
+HEAD = """# Performance
+
+<!-- Written by `python -m bench --write-docs` from bench/results/*.json: change bench/page.py, not this page. -->
+
+Tenfold beside TRL's `SFTTrainer`, on the same rows, tokens, loss mask, order and start. The two run in turn (TRL,
+Tenfold, TRL, Tenfold …), each time in a fresh process whose first update is not timed. A shared machine's speed
+drifts, so what counts is the ratio within a pair; given are the median and, in brackets, the smallest and the largest.
+Tokens are those of the rows: padding does not count, and neither does it when a token that many rows begin with is
+computed once. A CPU second leaves out the time in which another program had the core. Peak memory is the whole
+process's, libraries included.
+"""
+
+TAIL = """## How to measure it again
+
+```
+sh bench/peers.sh              # TRL's own environment, .venv-peers/trl
+make bench ONLY=lora_cpu       # or without ONLY, for all
+python -m bench --only lora_cpu --cores all --pairs 5 --updates 6
+```
+
+One core unless you say otherwise: where another process works on the second core, two threads wait for the slower one
+and are slower than one. `TENFOLD_BENCH_TRL_PYTHON` names another interpreter that has TRL.
+
+## What makes the difference
+
+| | where |
+|---|---|
+| rows packed without padding, attention block by block within each row | `kernels/packed_attention.py` |
+| what rows begin with alike (system prompt, instruction) computed once, and nothing after a row's last target | \
+`models/compact.py` |
+| LoRA as one autograd function in the base's dtype, with fp32 factors | `kernels/lora.py` |
+| the output layer at supervised positions only, in pieces, its gradient formed in the forward pass | \
+`kernels/linear_cross_entropy.py` |
+| frozen weights in bf16, trained ones in fp32 | `tuning/precision.py` |
+
+Each is tried on the loaded model before the first update (`find_route`) or tested against the plain expression.
+"""
+
 
 def page() -> str:
     """Return the whole page."""
-    return "todo"
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    # LoRA first: it is what most runs use
+    results.sort(key=lambda result: (result["name"] != "lora_cpu", result["name"]))
+    return "\n".join([HEAD, _summary(results), *(_section(result) for result in results), TAIL])
+
+
+def _summary(results: list[dict[str, Any]]) -> str:
+    lines = [
+        "| Tenfold over TRL | tokens/s | tokens per CPU second | peak memory | of the product ceiling | losses agree |",
+        "|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        cells = [
+            result["title"],
+            f"**{_spread(result['tokens_per_second_ratio'], 2)}** ×",
+            f"{_spread(result['tokens_per_cpu_second_ratio'], 2)} ×",
+            f"**{_spread(result['peak_memory_ratio'], 2)}** ×",
+            _spread(result["ceiling"]["share_reached"], 2),
+            "yes" if result["loss"]["agree"] else "**no**",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _section(result: dict[str, Any]) -> str:
+    machine, ceiling, loss = result["machine"], result["ceiling"], result["loss"]
+    flags = ", ".join(machine["flags"])
+    load = result["load_average"]
+    peer, ours = result["settings"]["trl"], result["settings"]["tenfold"]
+    return f"""## {result["title"]} (`{result["name"]}`)
+
+| | TRL | Tenfold |
+|---|---|---|
+| tokens/s | {_both(result["tokens_per_second"], 0)} |
+| tokens per CPU second | {_both(result["tokens_per_cpu_second"], 0)} |
+| peak memory, GB | {_both(result["peak_memory_gb"], 2)} |
+| mean loss of the timed updates | {result["mean_loss"]["trl"]} | {result["mean_loss"]["tenfold"]} |
+| loss, update by update | {_losses(loss["trl"])} | {_losses(loss["tenfold"])} |
+| settings | {_settings(peer)} | {_settings(ours)} |
+| versions | {_versions(result["versions"]["trl"])} | {_versions(result["versions"]["tenfold"])} |
+
+* {result["pairs"]} pairs of {result["updates_timed"]} timed updates, {result["tokens_per_update"]} tokens an update \
+on average, {result["supervised_share"]:.1%} of them in the loss.
+* The mean losses differ by {loss["relative_difference"]:.2%}; up to {loss["tolerance"]:.0%} is put down to bf16.
+* Ceiling: in the same run, bf16 products of the model's shapes ran at \
+{_spread(ceiling["bf16_gflops_per_second"], 0)} GFLOP/s. Each token that is computed needs \
+{ceiling["gflops_per_computed_token"]} GFLOP: {ceiling["formula"]}. Tenfold computed \
+{ceiling["computed_share"]:.0%} of the tokens; the rest stands at the beginning of several rows, or after a row's \
+last target.
+* {result["date"]}, {machine["processor"]} ({flags}), {machine["system"]}, pinned to core {machine["pinned_to"]} of \
+{machine["cores"]}, {machine["threads"]} thread; load average {load["start"][0]} at the start, {load["end"][0]} at \
+the end.
+"""
+
+
+def _both(values: dict[str, dict[str, float]], digits: int) -> str:
+    return f"{_spread(values['trl'], digits)} | {_spread(values['tenfold'], digits)}"
+
+
+def _spread(values: dict[str, float], digits: int) -> str:
+    middle, low, high = (f"{values[name]:.{digits}f}" for name in ("median", "min", "max"))
+    return f"{middle} ({low}–{high})"
+
+
+def _losses(losses: list[float]) -> str:
+    return ", ".join(f"{loss:.2f}" for loss in losses)
+
+
+def _settings(settings: dict[str, object]) -> str:
+    return "<br>".join(f"`{name}={value}`" for name, value in settings.items())
+
+
+def _versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())

@@ -109,6 +109,7 @@ def _environment(threads: int) -> dict[str, str]:
 def prepare(row: TrainingRow, options: Options) -> Path:
     """Write the job that both sides read, and return its folder: tokens of every update, settings, LoRA's start."""
     from bench.ours.train import Watch, open_run
+    from tenfold.models.compact import compacted
     from tenfold.recipe import Recipe
 
     folder = ROOT / "build/bench" / row.name
@@ -132,6 +133,7 @@ def prepare(row: TrainingRow, options: Options) -> Path:
         "start": str(folder / "start") if is_lora else None,
         "windows": [[{"input_ids": ids, "supervised": mask} for _, ids, mask in update] for update in entries],
         "tokens": [window.num_tokens for window in windows],
+        "computed": [sum(len(compacted(batch).input_ids) for batch in window.batches) for window in windows],
         "supervised": [sum(batch.num_supervised for batch in window.batches) for window in windows],
         **_shapes(run.model.causal),
     }
@@ -188,19 +190,15 @@ def _shapes(network: Any) -> dict[str, list[list[int]]]:
 
 def _figures(row: TrainingRow, job: dict[str, Any], pairs: list[Pair], ceilings: list[float]) -> dict[str, Any]:
     tokens = sum(job["tokens"][WARM_UP:])
-    peer = [tokens / _seconds(pair.peer) for pair in pairs]
-    ours = [tokens / _seconds(pair.ours) for pair in pairs]
     losses = {name: _mean_loss(side, job) for name, side in (("trl", pairs[0].peer), ("tenfold", pairs[0].ours))}
     difference = abs(losses["tenfold"] - losses["trl"]) / losses["trl"]
-    flops = _flops(row, job) / tokens
-    ceiling = statistics.median(ceilings)
     return {
         "pairs": len(pairs),
         "updates_timed": len(job["tokens"]) - WARM_UP,
         "tokens_per_update": round(statistics.mean(job["tokens"]), 1),
         "supervised_share": round(sum(job["supervised"]) / sum(job["tokens"]), 3),
-        "tokens_per_second": {"trl": spread(peer), "tenfold": spread(ours)},
-        "tokens_per_second_ratio": spread([mine / theirs for mine, theirs in zip(ours, peer, strict=True)]),
+        **_speeds("tokens_per_second", tokens, pairs, clock="ends"),
+        **_speeds("tokens_per_cpu_second", tokens, pairs, clock="cpu_ends"),
         "peak_memory_gb": {
             "trl": spread([pair.peer.peak_bytes / 1e9 for pair in pairs]),
             "tenfold": spread([pair.ours.peak_bytes / 1e9 for pair in pairs]),
@@ -214,23 +212,21 @@ def _figures(row: TrainingRow, job: dict[str, Any], pairs: list[Pair], ceilings:
             "tolerance": row.loss_tolerance,
             "agree": difference <= row.loss_tolerance,
         },
-        "ceiling": {
-            "bf16_gflops_per_second": spread(ceilings),
-            "gflops_per_token": round(flops / 1e9, 4),
-            "formula": f"{row.flops_per_weight} FLOPs x (weights of the inner linear layers x tokens + weights of the "
-            "output layer x supervised tokens); attention and adapters left out",
-            "tokens_per_second": round(ceiling * 1e9 / flops, 1),
-            "share_reached": spread([mine * flops / (ceiling * 1e9) for mine in ours]),
-        },
+        "ceiling": _ceiling(row, job, [_busy_seconds(pair.ours) for pair in pairs], ceilings),
         "settings": {"trl": pairs[0].peer.facts["settings"], "tenfold": pairs[0].ours.facts["settings"]},
         "versions": {"trl": pairs[0].peer.facts["versions"], "tenfold": pairs[0].ours.facts["versions"]},
     }
 
 
-def _seconds(side: Measured) -> float:
-    """Return the time of the updates after the warm-up."""
-    ends = side.facts["ends"]
+def _seconds(side: Measured, clock: str = "ends") -> float:
+    """Return the time of the updates after the warm-up, by the wall or by the processor (`cpu_ends`)."""
+    ends = side.facts[clock]
     return float(ends[-1] - ends[WARM_UP - 1])
+
+
+def _busy_seconds(side: Measured) -> float:
+    """Return the processor time of one thread in the updates after the warm-up."""
+    return _seconds(side, "cpu_ends") / int(side.facts["settings"]["threads"])
 
 
 def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
@@ -245,9 +241,25 @@ def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
     return round(statistics.mean(facts["losses"][WARM_UP:]), 4)
 
 
-def _flops(row: TrainingRow, job: dict[str, Any]) -> float:
-    """Return the FLOPs of the timed updates' matrix products, see the formula in `_figures`."""
+def _speeds(name: str, tokens: int, pairs: list[Pair], *, clock: str) -> dict[str, Any]:
+    peer = [tokens / _seconds(pair.peer, clock) for pair in pairs]
+    ours = [tokens / _seconds(pair.ours, clock) for pair in pairs]
+    ratios = [mine / theirs for mine, theirs in zip(ours, peer, strict=True)]
+    return {name: {"trl": spread(peer), "tenfold": spread(ours)}, f"{name}_ratio": spread(ratios)}
+
+
+def _ceiling(row: TrainingRow, job: dict[str, Any], seconds: list[float], ceilings: list[float]) -> dict[str, Any]:
+    """Return how near Tenfold came, in so many busy `seconds`, to the fastest products of the same run."""
     inner = sum(outputs * inputs for outputs, inputs in job["inner_shapes"])
     head = sum(outputs * inputs for outputs, inputs in job["head_shape"])
-    tokens, supervised = sum(job["tokens"][WARM_UP:]), sum(job["supervised"][WARM_UP:])
-    return float(row.flops_per_weight * (inner * tokens + head * supervised))
+    tokens, computed = sum(job["tokens"][WARM_UP:]), sum(job["computed"][WARM_UP:])
+    flops = float(row.flops_per_weight * (inner * computed + head * sum(job["supervised"][WARM_UP:])))
+    fastest = statistics.median(ceilings) * 1e9
+    return {
+        "bf16_gflops_per_second": spread(ceilings),
+        "computed_share": round(computed / tokens, 3),
+        "gflops_per_computed_token": round(flops / computed / 1e9, 4),
+        "formula": f"{row.flops_per_weight} FLOPs x (weights of the inner linear layers x tokens computed + weights of "
+        "the output layer x supervised tokens); attention and adapters are left out",
+        "share_reached": spread([flops / each / fastest for each in seconds]),
+    }

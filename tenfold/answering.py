@@ -20,7 +20,7 @@ from tenfold.evaluation.scorecard import Score
 from tenfold.files import write_atomic
 
 DEFAULT_NEW_TOKENS = 256
-"""Longest answer to a prompt, in tokens, where neither the command nor the recipe says."""
+"""Longest answer to a prompt, in tokens, where the command does not say."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def predict_rows(
         questions += _read_questions(artifact, data)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, artifact.recipe.data)
-    limit = max_new_tokens or artifact.recipe.evaluation.max_new_tokens or DEFAULT_NEW_TOKENS
+    limit = max_new_tokens or DEFAULT_NEW_TOKENS
     with model.autocasting():
         answers = generate(
             model.network,

@@ -102,9 +102,9 @@ class Artifact:
         Raises:
             ArtifactError: the base is not the one that the adapter was trained on.
         """
-        from tenfold.loading import load_artifact
+        from tenfold.loading import load_tuned  # brings torch and transformers along
 
-        return load_artifact(self, base=base)
+        return load_tuned(self.recipe, self.weights, base=base)
 
 
 @dataclass(frozen=True)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
-from tenfold.artifact import Artifact
 from tenfold.engine.runtime import open_runtime
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.load import load_tokenizer
 from tenfold.models.open import open_model
 from tenfold.models.sources import resolve
+from tenfold.recipe import Recipe
 from tenfold.tuning.identity import check_identity, identify, read_identity
 from tenfold.tuning.tuner import make_tuner
 
 
-def load_artifact(artifact: Artifact, *, base: str | None = None) -> LanguageModel:
-    """Return the tuned model of `artifact`; `base` names another copy of the base model it was trained on.
+def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> LanguageModel:
+    """Return the model that `recipe` tuned, its trained weights read from the folder `weights`.
+
+    `base` names another copy of the base model.
 
     Raises:
         ArtifactError: the base is not the one that the adapter was trained on.
         ModelError: the base cannot be had.
     """
-    recipe = artifact.recipe
     section = recipe.model if base is None else recipe.model.model_copy(update={"name": base})
     # precision as in training; device and threads as this machine has them
     runtime = open_runtime(recipe.runtime.model_copy(update={"device": "auto", "threads": None}))
-    tokenizer = load_tokenizer(artifact.weights, trust_remote_code=section.trust_remote_code)
+    tokenizer = load_tokenizer(weights, trust_remote_code=section.trust_remote_code)
     tuner = make_tuner(recipe.tuner)
-    folder = artifact.weights
+    folder = weights
     if not tuner.trains_base_weights:
         files = resolve(section)
         folder = files.folder
         own = load_tokenizer(folder, trust_remote_code=section.trust_remote_code)
-        check_identity(read_identity(artifact.weights), identify(folder, own, name=files.name))
+        check_identity(read_identity(weights), identify(folder, own, name=files.name))
     model = open_model(
         folder,
         tokenizer,
@@ -44,6 +47,6 @@ def load_artifact(artifact: Artifact, *, base: str | None = None) -> LanguageMod
     if tuner.trains_base_weights:
         model.autocast = runtime.autocast
         return model
-    model.wrap(tuner.load(model.causal, artifact.weights), packs=tuner.packs, autocast=None)
+    model.wrap(tuner.load(model.causal, weights), packs=tuner.packs, autocast=None)
     model.network.eval()
     return model

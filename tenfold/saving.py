@@ -107,7 +107,7 @@ def _preview(run: Run) -> str:
 
 def _generations(run: Run) -> str:
     before, after = (run.scorecard.score(stage, TASK) for stage in ("before", run.scorecard.stages[-1]))
-    if before is None or after is None:
+    if before is None or after is None or not after.predictions:
         return ""
     rows = zip(run.world.test_items, before.predictions, after.predictions, strict=True)
     return "".join(

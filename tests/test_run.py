@@ -234,3 +234,14 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(settings: Settin
     assert any("update-00000005 is damaged" in str(event.get("text")) for event in events)
     assert [event["resumed_at"] for event in events if event["event"] == "stage"] == [0, 4]
     assert Artifact.open(artifact.folder).facts["updates"] == 6
+
+
+def test_raw_text_is_learned_and_scored_by_likelihood(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "text.jsonl"
+    rows = [{"text": f"the lamp number {number} is red and the lamp number {number + 1} is blue"} for number in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    artifact = run(varied(settings, data={"train": str(path)}, optim={"max_updates": 12}))
+    change = artifact.scorecard.task_change()
+    assert change is not None
+    assert (change.metric, change.is_better) == ("response_loss", True)
+    assert (artifact.folder / "generations.jsonl").read_text() == ""

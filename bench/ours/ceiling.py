@@ -1,4 +1,4 @@
-"""How fast this core multiplies matrices at the model's own shapes: python -m bench.ours.ceiling JOB_FOLDER RESULT.json.
+"""How fast this core multiplies matrices of the model's shapes: python -m bench.ours.ceiling JOB_FOLDER RESULT.json.
 
 A product a layer, forward (x Wᵀ) and for the gradient of its input (g W), in bf16, for as many tokens as an update
 has. It is the speed that training would reach if it did nothing else.

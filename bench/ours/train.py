@@ -27,6 +27,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.cpu_ends: list[float] = []
         self.losses: list[float] = []
         self.tokens: list[int] = []
 
@@ -34,6 +35,7 @@ class Watch:
         """Take note of an update."""
         if event["event"] == "update":
             self.ends.append(time.perf_counter())
+            self.cpu_ends.append(time.process_time())
             self.losses.append(float(str(event["loss"])))
             self.tokens.append(int(str(event["tokens"])))
 
@@ -56,7 +58,7 @@ def main(job_folder: Path, result: Path) -> None:
         fit(run.model, stage, log=run.log, checkpoints=checkpoints, checkpoint_every=10**9)
     versions = {"tenfold": tenfold.__version__, **{name: version(name) for name in ("torch", "transformers", "peft")}}
     settings = {"precision": run.runtime.precision, "route": str(run.model.route), "threads": torch.get_num_threads()}
-    facts = {"ends": watch.ends, "losses": watch.losses, "tokens": watch.tokens}
+    facts = {"ends": watch.ends, "cpu_ends": watch.cpu_ends, "losses": watch.losses, "tokens": watch.tokens}
     result.write_text(json.dumps({**facts, "versions": versions, "settings": settings}))
 
 

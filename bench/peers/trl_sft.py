@@ -33,14 +33,16 @@ class Watch(TrainerCallback):
 
     def __init__(self) -> None:
         self.ends: list[float] = []
+        self.cpu_ends: list[float] = []
         self.losses: list[float] = []
         self.tokens: list[int] = []
 
-    def on_step_end(self, args, state, control, **more):  # noqa: ANN001, ANN003, ANN201
+    def on_step_end(self, args, state, control, **more):
         """Note the time."""
         self.ends.append(time.perf_counter())
+        self.cpu_ends.append(time.process_time())
 
-    def on_log(self, args, state, control, logs=None, **more):  # noqa: ANN001, ANN003, ANN201
+    def on_log(self, args, state, control, logs=None, **more):
         """Note the loss."""
         if "loss" in logs:
             self.losses.append(float(logs["loss"]))
@@ -87,6 +89,7 @@ def main(job_folder: Path, result: Path) -> None:
         json.dumps(
             {
                 "ends": watch.ends,
+                "cpu_ends": watch.cpu_ends,
                 "losses": watch.losses,
                 "tokens": watch.tokens,
                 "versions": versions,

@@ -77,10 +77,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Item:
-    """A row to generate for: what the model is given, and the reply that the row holds.
+    """A row to judge the model by: what it is given, and the reply that the row holds.
 
     `prompt` is the text of the last turn before the reply, for people to read; `prompt_ids` is the whole
-    prompt.
+    prompt. Raw text asks nothing: both are empty, and so is `reference`.
     """
 
     row: int
@@ -102,12 +102,7 @@ def prepare(rows: Rows, renderer: Renderer) -> Prepared:
 
 
 def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -> list[Item]:
-    """Return at most `max_rows` items, the first in an order that only `seed` and the rows' content decide.
-
-    Raw text holds no prompt: it gives no items.
-    """
-    if prepared.rows.format == "text":
-        return []
+    """Return at most `max_rows` items, the first in an order that only `seed` and the rows' content decide."""
     keys = prepared.column("row_key")
     ranks = [hash_of(f"items {seed} {key}") for key in keys.tolist()]
     chosen = sorted(range(len(keys)), key=lambda index: (ranks[index], index))[:max_rows]
@@ -115,8 +110,10 @@ def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -
 
 
 def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
-    example = prepared.rows.example(index)
     _, input_ids, supervised = prepared.row(index)
+    if prepared.rows.format == "text":
+        return Item(index, [], "", "", input_ids, supervised)
+    example = prepared.rows.example(index)
     return Item(
         row=index,
         prompt_ids=renderer.prompt(example),

@@ -18,20 +18,19 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-import tenfold
 from tenfold.engine.checkpoint import on_cpu
 from tenfold.engine.stage import StageResult
 from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
 from tenfold.paths import cache_folder
 
-PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine")
+PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation")
 """The rooms whose code can change what a stage comes to."""
 
 
 @cache
 def code_version() -> str:
     """Return a hash of the deciding rooms' source and of the versions of the libraries they stand on."""
-    package = Path(tenfold.__file__).parent
+    package = Path(__file__).parent.parent
     sources = [path for room in PARTS_THAT_DECIDE for path in sorted((package / room).rglob("*.py"))]
     libraries = [f"{name} {_version(name)}" for name in ("torch", "transformers", "peft", "tokenizers")]
     return sha256_text(*libraries, *(path.read_text(encoding="utf-8") for path in sources))

@@ -47,16 +47,21 @@ def score_task(
 ) -> Score:
     """Return the task's score: its metrics over greedy answers, and what the references cost in likelihood.
 
+    Items of raw text ask nothing and hold no reference: they are scored by likelihood alone.
+
     Without `metrics` those that fit the references; the first one is the task metric. Without
     `max_new_tokens` what the longest reference needs, an eighth more, and the end of turn.
     """
     references = [item.reference for item in items]
+    likelihood = likelihood_measures(response_losses(model, items))
+    if not any(references):
+        return Score(stage, task, {measure.name: measure for measure in likelihood})
     predictions = generate_answers(model, items, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens)
     measures = [
         Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
         for metric in (METRICS[name] for name in metrics or choose_metrics(references))
     ]
-    measures += likelihood_measures(response_losses(model, items))
+    measures += likelihood
     return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions))
 
 

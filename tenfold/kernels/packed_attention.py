@@ -257,9 +257,9 @@ def packed_attention(
 
     Row n is the tokens from `cu_seqlens[n]` to `cu_seqlens[n + 1]` (kept on the CPU); rows may be empty. A
     query sees at most the last `sliding_window` tokens, itself included. A row that is longer by `cu_seqlens_keys`
-    than by `cu_seqlens` begins with that many tokens of the first row, which are given once, there. `softcap` c makes scores s into
-    c * tanh(s / c). `dropout` is the share of probabilities dropped, from torch's default generator. Under
-    autocast everything is computed in its dtype. Same inputs give the same bits on the CPU.
+    than by `cu_seqlens` begins with that many tokens of the first row, which are given once, there. `softcap` c
+    makes scores s into c * tanh(s / c). `dropout` is the share of probabilities dropped, from torch's default
+    generator. Under autocast everything is computed in its dtype. Same inputs give the same bits on the CPU.
     """
     assert int(cu_seqlens[-1]) == query.shape[1], "cu_seqlens must end at the number of tokens"
     device_type = query.device.type

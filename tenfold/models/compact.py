@@ -1,4 +1,4 @@
-"""Which tokens of a batch must be computed at all: what rows begin with alike once, and nothing after their last target.
+"""Which tokens of a batch must be computed: what rows begin with alike once, and nothing after their last target.
 
 With causal attention a token's hidden state depends on the tokens before it alone. So where rows begin with the same
 tokens (a system prompt, an instruction, a few examples) one computation serves them all, its gradient the sum of
@@ -34,9 +34,7 @@ def whole(batch: Batch) -> CompactBatch:
     """Return the batch with every token in it."""
     supervised = (batch.targets != IGNORED).nonzero()[:, 0]
     targets = batch.targets[supervised]
-    return CompactBatch(
-        batch.input_ids, batch.positions, batch.cu_seqlens, batch.cu_seqlens, supervised, targets
-    )
+    return CompactBatch(batch.input_ids, batch.positions, batch.cu_seqlens, batch.cu_seqlens, supervised, targets)
 
 
 def compacted(batch: Batch) -> CompactBatch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -13,8 +14,11 @@ from tenfold.models.attention import register_attention
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.models.quiet import quiet_loading
 
+Tokenizer: TypeAlias = PreTrainedTokenizerBase
+"""A transformers tokenizer, under a name for those who only hand it on."""
 
-def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+
+def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenizer:
     """Return the folder's tokenizer.
 
     Raises:
@@ -22,9 +26,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> PreTrain
     """
     with quiet_loading():
         try:
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                folder, trust_remote_code=trust_remote_code
-            )
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError, TypeError) as error:
             raise ModelError(
                 Problem("model.name", f"no usable tokenizer in {folder}: {error}", remedy="add tokenizer.json")

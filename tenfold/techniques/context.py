@@ -160,7 +160,8 @@ class Run:
 
     def score(self, stage: str) -> None:
         """Add the scorecard's rows for the model as it is now, measured or remembered."""
-        key = fingerprint(self._state, self.world.test_fingerprint, self.recipe.evaluation.model_dump())
+        retention = RetentionSet.load().fingerprint if self.recipe.evaluation.retention else ""
+        key = fingerprint(self._state, self.world.test_fingerprint, retention, self.recipe.evaluation.model_dump())
         known = stored_score(key)
         if known is None:
             self.log.write("scoring", stage=stage)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from transformers import PreTrainedTokenizerBase
-
 from tenfold.data.gate import Finding, check_signal
 from tenfold.data.prepare import Item, Prepared, items, prepare
 from tenfold.data.render import Renderer
@@ -15,8 +13,9 @@ from tenfold.data.splits import Splits, open_splits
 from tenfold.data.windows import Windows
 from tenfold.errors import Problem, UserError
 from tenfold.evaluation.metrics import choose_metrics
+from tenfold.evaluation.score import default_max_new_tokens
 from tenfold.files import sha256_text
-from tenfold.models.load import load_tokenizer
+from tenfold.models.load import Tokenizer, load_tokenizer
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import Recipe
 from tenfold.tuning.identity import Identity, identify
@@ -28,7 +27,7 @@ class World:
 
     recipe: Recipe
     files: ModelFiles
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     identity: Identity
     renderer: Renderer
     train: Prepared
@@ -83,7 +82,7 @@ def _world(recipe: Recipe, files: ModelFiles, splits: Splits) -> World:
     evaluation = recipe.evaluation
     test_items = [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
     return World(
-        recipe=_resolved(recipe, test_items),
+        recipe=_resolved(recipe, tokenizer, test_items),
         files=files,
         tokenizer=tokenizer,
         identity=identify(files.folder, tokenizer, name=files.name),
@@ -102,13 +101,17 @@ def _world(recipe: Recipe, files: ModelFiles, splits: Splits) -> World:
     )
 
 
-def _resolved(recipe: Recipe, test_items: list[Item]) -> Recipe:
+def _resolved(recipe: Recipe, tokenizer: Tokenizer, test_items: list[Item]) -> Recipe:
+    evaluation = recipe.evaluation
     references = [item.reference for item in test_items if item.reference]
-    metrics = recipe.evaluation.metrics or (choose_metrics(references) if references else ())
+    if references:
+        metrics = evaluation.metrics or choose_metrics(references)
+        limit = evaluation.max_new_tokens or default_max_new_tokens(tokenizer, references)
+        evaluation = evaluation.model_copy(update={"metrics": metrics, "max_new_tokens": limit})
     rate = recipe.optim.learning_rate or type(recipe.tuner).learning_rate
     return recipe.model_copy(
         update={
-            "evaluation": recipe.evaluation.model_copy(update={"metrics": metrics}),
+            "evaluation": evaluation,
             "optim": recipe.optim.model_copy(update={"learning_rate": rate}),
         }
     )

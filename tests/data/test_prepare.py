@@ -49,7 +49,9 @@ def test_long_text_becomes_several_entries_of_one_row(write_rows: Writer) -> Non
     assert prepared.column("source").tolist() == [0, 1, 1, 1, 2]
     assert prepared.column("length").tolist() == [6, 10, 10, 5, 2]
     assert prepared.origin(3) == "rows.jsonl, line 2"
-    assert items(prepared, Renderer(byte_tokenizer(), DataSection()), max_rows=9, seed=0) == []
+    judged = items(prepared, Renderer(byte_tokenizer(), DataSection()), max_rows=9, seed=0)
+    assert [(item.prompt_ids, item.prompt, item.reference) for item in judged] == [([], "", "")] * len(judged)
+    assert [item.input_ids for item in judged] == [prepared.row(item.row)[1] for item in judged]
 
 
 def test_faults_are_told_together_with_their_lines_and_number(write_rows: Writer, cache: Path) -> None:

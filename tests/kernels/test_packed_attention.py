@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tenfold.kernels import packed_attention as module
 from tenfold.kernels.packed_attention import packed_attention, packed_attention_reference
+from tenfold.kernels.row_layout import spelled_out
 
 LENGTHS = {
     "one row": [40],
@@ -144,3 +145,31 @@ def test_cuda_equals_the_masked_softmax(softcap: float | None, window: int | Non
     theirs = [exact, *torch.autograd.grad(exact, exact_parts, gradient)]
     for mine, reference in zip(ours, theirs, strict=True):
         assert (mine.float().cpu() - reference).norm() < 0.02 * reference.norm()
+
+
+@pytest.mark.parametrize("own", [(20, 3, 7), (150, 30, 1, 140)])
+@pytest.mark.parametrize("window", [None, 12])
+def test_borrowed_tokens_equal_rows_written_out_in_full(own: tuple[int, ...], window: int | None) -> None:
+    borrowed = (0, 9, 0, 15)[: len(own)]
+    parts, borders = _inputs(list(own))
+    key_borders = torch.tensor([0, *(mine + more for mine, more in zip(own, borrowed, strict=True))]).cumsum(0)
+    options = {"scaling": 0.3, "sliding_window": window}
+    output = packed_attention(*parts, borders, cu_seqlens_keys=key_borders.to(torch.int32), **options)
+    ours = _values_and_gradients(output, parts)
+
+    def in_full(part: Tensor) -> Tensor:
+        rows = part.split(own, 1)
+        return torch.cat([torch.cat([rows[0][:, :more], row], 1) for row, more in zip(rows, borrowed, strict=True)], 1)
+
+    full = packed_attention_reference(*map(in_full, parts), key_borders.to(torch.int32), **options)
+    lengths = key_borders.diff().tolist()
+    kept = [row[more:] for row, more in zip(full.split(lengths), borrowed, strict=True)]
+    reference = _values_and_gradients(torch.cat(kept), parts)
+    for mine, theirs in zip(ours, reference, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-5)
+
+
+def test_spelled_out_rows_name_each_token_and_its_place() -> None:
+    tokens, places = spelled_out(torch.tensor([0, 4, 6, 7]), torch.tensor([0, 4, 9, 10]))
+    assert tokens.tolist() == [0, 1, 2, 3, 0, 1, 2, 4, 5, 6]
+    assert places.tolist() == [0, 1, 2, 3, 7, 8, 9]
