@@ -238,7 +238,7 @@ def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
     facts = side.facts
     if facts["tokens"][-1] != sum(job["tokens"]):
         raise RuntimeError(f"{facts['tokens'][-1]} tokens seen, {sum(job['tokens'])} in the job")
-    return round(statistics.mean(facts["losses"][WARM_UP:]), 4)
+    return round(float(statistics.mean(facts["losses"][WARM_UP:])), 4)
 
 
 def _speeds(name: str, tokens: int, pairs: list[Pair], *, clock: str) -> dict[str, Any]:

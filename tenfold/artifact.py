@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import ArtifactError, Problem
+from tenfold.errors import ArtifactError, Problem, RecipeError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Scorecard
-from tenfold.files import write_json
+from tenfold.files import write_json, writing
 from tenfold.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the folder's layout."""
+
+FACTS = ("weights", "technique", "tuner", "base", "row_format")
+"""What `artifact.json` says, among other things."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Artifact:
                     remedy="run its recipe again to finish it" if unfinished else "give the `output` folder of a run",
                 )
             )
-        found = _read_json(marker).get("format")
+        found = _read_json(marker, "format", *FACTS)["format"]
         if found != FORMAT:
             raise ArtifactError(
                 Problem(str(marker), f"layout {found!r}", allowed=str(FORMAT), remedy="upgrade tenfold")
@@ -78,7 +82,11 @@ class Artifact:
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe."""
-        return load_recipe(self.folder / "recipe.yaml")
+        path = self.folder / "recipe.yaml"
+        try:
+            return load_recipe(path)
+        except RecipeError as error:
+            raise _damaged(path, "; ".join(problem.found for problem in error.problems[:3])) from None
 
     @cached_property
     def scorecard(self) -> Scorecard:
@@ -89,7 +97,23 @@ class Artifact:
     @cached_property
     def cost(self) -> Cost:
         """What the run took."""
-        return Cost(**_read_json(self.folder / "cost.json"))
+        path = self.folder / "cost.json"
+        return Cost(**_read_json(path, *(field.name for field in fields(Cost))))
+
+    @cached_property
+    def claims(self) -> list[dict[str, str]]:
+        """What the technique promises: `claim`, `source`, `outcome` and `because` of each."""
+        path = self.folder / "claims.json"
+        return _checked_rows(path, _parsed(path, _read_text(path)), ("claim", "source", "outcome", "because"))
+
+    @cached_property
+    def generations(self) -> list[dict[str, str]]:
+        """The answers to held-out rows: `prompt`, `reference`, `before` and `after` of each."""
+        path = self.folder / "generations.jsonl"
+        # not splitlines(), which takes more than a line feed for the end of a line
+        lines = [line for line in _read_text(path).split("\n") if line]
+        rows = [_parsed(path, line) for line in lines]
+        return _checked_rows(path, rows, ("prompt", "reference", "before", "after"))
 
     @property
     def weights(self) -> Path:
@@ -130,34 +154,44 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
 
     Raises:
         ArtifactError: another process works in it, or it belongs to a different recipe, or holds other files.
+        UserError: nobody may write there.
     """
     folder = Path(recipe.output)
-    if folder.is_file():
-        raise ArtifactError(Problem("output", f"{folder} is a file", allowed="a new or unfinished run's folder"))
-    _refuse_foreign(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
+    begun = check_output(recipe, fingerprint)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ArtifactError(
                 Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
             ) from None
-        begun = _read_json(folder / "run.json") if (folder / "run.json").is_file() else None
-        if begun is not None and begun["fingerprint"] != fingerprint:
-            raise ArtifactError(_belongs_elsewhere(folder, begun["requested"], recipe))
+        begun = check_output(recipe, fingerprint)  # again: another process may have begun a run meanwhile
         is_finished = (folder / "artifact.json").is_file()
-        yield Output(
-            folder,
-            finished=Artifact.open(folder) if is_finished else None,
-            machine={} if begun is None else begun["machine"],
-        )
+        yield Output(folder, finished=Artifact.open(folder) if is_finished else None, machine=begun.get("machine", {}))
 
 
-def _refuse_foreign(folder: Path) -> None:
-    if not folder.is_dir() or (folder / "run.json").is_file():
-        return
-    others = sorted(path.name for path in folder.iterdir() if path.name != ".lock")
+def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+    """Return what `run.json` in the recipe's output folder says, or nothing for a new folder; writes nothing.
+
+    Raises:
+        ArtifactError: the folder cannot be this recipe's: it is another's, holds other files, or is none.
+    """
+    folder = Path(recipe.output)
+    nearest_there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest_there.is_dir():
+        found = f"{nearest_there} is a file"
+        raise ArtifactError(Problem("output", found, allowed="a new folder, or the folder of this recipe's own run"))
+    if not os.access(nearest_there, os.W_OK):
+        raise ArtifactError(Problem("output", f"no permission to write in {nearest_there}", remedy="set `output`"))
+    if (folder / "run.json").is_file():
+        begun = _read_json(folder / "run.json", "fingerprint", "requested", "machine")
+        if begun["fingerprint"] != fingerprint:
+            raise ArtifactError(_belongs_elsewhere(folder, begun["requested"], recipe))
+        return begun
+    others = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
     if others:
         raise ArtifactError(
             Problem(
@@ -167,6 +201,7 @@ def _refuse_foreign(folder: Path) -> None:
                 remedy="set another `output`",
             )
         )
+    return {}
 
 
 def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
@@ -189,15 +224,36 @@ def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise _damaged(path, "missing") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(Problem(str(path), f"cannot be read: {error}")) from None
+        raise _damaged(path, f"cannot be read: {error}") from None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _parsed(path: Path, text: str) -> object:
     try:
-        value = json.loads(_read_text(path))
-    except ValueError as error:
-        raise ArtifactError(Problem(str(path), f"not JSON: {error}")) from None
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"not JSON: {error}") from None
+
+
+def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the file's JSON object, which has all `keys`."""
+    value = _parsed(path, _read_text(path))
     if not isinstance(value, dict):
-        raise ArtifactError(Problem(str(path), f"a {type(value).__name__}", allowed="a JSON object"))
+        raise _damaged(path, f"a {type(value).__name__}, not a JSON object")
+    missing = [key for key in keys if key not in value]
+    if missing:
+        raise _damaged(path, f"damaged: no {', '.join(missing)}")
     return value
+
+
+def _checked_rows(path: Path, rows: object, keys: Sequence[str]) -> list[dict[str, str]]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= set(keys) for row in rows):
+        raise _damaged(path, f"damaged: not rows with {', '.join(keys)}")
+    return rows
+
+
+def _damaged(path: Path, found: str) -> ArtifactError:
+    remedy = f"remove {path.parent} and run its recipe again: finished stages come from the store"
+    return ArtifactError(Problem(str(path), found, remedy=remedy))

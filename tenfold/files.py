@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tenfold.errors import DiskFull, Problem
+from tenfold.errors import DiskFull, Problem, TenfoldError, UserError
 
 
 @contextmanager
@@ -22,13 +22,14 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         DiskFull: no space is left on the device.
+        UserError: nobody may write there.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
+    with writing(folder):
+        partial.mkdir(parents=True)
     try:
-        with disk_full_named(folder):
+        with writing(folder):
             yield partial
             for path in sorted(partial.rglob("*")):
                 if path.is_file():
@@ -45,12 +46,13 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
     Raises:
         DiskFull: no space is left on the device.
+        UserError: nobody may write there.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / f".{path.name}.{os.getpid()}.partial"
     data = content.encode() if isinstance(content, str) else content
     try:
-        with disk_full_named(path):
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -58,7 +60,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             os.replace(partial, path)
             _sync(path.parent)
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -67,21 +70,34 @@ def write_json(path: Path, value: object) -> None:
 
 
 @contextmanager
-def disk_full_named(path: Path) -> Iterator[None]:
-    """Turn "no space left on device" inside the block into `DiskFull` with the place and the remedy."""
+def writing(place: Path, *, remedy: str = "") -> Iterator[None]:
+    """Say where the system refused to write inside the block, and what to do.
+
+    Raises:
+        DiskFull: no space is left on the device.
+        UserError: nobody may write there, or a file stands where a folder is needed.
+    """
     try:
         yield
+    except TenfoldError:
+        raise
     except Exception as error:
         # safetensors wraps the system's error in its own type and keeps only the text
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            raise DiskFull(
-                Problem(
-                    str(path),
-                    "no space left on the device",
-                    remedy="free some space and run the same command again: it goes on from the last checkpoint",
-                )
+            again = "free some space and run the same command again: it goes on from the last checkpoint"
+            raise DiskFull(Problem(str(place), "no space left on the device", remedy=remedy or again)) from error
+        if isinstance(error, OSError) and error.errno in _REFUSALS:
+            reason = (error.strerror or str(error)).lower()
+            raise UserError(
+                Problem(str(place), f"cannot be written: {reason}", remedy=remedy or "choose another place")
             ) from error
         raise
+
+
+_REFUSALS = frozenset(
+    {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+)
+"""What the system answers where the user has to name another place or to mend who may write."""
 
 
 def sha256_file(path: Path) -> str:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tenfold.files import writing
+
 
 def cache_folder(name: str) -> Path:
     """Return the cache folder for one purpose (`data`, `models` …), made if it is not there.
 
     Everything under it can be deleted at any time.
+
+    Raises:
+        UserError: nobody may write there.
     """
     folder = cache_root() / name
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, remedy="set the environment variable TENFOLD_CACHE to a folder that can be written"):
+        folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

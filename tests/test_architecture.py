@@ -29,12 +29,12 @@ TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding
 
 ROOMS: dict[str, str] = {
     "errors": "",
-    "paths": "",
     "files": "errors",
+    "paths": "files",
     "samples": "errors",
     "recipe": "errors",
     "kernels": "",
-    "data": "errors paths samples recipe",
+    "data": "errors files paths samples recipe",
     "models": "errors paths files recipe kernels data",
     "tuning": "errors paths files recipe kernels models",
     "objectives": "data models",

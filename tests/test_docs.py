@@ -44,7 +44,9 @@ def file_of(example: str) -> str | None:
     return named[1] if named else None
 
 
-def test_the_tours_examples_run_in_their_order(desk: Path) -> None:
+def test_the_tours_examples_run_in_their_order(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as in a fresh process: importing the module `tenfold.run`, as tests do, hides the function of that name
+    monkeypatch.delattr(tenfold, "run", raising=False)
     names: dict[str, object] = {}
     for number, example in enumerate(examples(TOUR)):
         if not file_of(example):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Dataset
 
-from tenfold.errors import DiskFull, Problem
+from tenfold.files import writing
 from tenfold.paths import cache_folder
 
 ROWS_PER_CHUNK = 1000
@@ -31,14 +30,8 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
     """
     path = cache_folder("data") / f"{key}.arrow"
     if not path.exists():
-        try:
+        with writing(path.parent, remedy="free some space there, or point TENFOLD_CACHE elsewhere"):
             _write(path, schema, make_chunks())
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DiskFull(
-                Problem(str(path.parent), "no room on disk", remedy="free some, or point TENFOLD_CACHE elsewhere")
-            ) from None
     return Dataset.from_file(str(path))
 
 

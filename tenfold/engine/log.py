@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from tenfold.files import disk_full_named, write_atomic
+from tenfold.files import write_atomic, writing
 
 Value = str | int | float | bool | None | list[str] | list[int]
 
@@ -34,9 +34,10 @@ class Log:
         """Append one line and pass it on."""
         line = {"event": event, **values}
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with disk_full_named(self.path), self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            with writing(self.path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
         for listener in self.listeners:
             listener.hear(line)
 

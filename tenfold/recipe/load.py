@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tenfold.errors import Problem, RecipeError
-from tenfold.recipe.sections import Recipe
+from tenfold.recipe.sections import Recipe, written_out
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -19,9 +19,13 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
+    seen: set[str] = set()
     for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
         key = loader.construct_object(key_node)
+        if not isinstance(key, str):
+            raise yaml.MarkedYAMLError(problem=f"key {key!r} is not a name", problem_mark=key_node.start_mark)
         if key in seen:
             raise yaml.MarkedYAMLError(problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark)
         seen.add(key)
@@ -56,6 +60,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(
             Problem(str(path), f"not UTF-8 (byte {error.start})", remedy="save the file as UTF-8")
         ) from None
+    except OSError as error:
+        raise RecipeError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
     return parse_recipe(with_overrides(_parse_yaml(text, str(path)), overrides))
 
 
@@ -66,10 +72,10 @@ def parse_recipe(tree: Mapping[str, Any]) -> Recipe:
 
 def with_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return a copy of `tree` with each `section.key=value` applied; values are read as YAML."""
-    result = copy.deepcopy(dict(tree))
+    result = written_out(copy.deepcopy(dict(tree)))
     for override in overrides:
         path, equals, value = override.partition("=")
-        if not equals or not path.strip():
+        if not equals or not all(part.strip() for part in path.split(".")):
             raise RecipeError(Problem(f"--set {override}", "not of the form key=value", allowed="--set tuner.rank=32"))
         *sections, key = path.strip().split(".")
         place = result
@@ -92,8 +98,10 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(Problem(f"{where}{line}", f"not valid YAML: {error.problem}")) from None
-    except yaml.YAMLError as error:
-        raise RecipeError(Problem(where, f"not valid YAML: {error}")) from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise RecipeError(Problem(where, f"not valid YAML: {str(error).splitlines()[0]}")) from None
+    except ValueError as error:  # a date such as 2024-13-01
+        raise RecipeError(Problem(where, f"not valid YAML: {error}", remedy="put the value in quotes")) from None
     if tree is None:
         raise RecipeError(Problem(where, "empty", remedy="write one with `tenfold init TECHNIQUE --data FILE`"))
     if not isinstance(tree, dict):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -50,7 +51,11 @@ def _problem(recipe_type: type[BaseModel], details: Any) -> Problem:
         return Problem(where=where, found=message)
     value = details.get("input")
     found = "nothing given" if details["type"] == "missing" else f"found {value!r}"
-    return Problem(where=where, found=found, allowed=message[0].lower() + message[1:])
+    if details["type"] in ("model_type", "model_attributes_type"):
+        return Problem(where=where, found=found, allowed="a section: its settings below it, indented")
+    message = message.removeprefix("Input should be ")
+    words = re.findall(r"'([^']*)'", message) if details["type"] == "literal_error" else []
+    return Problem(where, found, allowed=message[0].lower() + message[1:], remedy=nearest(str(value), words))
 
 
 def _known_keys(recipe_type: type[BaseModel], path: list[str], tuner_kind: str | None) -> list[str]:

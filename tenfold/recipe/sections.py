@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tenfold.errors import Problem, RecipeError
 from tenfold.recipe.tuners import Lora, Tuner
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
     """A part of the recipe: frozen, and closed to keys it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class ModelSection(Section):
     """Which model to start from."""
 
-    name: str = "smollm2-135m-instruct"
+    name: Name = "smollm2-135m-instruct"
     """Built-in alias, hub id, local Hugging Face folder, or a `.gguf` file."""
     revision: str | None = None
     """Hub revision; the hash of the weights is recorded whatever this says."""
@@ -46,14 +50,14 @@ class TechniqueSection(BaseModel):
 class DataSection(Section):
     """Which rows to learn from, and how a row becomes tokens and a loss mask."""
 
-    train: str = "sample:household"
+    train: Name = "sample:household"
     """File, folder, hub id (`org/name` or `org/name:split`), saved data set, or `sample:NAME`."""
-    validation: str | None = None
+    validation: Name | None = None
     """Rows that choose the checkpoint; else `validation_share` of the training rows when one is to be chosen."""
-    test: str | None = None
+    test: Name | None = None
     """Rows that the scorecard reports; else `test_share` of the training rows."""
-    validation_share: Share = 0.05
-    test_share: Share = 0.1
+    validation_share: ShareBelowOne = 0.05
+    test_share: ShareBelowOne = 0.1
     group_by: str | None = None
     """Column whose equal values never fall on two sides of a split (template, patient, source …)."""
     format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = "auto"
@@ -87,7 +91,7 @@ class OptimSection(Section):
     warmup_share: Share = 0.05
     """Share of all updates over which the rate rises from 0."""
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
     epsilon: Annotated[float, Field(gt=0.0)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
@@ -141,7 +145,7 @@ class RuntimeSection(Section):
     checkpoint_every: Positive = 50
     """Updates between checkpoints."""
     keep_checkpoints: Positive = 2
-    threads: Positive | None = None
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; when unset, torch's own choice, or 1 if other work on the machine makes that faster (measured)."""
 
 
@@ -150,6 +154,19 @@ class LogSection(Section):
 
     trackers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = ()
     project: str = "tenfold"
+
+
+SHORTHAND = {"model": "name", "technique": "kind", "tuner": "kind"}
+"""Sections that may be written as one word, and the key that the word stands for: `tuner: lora`."""
+
+
+def written_out(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `tree` with one-word sections as mappings, and without sections that hold nothing."""
+    return {
+        section: {SHORTHAND[section]: value} if section in SHORTHAND and isinstance(value, str) else value
+        for section, value in tree.items()
+        if value is not None
+    }
 
 
 class Recipe(Section):
@@ -164,7 +181,7 @@ class Recipe(Section):
     gate: GateSection = GateSection()
     runtime: RuntimeSection = RuntimeSection()
     log: LogSection = LogSection()
-    output: str = "runs/latest"
+    output: Name = "runs/latest"
     """The artifact's folder."""
 
     def __init__(self, **sections: Any) -> None:
@@ -174,8 +191,26 @@ class Recipe(Section):
         with explained(type(self)):
             super().__init__(**sections)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _written_out(cls, tree: dict[str, Any]) -> dict[str, Any]:
+        return written_out(tree)
+
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        if self.evaluation.patience is not None and self.evaluation.every is None:
-            raise ValueError("evaluation.patience needs evaluation.every: set how many updates lie between checks")
+        data, evaluation = self.data, self.evaluation
+        problems = []
+        if evaluation.every is None:
+            remedy = "set evaluation.every: how many updates lie between evaluations"
+            if evaluation.patience is not None:
+                problems.append(Problem("evaluation.patience", "nothing to be patient with", remedy=remedy))
+            if data.validation is not None:
+                problems.append(Problem("data.validation", "these rows would be read by nothing", remedy=remedy))
+        test = data.test_share if data.test is None else 0.0
+        validation = data.validation_share if evaluation.every and data.validation is None else 0.0
+        if test + validation >= 1.0:
+            found = f"data.test_share and data.validation_share take {test + validation:.0%} of the rows"
+            problems.append(Problem("data", found, remedy="leave some to train on"))
+        if problems:
+            raise RecipeError(*problems)
         return self

@@ -19,7 +19,7 @@ Targets = Literal["all-linear"] | ModuleNames
 class TunerSettings(BaseModel):
     """What every tuner section shares: it is frozen, closed, and has a default learning rate."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     learning_rate: ClassVar[float] = 2e-4
 
 
@@ -96,6 +96,12 @@ class Ia3(TunerSettings):
     feedforward: tuple[str, ...] = ()
     """Those of `targets` whose input is scaled, not their output (the layer after the activation)."""
     learning_rate: ClassVar[float] = 3e-3
+
+    @model_validator(mode="after")
+    def _fits(self) -> Ia3:
+        if not set(self.feedforward) <= set(self.targets or ()):
+            raise ValueError("feedforward names modules that are not in targets; name them there too")
+        return self
 
 
 class Prefix(TunerSettings):

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from tenfold.artifact import check_output
 from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
 from tenfold.techniques.trial import Trial, try_updates
 from tenfold.techniques.world import World, open_world
+from tenfold.terminal.duration import duration
+from tenfold.terminal.remote_code import announce_remote_code
 
 BAR = 40
 """Columns of the longest bar."""
@@ -31,8 +33,10 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         UserError: with every problem of the first layer that has any.
     """
     console = Console()
+    announce_remote_code(recipe.model)
     find_technique(recipe.technique.kind).require_fit(recipe)
     world = open_world(recipe)
+    check_output(recipe, world.fingerprint)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     _show_recipe(console, run.resolved_recipe)
     _show_rows(console, world)
@@ -49,8 +53,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
 
 def _show_recipe(console: Console, recipe: Recipe) -> None:
     console.rule("Recipe, resolved", align="left")
-    tree = recipe.model_dump(mode="json")
-    console.print(escape(yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=78).rstrip()))
+    console.print(escape(dump_recipe(recipe).rstrip()))
 
 
 def _show_rows(console: Console, world: World) -> None:
@@ -112,10 +115,3 @@ def _show_trial(console: Console, stage: Stage, trial: Trial) -> None:
         f"estimate: training [bold]{duration(trial.training_seconds)}[/bold], "
         f"peak memory [bold]{trial.peak_memory_bytes / 1e9:.2f} GB[/bold]; scoring comes on top"
     )
-
-
-def duration(seconds: float) -> str:
-    """Return `45 s`, `12 min` or `3.4 h`."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,4 +1,7 @@
-"""The line that moves while a run goes: what is being done, step, loss, tokens a second, time left."""
+"""What moves while a run goes: what is being done, step, loss, tokens a second, time left.
+
+A bar where someone is looking; where the output goes to a file, a plain line now and then.
+"""
 
 from __future__ import annotations
 
@@ -6,69 +9,119 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tenfold.engine.log import Value
+from tenfold.terminal.duration import duration
+
+SECONDS_BETWEEN_LINES = 60
+"""A plain line comes at least this often, and at every tenth of a training."""
 
 
 class ProgressLine:
-    """A listener that draws a run's events as one progress bar per piece of work."""
+    """A listener that tells a run's events, in lines: those that matter by themselves, and how far training is."""
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:<18}"),
-            BarColumn(bar_width=16),
-            TextColumn("{task.fields[facts]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(compact=True),
-            console=console or Console(),
-        )
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.heard_anything = False
+        self._total = 1
+        self._told_at = 0.0
 
     def __enter__(self) -> ProgressLine:
-        self._progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        pass
 
     def hear(self, event: Mapping[str, Value]) -> None:
-        """Draw one event."""
+        """Tell one event."""
         self.heard_anything = True
         match event["event"]:
             case "stage":
-                task = self._task(f"train {event['stage']}", int(str(event["updates"])))
-                self._progress.update(task, completed=int(str(event["resumed_at"])))
+                self._total = int(str(event["updates"]))
+                self.begin(f"train {event['stage']}", self._total, int(str(event["resumed_at"])))
             case "update":
-                self._update(event)
+                self.advance(f"train {event['stage']}", event)
             case "scoring":
-                self._task(f"score {event['stage']}", None)
+                self.begin(f"score {event['stage']}", None, 0)
             case "scored":
-                self._progress.update(self._tasks[f"score {event['stage']}"], total=1, completed=1)
+                self.end(f"score {event['stage']}", duration(float(str(event["seconds"]))))
             case "evaluation":
-                self._progress.console.print(
+                self.say(
                     f"update {event['update']}: validation {float(str(event['value'])):.4f} "
                     f"(best {float(str(event['best'])):.4f} at {event['best_update']})"
                 )
             case "stage_restored":
-                self._progress.console.print(f"{event['stage']}: unchanged since an earlier run, taken from the store")
+                self.say(f"train {event['stage']}: unchanged since an earlier run, taken from the store")
             case "score_restored":
-                self._progress.console.print(f"score {event['stage']}: unchanged, remembered")
+                self.say(f"score {event['stage']}: unchanged, remembered")
             case "note":
-                self._progress.console.print(str(event["text"]))
+                self.say(str(event["text"]))
 
-    def _update(self, event: Mapping[str, Value]) -> None:
-        task = self._tasks[f"train {event['stage']}"]
-        speed = float(str(event["tokens"])) / max(1e-9, float(str(event["seconds"])))
-        facts = f"loss {float(str(event['loss'])):.3f}, {speed:.0f} tok/s"
-        facts = f"{event['update']}/{self._progress.tasks[task].total:.0f} {facts}"
-        self._progress.update(task, completed=int(str(event["update"])), facts=facts)
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self.console.print(escape(text), soft_wrap=True)
 
-    def _task(self, name: str, total: int | None) -> TaskID:
-        if name not in self._tasks:
-            self._tasks[name] = self._progress.add_task(name, total=total, facts="")
-        return self._tasks[name]
+    def begin(self, name: str, total: int | None, done: int) -> None:
+        """Say that a piece of work begins, `done` of its `total` steps behind it."""
+        self.say(f"{name}: {'begun' if not done else f'going on after update {done} of {total}'}")
+
+    def advance(self, name: str, event: Mapping[str, Value]) -> None:
+        """Say how far a training is, if it is time to."""
+        update, seconds = int(str(event["update"])), float(str(event["seconds"]))
+        passes_tenth = update * 10 // self._total > (update - 1) * 10 // self._total
+        if passes_tenth or seconds - self._told_at >= SECONDS_BETWEEN_LINES:
+            self._told_at = seconds
+            self.say(f"{name}: {self.facts(event)}")
+
+    def end(self, name: str, took: str) -> None:
+        """Say that a piece of work is done."""
+        self.say(f"{name}: done, {took}")
+
+    def facts(self, event: Mapping[str, Value]) -> str:
+        """Return `12/40 loss 1.234, 2,345 tok/s, 3 min left`."""
+        update, seconds = int(str(event["update"])), float(str(event["seconds"]))
+        speed = float(str(event["tokens"])) / max(1e-9, seconds)
+        left = self._total - update
+        time = f"{duration(seconds / update * left)} left" if left else f"took {duration(seconds)}"
+        return f"{update}/{self._total} loss {float(str(event['loss'])):.3f}, {speed:,.0f} tok/s, {time}"
+
+
+class ProgressBar(ProgressLine):
+    """The same with one moving bar for each piece of work."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._bars = Progress(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.fields[facts]}"),
+            console=console,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def begin(self, name: str, total: int | None, done: int) -> None:
+        """Draw a bar for the piece of work."""
+        self._bars.start()
+        self._tasks[name] = self._bars.add_task(name, total=total, completed=done, facts="")
+
+    def advance(self, name: str, event: Mapping[str, Value]) -> None:
+        """Move the bar."""
+        self._bars.update(self._tasks[name], completed=int(str(event["update"])), facts=self.facts(event))
+
+    def end(self, name: str, took: str) -> None:
+        """Fill the bar."""
+        self._bars.update(self._tasks[name], total=1, completed=1, facts=took)
+
+
+def progress_on(console: Console) -> ProgressLine:
+    """Return what fits the console: bars on a terminal, plain lines elsewhere."""
+    return ProgressBar(console) if console.is_terminal else ProgressLine(console)

@@ -2,69 +2,61 @@
 
 from __future__ import annotations
 
-import json
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+import shlex
+from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tenfold.artifact import Artifact
+from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Score
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table
 from tenfold.recipe import Recipe
 from tenfold.run import run
-from tenfold.terminal.progress import ProgressLine
+from tenfold.terminal.duration import duration
+from tenfold.terminal.progress import progress_on
+from tenfold.terminal.remote_code import announce_remote_code
+from tenfold.terminal.stopping import stop_signals
 
 OUTCOME_STYLE = {"held": "green", "not held here": "red", "unclear": "yellow"}
 
 
+_BARE: dict[str, Any] = {"box": None, "pad_edge": False, "show_header": False, "title_justify": "left"}
+
+
 def run_and_show(recipe: Recipe) -> None:
-    """Carry out the recipe with a progress line, then show its artifact."""
+    """Carry out the recipe with a progress line, then show its artifact.
+
+    Raises:
+        UserError: the recipe, its data or its model cannot be used as asked.
+        RunFailure: the training could not go on, or was stopped.
+    """
     console = Console()
-    if recipe.model.trust_remote_code:
-        console.print(f"[bold red]running Python code that comes with {escape(recipe.model.name)}[/bold red]")
-    with stop_signals(console) as stop_asked, ProgressLine(console) as progress:
-        artifact = run(recipe, listeners=(progress,), stop_asked=stop_asked)
+    announce_remote_code(recipe.model)
+    with stop_signals(console) as stop, progress_on(console) as progress:
+        artifact = run(recipe, listeners=(stop, progress), stop_asked=lambda: stop.is_asked)
     if not progress.heard_anything:
         console.print("Nothing has changed since this run was finished; here is its artifact again.")
     show_artifact(artifact)
 
 
-@contextmanager
-def stop_signals(console: Console) -> Iterator[Callable[[], bool]]:
-    """Yield a question: has Ctrl-C or SIGTERM come? The first one only asks; a second Ctrl-C stops at once."""
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked = True
-        console.print("stopping after this update, with a checkpoint (Ctrl-C again stops at once)")
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def show_artifact(artifact: Artifact) -> None:
-    """Print scores before and after, answers side by side, claims, cost, and what to try next."""
+    """Print scores before and after, answers side by side, claims, cost, and what to try next.
+
+    Raises:
+        ArtifactError: one of its files is missing or damaged; nothing was printed.
+    """
     console = Console()
     facts = artifact.facts
-    console.rule(f"{facts['base']} · {facts['technique']} · {facts['tuner']}")
-    console.print(terminal_table(artifact.scorecard))
-    _show_answers(console, artifact)
-    _show_claims(console, artifact)
-    _show_cost(console, artifact)
-    folder = str(artifact.folder)
-    console.print(f"\nArtifact: [bold]{escape(folder)}[/bold]\nTry next:", soft_wrap=True)
+    parts = (terminal_table(artifact.scorecard), *_answers(artifact), _claims(artifact), _cost(artifact.cost))
+    console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
+    for part in parts:
+        console.print(part)
+    folder = shlex.quote(str(artifact.folder))
+    console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
     for command in (f"chat {folder}", f"predict {folder} --prompt 'your text'", f"show {folder}"):
         console.print(f"  tenfold {escape(command)}", soft_wrap=True)
 
@@ -84,38 +76,47 @@ def show_score(score: Score) -> None:
     console.print(table)
 
 
-def _show_answers(console: Console, artifact: Artifact) -> None:
-    lines = (artifact.folder / "generations.jsonl").read_text(encoding="utf-8").splitlines()
-    shown = lines[: artifact.recipe.evaluation.samples]
+def _answers(artifact: Artifact) -> Iterator[Table]:
+    """Yield a table of answers before and after, where there are any."""
+    shown = artifact.generations[: artifact.recipe.evaluation.samples]
     if not shown:
         return
     table = Table(title="Held-out rows, before and after", title_justify="left", show_lines=True, width=80)
-    for heading in ("prompt", "reference", "before", "after"):
+    headings = ("prompt", "reference", "before", "after")
+    for heading in headings:
         table.add_column(heading, ratio=1, overflow="fold")
-    for line in shown:
-        row = json.loads(line)
-        table.add_row(*(escape(_short(row[key])) for key in ("prompt", "reference", "before", "after")))
-    console.print(table)
+    for row in shown:
+        table.add_row(*(escape(_short(row[heading])) for heading in headings))
+    yield table
 
 
-def _show_claims(console: Console, artifact: Artifact) -> None:
-    console.print("\n[bold]What the technique promises, and what was measured here[/bold]")
-    for claim in json.loads((artifact.folder / "claims.json").read_text(encoding="utf-8")):
-        style = OUTCOME_STYLE[claim["outcome"]]
-        console.print(
-            f"  [{style}]{claim['outcome']:<13}[/{style}] {escape(claim['claim'])}: {escape(claim['because'])}"
-        )
+def _claims(artifact: Artifact) -> Table:
+    table = Table(title="\nWhat the technique promises, and what was measured here", **_BARE)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for claim in artifact.claims:
+        style = OUTCOME_STYLE.get(claim["outcome"], "")
+        table.add_row(f"  {claim['outcome']}", escape(f"{claim['claim']}: {claim['because']}"), style=style)
+    return table
 
 
-def _show_cost(console: Console, artifact: Artifact) -> None:
-    cost = artifact.cost
-    console.print(
-        f"\n[bold]Cost[/bold]  {cost.trainable_parameters:,} parameters trained ({cost.trainable_share:.2%}); "
-        f"training {cost.train_seconds:.0f} s at {cost.tokens_per_second:.0f} tokens/s; "
-        f"evaluation {cost.evaluation_seconds:.0f} s; peak memory {cost.peak_memory_bytes / 1e9:.2f} GB; "
-        f"saved {cost.bytes_on_disk / 1e6:.1f} MB"
-    )
+def _cost(cost: Cost) -> Table:
+    table = Table(title="\nCost", **_BARE)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    rows = {
+        "trained": f"{cost.trainable_parameters:,} parameters ({cost.trainable_share:.2%})",
+        "training": f"{duration(cost.train_seconds)}, {cost.tokens_per_second:,.0f} tokens/s",
+        "scoring": duration(cost.evaluation_seconds),
+        "peak memory": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
+        "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB",
+    }
+    for name, value in rows.items():
+        table.add_row(f"  {name}", value)
+    return table
 
 
 def _short(text: str, limit: int = 240) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """Return the text's beginning, with signs that would move the cursor made visible."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)

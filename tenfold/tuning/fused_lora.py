@@ -2,7 +2,8 @@
 
 It goes in through PEFT's custom-module registration, so names, files and merging stay PEFT's: the saved folder does
 not know of this class. PEFT's forward keeps A and B in fp32 and casts the activations, two copies and small slow
-products each time; the fused function computes in the base's dtype (PERFORMANCE: 1.5 times the whole step).
+products each time; the fused function computes in the base's dtype (1.12 to 1.16 times the speed of the whole step,
+measured end to end for SmolLM2-135M in bf16 on a loaded machine).
 """
 
 from __future__ import annotations

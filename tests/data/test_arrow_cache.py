@@ -43,6 +43,6 @@ def test_full_disk_is_told_and_leaves_nothing(cache: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DiskFull, match="no room on disk"):
+    with pytest.raises(DiskFull, match="no space left"):
         cached_table("k", SCHEMA, chunks)
     assert not list((cache / "data").iterdir())
