@@ -6,6 +6,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,13 @@ from tenfold.artifact import Artifact
 from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
 from tenfold.engine.log import Log
+from tenfold.engine.runtime import open_runtime
+from tenfold.engine.stage import Stage
 from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
 from tenfold.recipe import Recipe, load_recipe, parse_recipe
 from tenfold.run import run
+from tenfold.techniques.context import Run
+from tenfold.techniques.world import open_world
 from tests.conftest import save_tiny_model
 
 Settings = dict[str, Any]
@@ -245,3 +250,8 @@ def test_raw_text_is_learned_and_scored_by_likelihood(settings: Settings, tmp_pa
     assert change is not None
     assert (change.metric, change.is_better) == ("response_loss", True)
     assert (artifact.folder / "generations.jsonl").read_text() == ""
+
+
+def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_path: Path) -> None:
+    run = Run(open_world(recipe), folder=tmp_path, runtime=open_runtime(recipe.runtime), log=Log(None))
+    assert set(run.stage("main").content) == {field.name for field in fields(Stage)}

@@ -37,7 +37,32 @@ class Stage:
     penalties: tuple[Penalty, ...] = ()
     selection: Selection | None = None
     gradient_checkpointing: bool = False
-    fingerprint: str = ""
+
+    @property
+    def content(self) -> dict[str, object]:
+        """Everything that decides what the stage comes to, for its fingerprint.
+
+        An objective or penalty counts by its `repr`: a dataclass shows its settings. One that shows an address is
+        never taken for another, so it trains again each time.
+        """
+        windows, selection = self.windows, self.selection
+        return {
+            "name": self.name,
+            "tuner": self.tuner.settings.model_dump(),
+            "objective": repr(self.objective),
+            "windows": [
+                windows.prepared.fingerprint,
+                windows.batch_size,
+                windows.micro_batch_tokens,
+                windows.seed,
+            ],
+            "optim": self.optim.model_dump(),
+            "learning_rate": self.learning_rate,
+            "total_updates": self.total_updates,
+            "penalties": [repr(penalty) for penalty in self.penalties],
+            "selection": None if selection is None else [selection.every, selection.patience],
+            "gradient_checkpointing": self.gradient_checkpointing,
+        }
 
 
 @dataclass(frozen=True)

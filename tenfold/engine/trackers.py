@@ -6,6 +6,7 @@ Each imports its package when it starts, so none is needed by those who do not a
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -194,14 +195,27 @@ def flat(settings: Settings, prefix: str = "") -> dict[str, object]:
     return result
 
 
+def require_trackers(section: LogSection) -> None:
+    """Check that the package of every tracker is installed, without importing any.
+
+    Raises:
+        RecipeError: some are not; all at once.
+    """
+    missing = [name for name in section.trackers if importlib.util.find_spec(name) is None]
+    if missing:
+        raise RecipeError(*(_not_installed(name) for name in missing))
+
+
 def _imported(package: str, *, extra: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise RecipeError(
-            Problem(
-                "log.trackers",
-                f"the package {package!r} is not installed",
-                remedy=f'pip install "tenfold[{extra}]", or take {extra!r} out of log.trackers',
-            )
-        ) from None
+        raise RecipeError(_not_installed(extra)) from None
+
+
+def _not_installed(name: str) -> Problem:
+    return Problem(
+        "log.trackers",
+        f"the package {name!r} is not installed",
+        remedy=f'pip install "tenfold[{name}]", or take {name!r} out of log.trackers',
+    )

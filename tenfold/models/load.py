@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from tenfold.errors import ModelError, Problem
 from tenfold.models.attention import register_attention
@@ -26,12 +33,43 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenize
     """
     with quiet_loading():
         try:
-            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        except (ValueError, OSError, KeyError, TypeError) as error:
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+                folder, trust_remote_code=trust_remote_code, local_files_only=True
+            )
+        except Exception as error:  # damaged files end in errors of many unrelated types
             raise ModelError(
-                Problem("model.name", f"no usable tokenizer in {folder}: {error}", remedy="add tokenizer.json")
+                Problem(
+                    str(folder),
+                    f"no usable tokenizer: {_first_line(error)}",
+                    remedy="make the folder complete: a sound tokenizer.json and tokenizer_config.json",
+                )
             ) from error
     return tokenizer
+
+
+def outline(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
+    """Return the folder's causal language model without its weights: every module and shape, on the meta device.
+
+    Raises:
+        ModelError: the configuration is damaged, or is not a causal language model's.
+    """
+    with quiet_loading():
+        config = _config(folder, trust_remote_code)
+        try:
+            with torch.device("meta"):
+                network: PreTrainedModel = AutoModelForCausalLM.from_config(
+                    config, dtype=torch.float32, trust_remote_code=trust_remote_code
+                )
+        except Exception as error:  # a value that fits no model ends in errors of many unrelated types
+            raise _unusable_config(folder, error) from error
+    network.name_or_path = str(folder)
+    return network
+
+
+def context_length(causal: PreTrainedModel) -> int | None:
+    """Return how many tokens the model reads at most, where its configuration says."""
+    length = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    return length if isinstance(length, int) and length > 0 else None
 
 
 def load_network(
@@ -56,39 +94,78 @@ def load_network(
         require_bitsandbytes()
         options["quantization_config"] = quantization.config(dtype)
     with quiet_loading():
-        _require_causal(folder, trust_remote_code)
+        _config(folder, trust_remote_code)
         try:
-            network = _open(folder, options)
-        except (ValueError, OSError, KeyError, RuntimeError) as error:
+            network, report = _open(folder, options)
+        except Exception as error:  # damaged files end in errors of many unrelated types
             raise ModelError(
                 Problem(
-                    "model.name",
-                    f"{folder} cannot be opened as a causal language model: {str(error).strip()[:300]}",
+                    str(folder),
+                    f"cannot be opened as a causal language model: {_first_line(error)}",
                     remedy="check that the folder is complete and that transformers knows the architecture",
                 )
             ) from error
+    _require_all_weights(folder, report)
     if quantization is not None:
         keep_trainable(network)
         return network.eval()
     return network.eval().to(device)
 
 
-def _open(folder: Path, options: dict[str, object]) -> nn.Module:
+def _open(folder: Path, options: dict[str, object]) -> tuple[nn.Module, dict[str, Any]]:
+    # what is missing or of another shape is told by `_require_all_weights`; transformers would only log it
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "local_files_only": True}
     try:
-        network: nn.Module = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="tenfold", **options)
+        opened: tuple[nn.Module, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="tenfold", **options
+        )
     except ValueError as error:
         if "tenfold" not in str(error) and "attention" not in str(error):
             raise
-        network = AutoModelForCausalLM.from_pretrained(folder, **options)
-    return network
+        opened = AutoModelForCausalLM.from_pretrained(folder, **options)
+    return opened
 
 
-def _require_causal(folder: Path, trust_remote_code: bool) -> None:
+def _require_all_weights(folder: Path, report: dict[str, Any]) -> None:
+    """Refuse a model of which some weights would be random: the files do not fit the configuration."""
+    faults = {
+        "has no weights for": sorted(report["missing_keys"]),
+        "has weights of another shape for": sorted(name for name, *_ in report["mismatched_keys"]),
+    }
+    problems = [
+        Problem(
+            str(folder),
+            f"{what} {', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}",
+            remedy="get the model again: its config.json and its safetensors files do not belong together",
+        )
+        for what, names in faults.items()
+        if names
+    ]
+    if problems:
+        raise ModelError(*problems)
+
+
+def _config(folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
+    """Return the configuration of a causal language model."""
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
-        raise ModelError(Problem("model.name", f"{folder}/config.json: {str(error).strip()[:300]}")) from error
+        config: PreTrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=trust_remote_code, local_files_only=True
+        )
+    except Exception as error:  # a damaged file ends in errors of many unrelated types
+        raise _unusable_config(folder, error) from error
     if type(config) not in AutoModelForCausalLM._model_mapping and not trust_remote_code:
         raise ModelError(
-            Problem("model.name", f"{config.model_type} is not a causal language model", allowed="a text generator")
+            Problem(str(folder), f"{config.model_type} is not a causal language model", allowed="a text generator")
         )
+    return config
+
+
+def _unusable_config(folder: Path, error: Exception) -> ModelError:
+    remedy = "get the model again, or upgrade transformers if the architecture is new"
+    if "trust_remote_code" in str(error):
+        remedy = "if you trust its code, set model.trust_remote_code: true"
+    return ModelError(Problem(f"{folder}/config.json", f"cannot be used: {_first_line(error)}", remedy=remedy))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -100,7 +100,6 @@ class Run:
             total_updates=self.world.total_updates,
             selection=self._selection(),
             gradient_checkpointing=self.recipe.runtime.gradient_checkpointing,
-            fingerprint=self._stage_fingerprint(name),
         )
 
     @property
@@ -117,7 +116,8 @@ class Run:
         """Restore `stage` from the store, or fit it and keep it there."""
         self.attach(stage)
         parameters = self.tuner.trainable(self.model.network)
-        stored = stored_stage(stage.fingerprint)
+        key = self._fingerprint(stage)
+        stored = stored_stage(key)
         if stored is not None:
             tensors, result = stored
             load_parameters(parameters, tensors)
@@ -125,8 +125,8 @@ class Run:
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
             result = self._fit(stage)
-            store_stage(stage.fingerprint, self.tuner.trainable(self.model.network), result)
-        self._state = stage.fingerprint
+            store_stage(key, self.tuner.trainable(self.model.network), result)
+        self._state = key
         self.results.append(result)
         return result
 
@@ -210,16 +210,14 @@ class Run:
 
         return Selection(measure, every=evaluation.every, patience=evaluation.patience)
 
-    def _stage_fingerprint(self, name: str) -> str:
-        """Return the hash of all that determines the stage named `name`, the stages before it included."""
+    def _fingerprint(self, stage: Stage) -> str:
+        """Return the hash of all that determines what `stage` comes to, the stages before it included."""
         recipe = self.recipe
+        judged = "" if self.world.validation is None else self.world.validation.fingerprint
         return fingerprint(
-            name,
             self._state,
-            self.world.train.fingerprint,
-            "" if self.world.validation is None else self.world.validation.fingerprint,
-            recipe.tuner.model_dump(),
-            recipe.optim.model_dump(),
-            recipe.runtime.model_dump(include={"seed", "micro_batch_tokens", "gradient_checkpointing"}),
-            recipe.evaluation.model_dump(include={"every", "patience", "metrics", "max_rows", "max_new_tokens"}),
+            stage.content,
+            recipe.runtime.model_dump(include={"seed"}),
+            judged,
+            recipe.evaluation.model_dump(include={"metrics", "max_rows", "max_new_tokens"}),
         )

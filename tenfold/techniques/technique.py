@@ -130,8 +130,10 @@ def find_technique(kind: str) -> Technique:
         )
     try:
         found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise RecipeError(Problem("technique.kind", f"cannot import {kind}: {error}")) from error
+    except Exception as error:  # the module is the user's own: its code may raise anything
+        raise RecipeError(
+            Problem("technique.kind", f"cannot import {kind}: {type(error).__name__}: {error}", "module:NAME")
+        ) from error
     if not isinstance(found, Technique):
         raise RecipeError(
             Problem("technique.kind", f"{kind} is a {type(found).__name__}", allowed="a tenfold Technique")

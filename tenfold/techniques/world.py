@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -11,14 +11,17 @@ from tenfold.data.prepare import Item, Prepared, items, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.splits import Splits, open_splits
 from tenfold.data.windows import Windows
-from tenfold.errors import Problem, UserError
+from tenfold.engine.trackers import require_trackers
+from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.metrics import choose_metrics
 from tenfold.evaluation.score import default_max_new_tokens
 from tenfold.files import sha256_text
-from tenfold.models.load import Tokenizer, load_tokenizer
+from tenfold.models.load import Tokenizer, context_length, load_tokenizer, outline
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import Recipe
 from tenfold.tuning.identity import Identity, identify
+from tenfold.tuning.rehearsal import rehearse
+from tenfold.tuning.tuner import make_tuner
 
 
 @dataclass(frozen=True)
@@ -62,22 +65,31 @@ def open_world(recipe: Recipe) -> World:
         UserError: with every problem of model and data together.
     """
     problems: list[Problem] = []
-    files, splits = None, None
+    files, splits, context = None, None, None
     with _collecting(problems):
         files = resolve(recipe.model)
+        network = outline(files.folder, trust_remote_code=recipe.model.trust_remote_code)
+        context = context_length(network)
+        rehearse(make_tuner(recipe.tuner), network)
     with _collecting(problems):
         splits = open_splits(recipe.data, seed=recipe.runtime.seed, with_validation=recipe.evaluation.every is not None)
+        if recipe.evaluation.every is not None and splits.validation is None:
+            remedy = "set data.validation, or a data.validation_share above 0"
+            problems.append(Problem("evaluation.every", "there are no validation rows to evaluate on", remedy=remedy))
+    with _collecting(problems):
+        require_trackers(recipe.log)
     if problems or files is None or splits is None:
         raise UserError(*problems)
-    return _world(recipe, files, splits)
+    return _world(recipe, files, splits, context)
 
 
-def _world(recipe: Recipe, files: ModelFiles, splits: Splits) -> World:
+def _world(recipe: Recipe, files: ModelFiles, splits: Splits, context: int | None) -> World:
     tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
     renderer = Renderer(tokenizer, recipe.data)
     train = prepare(splits.train, renderer)
     validation = None if splits.validation is None else prepare(splits.validation, renderer)
     test = None if splits.test is None else prepare(splits.test, renderer)
+    require_context([side for side in (train, validation, test) if side is not None], context)
     findings = check_signal(train, {"validation": validation, "test": test}, renderer=renderer, gate=recipe.gate)
     evaluation = recipe.evaluation
     test_items = [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
@@ -115,6 +127,26 @@ def _resolved(recipe: Recipe, tokenizer: Tokenizer, test_items: list[Item]) -> R
             "optim": recipe.optim.model_copy(update={"learning_rate": rate}),
         }
     )
+
+
+def require_context(sides: Sequence[Prepared], context: int | None) -> None:
+    """Check that no row is longer than the `context` tokens that the model reads at most (None: no limit).
+
+    Raises:
+        DataError: some are; with the place of the first one of each side.
+    """
+    problems = []
+    for side in sides if context is not None else ():
+        lengths = side.column("length")
+        longest = int(lengths.argmax())
+        if lengths[longest] > context:
+            count = int((lengths > context).sum())
+            found = f"{lengths[longest]:,} tokens, more than the model can read ({count} such rows)"
+            problems.append(
+                Problem(side.origin(longest), found, f"at most {context:,}", f"set data.max_length: {context}")
+            )
+    if problems:
+        raise DataError(*problems)
 
 
 @contextmanager
