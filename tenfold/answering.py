@@ -13,11 +13,11 @@ from tenfold.data.formats import PROMPTS
 from tenfold.data.prepare import items, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.sources import open_rows
-from tenfold.errors import DataError, Problem
+from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.generate import generate
 from tenfold.evaluation.score import score_task
 from tenfold.evaluation.scorecard import Score
-from tenfold.files import write_atomic
+from tenfold.files import require_folder, write_atomic
 
 DEFAULT_NEW_TOKENS = 256
 """Longest answer to a prompt, in tokens, where the command does not say."""
@@ -50,6 +50,10 @@ def predict_rows(
     Raises:
         UserError: the artifact, its base or the rows cannot be used.
     """
+    if out is not None:
+        require_folder(out.parent)
+        if out.exists():
+            raise UserError(Problem(str(out), "exists already", remedy="choose another name with --out"))
     artifact = Artifact.open(folder)
     questions = [Question(ask(artifact, [Turn("user", prompt)])) for prompt in prompts]
     if data is not None:

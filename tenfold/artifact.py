@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from tenfold.errors import ArtifactError, Problem, RecipeError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Scorecard
-from tenfold.files import write_json, writing
+from tenfold.files import require_folder, write_json, writing
 from tenfold.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
@@ -124,10 +123,12 @@ class Artifact:
         """Return the tuned model, ready to answer; `base` names another copy of the base model.
 
         Raises:
-            ArtifactError: the base is not the one that the adapter was trained on.
+            ArtifactError: the base is not the one that the adapter was trained on, or the weights are damaged.
         """
         from tenfold.loading import load_tuned  # brings torch and transformers along
 
+        if not self.weights.is_dir():
+            raise _damaged(self.weights, "missing")
         return load_tuned(self.recipe, self.weights, base=base)
 
 
@@ -177,15 +178,11 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     """Return what `run.json` in the recipe's output folder says, or nothing for a new folder; writes nothing.
 
     Raises:
-        ArtifactError: the folder cannot be this recipe's: it is another's, holds other files, or is none.
+        ArtifactError: the folder is another recipe's, or holds other files.
+        UserError: nobody can write there.
     """
     folder = Path(recipe.output)
-    nearest_there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest_there.is_dir():
-        found = f"{nearest_there} is a file"
-        raise ArtifactError(Problem("output", found, allowed="a new folder, or the folder of this recipe's own run"))
-    if not os.access(nearest_there, os.W_OK):
-        raise ArtifactError(Problem("output", f"no permission to write in {nearest_there}", remedy="set `output`"))
+    require_folder(folder)
     if (folder / "run.json").is_file():
         begun = _read_json(folder / "run.json", "fingerprint", "requested", "machine")
         if begun["fingerprint"] != fingerprint:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 import sys
-from collections.abc import Callable
+import textwrap
+import time
+import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +16,8 @@ import typer
 
 from tenfold import __version__
 from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.files import write_atomic
+from tenfold.paths import cache_folder, shows_tracebacks
 
 app = typer.Typer(
     name="tenfold",
@@ -106,7 +113,10 @@ def predict(
     if not prompt and data is None:
         raise RecipeError(Problem("predict", "nothing to answer", allowed="--prompt TEXT or --data FILE"))
     from tenfold.answering import predict_rows
+    from tenfold.artifact import Artifact
+    from tenfold.terminal.remote_code import announce_remote_code
 
+    announce_remote_code(Artifact.open(artifact).recipe.model)
     for line in predict_rows(
         artifact, prompts=prompt or [], data=data, out=out, max_new_tokens=max_new_tokens, base=base
     ):
@@ -122,8 +132,11 @@ def evaluate(
 ) -> None:
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
+    from tenfold.artifact import Artifact
+    from tenfold.terminal.remote_code import announce_remote_code
     from tenfold.terminal.run_view import show_score
 
+    announce_remote_code(Artifact.open(artifact).recipe.model)
     show_score(evaluate_rows(artifact, data=data, max_rows=max_rows, base=base))
 
 
@@ -152,22 +165,45 @@ def cache(
 
 
 def main() -> None:
-    """Run the command; a `TenfoldError` is printed as it is and sets the exit code."""
-    _in_command(app)
-
-
-def _in_command(command: Callable[[], object]) -> None:
+    """Run the command; an error is printed as one short message and sets the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no ↓ is no reason to fail
     try:
-        command()
+        app()
     except TenfoldError as error:
-        print(f"tenfold: {len(error.problems)} problem{'s' * (len(error.problems) > 1)}", file=sys.stderr)
-        print(error, file=sys.stderr)
+        heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
+        print(_wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("tenfold: stopped", file=sys.stderr)
-        sys.exit(130)
+    except Exception as error:
+        if shows_tracebacks():
+            raise
+        print(_wrapped(str(_unforeseen(error))), file=sys.stderr)
+        sys.exit(1)
+
+
+def _unforeseen(error: Exception) -> Problem:
+    """Return what to say of an error that nobody provided for; its traceback goes into a file."""
+    remedy = "set TENFOLD_DEBUG=1 to see where it happened, and please report it"
+    try:
+        report = cache_folder("crashes") / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+        write_atomic(report, "".join([f"tenfold {__version__}: {sys.argv}\n", *traceback.format_exception(error)]))
+        remedy = f"please report it with the file {report}"
+    except (OSError, TenfoldError):
+        pass  # the error itself matters more than where it is kept
+    reason = (str(error).strip().splitlines() or ["no message"])[0][:300]
+    return Problem("tenfold", f"this is a bug in Tenfold: {type(error).__name__}: {reason}", remedy=remedy)
+
+
+def _wrapped(text: str) -> str:
+    """Return `text` in lines that fit the terminal; unchanged where it goes to a file."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
 
 
 if __name__ == "__main__":

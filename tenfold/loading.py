@@ -25,7 +25,7 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
         ArtifactError: the base is not the one that the adapter was trained on.
         ModelError: the base cannot be had.
     """
-    section = recipe.model if base is None else recipe.model.model_copy(update={"name": base})
+    section = recipe.model if base is None else recipe.model.model_copy(update={"name": base, "revision": None})
     # precision as in training; device and threads as this machine has them
     runtime = open_runtime(recipe.runtime.model_copy(update={"device": "auto", "threads": None}))
     tokenizer = load_tokenizer(weights, trust_remote_code=section.trust_remote_code)

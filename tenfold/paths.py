@@ -1,4 +1,7 @@
-"""Where Tenfold keeps what it can make again: one cache folder, with a room in it for each purpose."""
+"""What Tenfold reads of the environment: where its cache is, and whether unforeseen errors show their traceback.
+
+The cache is one folder with a room in it for each purpose; all that is in it can be made again.
+"""
 
 from __future__ import annotations
 
@@ -25,3 +28,8 @@ def cache_folder(name: str) -> Path:
 def cache_root() -> Path:
     """Return `~/.cache/tenfold`, or the folder that the environment variable `TENFOLD_CACHE` names."""
     return Path(os.environ.get("TENFOLD_CACHE") or "~/.cache/tenfold").expanduser()
+
+
+def shows_tracebacks() -> bool:
+    """Return whether the environment variable `TENFOLD_DEBUG` is set."""
+    return bool(os.environ.get("TENFOLD_DEBUG"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tenfold.recipe import Recipe, parse_recipe
+from tests.command import Desk
 from tests.tiny_models import tiny_model
 from tests.tiny_tokenizers import byte_tokenizer
 
@@ -73,3 +75,20 @@ def settings(model_folder: Path, rows_file: Path, tmp_path: Path) -> dict[str, d
 @pytest.fixture
 def recipe(settings: dict[str, dict[str, object] | str]) -> Recipe:
     return parse_recipe(settings)
+
+
+@pytest.fixture
+def desk(
+    settings: dict[str, Any],
+    tmp_path: Path,
+    model_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Desk:
+    """A working folder with `tiny-llama`, `rows.jsonl` and recipes over them, where commands are given."""
+    (tmp_path / "tiny-llama").symlink_to(model_folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    data = {**settings["data"], "train": "rows.jsonl"}
+    tree = {**settings, "model": {"name": "tiny-llama"}, "data": data, "output": "out"}
+    return Desk(tmp_path, tree, monkeypatch, capsys)

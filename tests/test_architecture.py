@@ -49,8 +49,8 @@ ROOMS: dict[str, str] = {
     "run": "recipe engine techniques artifact saving",
     "answering": "errors files data evaluation artifact",
     "__init__": "recipe artifact run",
-    "terminal": "errors paths recipe data models evaluation engine techniques artifact run answering",
-    "cli": "errors recipe artifact answering terminal",
+    "terminal": "errors paths files recipe data models evaluation engine techniques artifact run answering",
+    "cli": "errors paths files recipe artifact answering terminal",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
 

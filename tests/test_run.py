@@ -243,7 +243,9 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(settings: Settin
 
 def test_raw_text_is_learned_and_scored_by_likelihood(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
-    rows = [{"text": f"the lamp number {number} is red and the lamp number {number + 1} is blue"} for number in range(40)]
+    rows = [
+        {"text": f"the lamp number {number} is red and the lamp number {number + 1} is blue"} for number in range(40)
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     artifact = run(varied(settings, data={"train": str(path)}, optim={"max_updates": 12}))
     change = artifact.scorecard.task_change()

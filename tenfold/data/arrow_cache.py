@@ -32,7 +32,11 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
     if not path.exists():
         with writing(path.parent, remedy="free some space there, or point TENFOLD_CACHE elsewhere"):
             _write(path, schema, make_chunks())
-    return Dataset.from_file(str(path))
+    try:
+        return Dataset.from_file(str(path))
+    except pa.ArrowException:  # damaged on disk: it can be made again
+        path.unlink()
+        return cached_table(key, schema, make_chunks)
 
 
 def _write(path: Path, schema: pa.Schema, chunks: Iterator[Columns]) -> None:

@@ -95,9 +95,13 @@ def prepare(rows: Rows, renderer: Renderer) -> Prepared:
     """Return all `rows` as tokens, from the cache when the same rows were rendered the same way before.
 
     Raises:
-        DataError: rows that cannot be learned from; the first five with their place, and how many there are.
+        DataError: rows that cannot be learned from; the first five with their place, and how many there are. Or a
+            template that can render nothing.
     """
-    key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
+    try:
+        key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
+    except RowFault as fault:  # not even the question and the reply that the fingerprint tries
+        raise DataError(Problem("chat template", str(fault), remedy="set data.chat_template to another one")) from None
     return Prepared(rows, cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer)), key)
 
 

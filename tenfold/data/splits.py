@@ -56,7 +56,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
     }
     free = np.flatnonzero(sides <= 0)
     if shares["test"] or shares["validation"]:
-        sides[free] = _hashed_sides(_group_keys(rows, data.group_by)[free], shares, seed, rows.name)
+        sides[free] = _hashed_sides(_group_keys(rows, data.group_by)[free], shares, seed, rows)
     else:
         sides[free] = 0
 
@@ -108,18 +108,19 @@ def _group(rows: Rows, row: dict[str, object], origin: str, group_by: str | None
         return hash_of(json.dumps(row, sort_keys=True))
 
 
-def _hashed_sides(keys: np.ndarray, shares: dict[str, float], seed: int, name: str) -> np.ndarray:
+def _hashed_sides(keys: np.ndarray, shares: dict[str, float], seed: int, rows: Rows) -> np.ndarray:
     """Return 0, 1 or 2 for each key; each wanted side gets at least one group, the nearest in hash order."""
     groups, place_of = np.unique(keys, return_inverse=True)
     wanted = 1 + sum(share > 0 for share in shares.values())
     if len(groups) < wanted:
         raise DataError(
+            *_first_faults(rows),
             Problem(
-                name,
+                rows.name,
                 f"{len(keys)} rows in {len(groups)} groups cannot be split into {wanted} sides",
                 f"at least {wanted} groups (rows with one prompt, or one data.group_by value, are a group)",
                 "add rows, or name data.test, or set data.test_share (and data.validation_share) to 0",
-            )
+            ),
         )
     points = np.array([hash_of(f"split {seed} {group}") / 2**63 for group in groups.tolist()])
     order = np.argsort(points, kind="stable")
@@ -132,6 +133,17 @@ def _hashed_sides(keys: np.ndarray, shares: dict[str, float], seed: int, name: s
     sides[order[:num_test]] = 2
     sides[order[num_test : num_test + num_validation]] = 1
     return sides[place_of]
+
+
+def _first_faults(rows: Rows) -> list[Problem]:
+    """Return what is wrong with the first rows: few groups may come from rows that cannot be read at all."""
+    faults = []
+    for index in range(min(5, len(rows))):
+        try:
+            rows.example(index)
+        except RowFault as fault:
+            faults.append(Problem(rows.origin(index), str(fault), remedy=fault.remedy))
+    return faults
 
 
 def _at_least_one(count: int, share: float) -> int:

@@ -205,7 +205,7 @@ def _lost_patience(selection: Selection | None, position: Position) -> bool:
 
 def _smaller(training: Training, window: Window, error: Exception, log: Log) -> Windows:
     """Return windows of half the micro-batch if `error` means "out of memory"; else raise it again."""
-    if not _is_out_of_memory(error):
+    if not is_out_of_memory(error):
         raise error
     training.optimizer.zero_grad(set_to_none=True)
     if torch.cuda.is_available():
@@ -224,7 +224,8 @@ def _smaller(training: Training, window: Window, error: Exception, log: Log) -> 
     return training.windows.with_micro_batch_tokens(tokens)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether `error` says that memory has run out, on whatever device."""
     # torch's CPU allocator has no type of its own for this, only a text
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 

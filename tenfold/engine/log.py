@@ -55,9 +55,12 @@ class Log:
         if self.path is None or not self.path.is_file():
             return []
         events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        # not splitlines(), which takes more than a line feed for the end of a line
+        for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
             try:
-                events.append(json.loads(line))
+                event = json.loads(line)
             except ValueError:
                 continue
+            if isinstance(event, dict):
+                events.append(event)
         return events

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -95,8 +96,8 @@ def measured_precision(device: torch.device) -> str:
         return "fp32"
     machine = f"{_processor()}, torch {torch.__version__}"
     memory = cache_folder("precision") / f"{sha256_text(machine)[:16]}.json"
-    if memory.is_file():
-        return str(json.loads(memory.read_text())["precision"])
+    with suppress(OSError, ValueError, KeyError):  # absent or damaged: measured anew
+        return str(json.loads(memory.read_text(encoding="utf-8"))["precision"])
     seconds = {name: _matmul_seconds(dtype) for name, dtype in _DTYPES.items()}
     precision = "bf16" if seconds["fp32"] > 1.2 * seconds["bf16"] else "fp32"
     write_json(memory, {"machine": machine, "seconds": seconds, "precision": precision})

@@ -42,7 +42,7 @@ class TensorBoard:
 
     def start(self, run_name: str, settings: Settings) -> None:
         """Open `folder/tensorboard/run_name`, with the settings as text."""
-        _imported("tensorboard", extra="tensorboard")
+        _imported("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(self.folder / "tensorboard" / run_name)
@@ -68,7 +68,7 @@ class WeightsAndBiases:
 
     def start(self, run_name: str, settings: Settings) -> None:
         """Open a run of the project."""
-        wandb = _imported("wandb", extra="wandb")
+        wandb = _imported("wandb")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._run: Any = wandb.init(project=self.project, name=run_name, config=dict(settings), dir=str(self.folder))
 
@@ -90,7 +90,7 @@ class MLflow:
 
     def start(self, run_name: str, settings: Settings) -> None:
         """Open a run of the experiment named after the project."""
-        mlflow = _imported("mlflow", extra="mlflow")
+        mlflow = _imported("mlflow")
         self.folder.mkdir(parents=True, exist_ok=True)
         folder = self.folder.resolve()
         own = f"sqlite:///{folder / 'mlflow.db'}"
@@ -123,7 +123,7 @@ class Trackio:
 
     def start(self, run_name: str, settings: Settings) -> None:
         """Open a run of the project."""
-        trackio = _imported("trackio", extra="trackio")
+        trackio = _imported("trackio")
         self._run: Any = trackio.init(project=self.project, name=run_name, config=dict(settings), embed=False)
 
     def log(self, update: int, values: Mapping[str, float]) -> None:
@@ -206,16 +206,16 @@ def require_trackers(section: LogSection) -> None:
         raise RecipeError(*(_not_installed(name) for name in missing))
 
 
-def _imported(package: str, *, extra: str) -> Any:
+def _imported(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise RecipeError(_not_installed(extra)) from None
+        raise RecipeError(_not_installed(package)) from None
 
 
-def _not_installed(name: str) -> Problem:
+def _not_installed(package: str) -> Problem:
     return Problem(
         "log.trackers",
-        f"the package {name!r} is not installed",
-        remedy=f'pip install "tenfold[{name}]", or take {name!r} out of log.trackers',
+        f"the package {package!r} is not installed",
+        remedy=f'pip install "tenfold[{package}]", or take {package!r} out of log.trackers',
     )

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
+from tenfold.models.context import room_for
+
 END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
 """Tokens that end a turn in ChatML, Llama 3, Gemma and Phi-3 templates; few models call them end of text."""
 
@@ -78,9 +80,14 @@ def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int, device: torch.dev
 def continue_greedily(
     network: nn.Module, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, end_ids: Sequence[int]
 ) -> list[list[int]]:
-    """Return the new tokens of each prompt, up to and without the one that ends the response."""
+    """Return the new tokens of each prompt, up to and without the one that ends the response.
+
+    Raises:
+        DataError: a prompt leaves no room for an answer.
+    """
     pad_id = end_ids[0] if end_ids else 0
     input_ids, mask = pad_left(prompts, pad_id=pad_id, device=_device(network))
+    max_new_tokens = room_for(_causal(network), prompt_tokens=input_ids.shape[1], new_tokens=max_new_tokens)
     config = _config(max_new_tokens, end_ids, pad_id, Sampling())
     with _quiet():
         tokens = _causal(network).generate(input_ids=input_ids, attention_mask=mask, generation_config=config)
@@ -106,6 +113,7 @@ def stream_tokens(
     `generate` runs in a thread of its own, since it hands out tokens by calling; leaving the iterator stops
     it. Prompt methods of PEFT change what `generate` is fed, so a loop of our own would be wrong for them.
     """
+    max_new_tokens = room_for(_causal(network), prompt_tokens=len(prompt), new_tokens=max_new_tokens)
     made = _Made()
     pad_id = end_ids[0] if end_ids else 0
     input_ids, mask = pad_left([prompt], pad_id=pad_id, device=_device(network))

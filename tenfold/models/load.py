@@ -66,12 +66,6 @@ def outline(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel
     return network
 
 
-def context_length(causal: PreTrainedModel) -> int | None:
-    """Return how many tokens the model reads at most, where its configuration says."""
-    length = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
-    return length if isinstance(length, int) and length > 0 else None
-
-
 def load_network(
     folder: Path,
     *,

@@ -72,6 +72,12 @@ def resolve(section: ModelSection) -> ModelFiles:
     """
     name = section.name
     path = Path(name).expanduser()
+    if section.revision is not None and (name in BUILTIN or path.exists() or path.suffix == ".gguf"):
+        raise ModelError(
+            Problem(
+                "model.revision", f"{name} is not on a hub and has no revisions", remedy="take it out of the recipe"
+            )
+        )
     if name in BUILTIN:
         return _builtin(name, BUILTIN[name])
     if path.suffix == ".gguf":
@@ -161,7 +167,7 @@ def _convert_gguf(path: Path, folder: Path) -> None:
                 dtype=torch.bfloat16,
             )
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        except (ValueError, KeyError, OSError, IndexError) as error:
+        except Exception as error:  # a damaged file ends in errors of many unrelated types
             raise ModelError(
                 Problem(
                     "model.name",

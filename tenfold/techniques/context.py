@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from tenfold.data.prepare import items
 from tenfold.engine.checkpoint import CheckpointFolder
-from tenfold.engine.fit import fit, load_parameters
+from tenfold.engine.fit import fit, is_out_of_memory, load_parameters
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime, derived_seed
 from tenfold.engine.stage import Selection, Stage, StageResult
@@ -24,6 +25,7 @@ from tenfold.engine.store import (
     stored_score,
     stored_stage,
 )
+from tenfold.errors import Interrupted, OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.score import score_retention, score_task
@@ -159,14 +161,23 @@ class Run:
         self._attached = True
 
     def score(self, stage: str) -> None:
-        """Add the scorecard's rows for the model as it is now, measured or remembered."""
+        """Add the scorecard's rows for the model as it is now, measured or remembered.
+
+        Raises:
+            Interrupted: `stop_asked()` is true, and they would have to be measured.
+            OutOfMemory: the answers' cache does not fit.
+        """
         retention = RetentionSet.load().fingerprint if self.recipe.evaluation.retention else ""
         key = fingerprint(self._state, self.world.test_fingerprint, retention, self.recipe.evaluation.model_dump())
         known = stored_score(key)
         if known is None:
+            if self.stop_asked():
+                again = "run the same command again: what was trained is in the store"
+                raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
             self.log.write("scoring", stage=stage)
             started = time.perf_counter()
-            card = Scorecard(tuple(self._measured(stage)))
+            with _out_of_memory_named(f"scoring {stage}"):
+                card = Scorecard(tuple(self._measured(stage)))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
             self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
@@ -221,3 +232,15 @@ class Run:
             judged,
             recipe.evaluation.model_dump(include={"metrics", "max_rows", "max_new_tokens"}),
         )
+
+
+@contextmanager
+def _out_of_memory_named(where: str) -> Iterator[None]:
+    """Raise `OutOfMemory` with the remedy where the block ran out of memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        remedy = "lower evaluation.max_new_tokens or data.max_length, or set runtime.precision: bf16"
+        raise OutOfMemory(Problem(where, "out of memory", remedy=remedy)) from error

@@ -37,17 +37,22 @@ def parameter_efficient(run: Run, options: ParameterEfficientOptions) -> Generat
 
 
 def check(recipe: Recipe, options: ParameterEfficientOptions) -> list[Problem]:
-    """Return a problem if the tuner trains the base itself."""
-    if recipe.tuner.kind not in ("full", "partial"):
-        return []
-    return [
-        Problem(
-            "tuner.kind",
-            f"{recipe.tuner.kind} trains the base model's own weights",
-            allowed="lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, peft",
-            remedy="choose one of these, or technique.kind: instruction",
-        )
-    ]
+    """Return a problem if the tuner trains the base itself, or cannot be merged although it shall be."""
+    from tenfold.tuning.merging import can_merge  # brings torch and peft along
+
+    if recipe.tuner.kind in ("full", "partial"):
+        return [
+            Problem(
+                "tuner.kind",
+                f"{recipe.tuner.kind} trains the base model's own weights",
+                allowed="lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, peft",
+                remedy="choose one of these, or technique.kind: instruction",
+            )
+        ]
+    if options.merge and not can_merge(recipe.tuner):
+        found = f"{recipe.tuner.kind} adds tokens, which cannot be merged into weights"
+        return [Problem("technique.merge", found, remedy="set it to false, or choose a tuner such as lora")]
+    return []
 
 
 TECHNIQUE = Technique(

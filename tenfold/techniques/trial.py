@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from tenfold.engine.fit import Training, update_once
+from tenfold.data.batch import Window
+from tenfold.engine.fit import Training, is_out_of_memory, update_once
 from tenfold.engine.stage import Stage
+from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.models.language_model import LanguageModel
 
@@ -29,7 +31,8 @@ def try_updates(model: LanguageModel, stage: Stage) -> Trial:
     """Make three real updates on `model` (which is then of no further use) and return what the run would take.
 
     Raises:
-        RunFailure: an update failed: a loss that is not finite.
+        NonFiniteLoss: a loss is not finite.
+        OutOfMemory: the largest of the first updates does not fit.
     """
     training = Training.begin(model, stage)
     seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
@@ -37,7 +40,7 @@ def try_updates(model: LanguageModel, stage: Stage) -> Trial:
     usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
     model.network.train()
     with PeakMemory(model.device) as memory:
-        update_once(model, stage, largest, training)
+        _try(model, stage, largest, training)
         started = time.perf_counter()
         for _ in range(2):
             update_once(model, stage, usual, training)
@@ -51,3 +54,19 @@ def try_updates(model: LanguageModel, stage: Stage) -> Trial:
         tokens_per_second=speed,
         training_seconds=per_update * stage.total_updates,
     )
+
+
+def _try(model: LanguageModel, stage: Stage, window: Window, training: Training) -> None:
+    try:
+        update_once(model, stage, window, training)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        largest = max(len(batch.input_ids) for batch in window.batches)
+        raise OutOfMemory(
+            Problem(
+                "trial update",
+                f"out of memory with {largest:,} tokens at once; a run would halve them until they fit",
+                remedy="set runtime.micro_batch_tokens lower, or runtime.gradient_checkpointing: true",
+            )
+        ) from error

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from tenfold.data.gate import Finding, check_signal
 from tenfold.data.prepare import Item, Prepared, items, prepare
 from tenfold.data.render import Renderer
+from tenfold.data.sources import Rows
 from tenfold.data.splits import Splits, open_splits
 from tenfold.data.windows import Windows
 from tenfold.engine.trackers import require_trackers
@@ -16,7 +17,8 @@ from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.metrics import choose_metrics
 from tenfold.evaluation.score import default_max_new_tokens
 from tenfold.files import sha256_text
-from tenfold.models.load import Tokenizer, context_length, load_tokenizer, outline
+from tenfold.models.context import context_length
+from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import Recipe
 from tenfold.tuning.identity import Identity, identify
@@ -86,10 +88,9 @@ def open_world(recipe: Recipe) -> World:
 def _world(recipe: Recipe, files: ModelFiles, splits: Splits, context: int | None) -> World:
     tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
     renderer = Renderer(tokenizer, recipe.data)
-    train = prepare(splits.train, renderer)
-    validation = None if splits.validation is None else prepare(splits.validation, renderer)
-    test = None if splits.test is None else prepare(splits.test, renderer)
-    require_context([side for side in (train, validation, test) if side is not None], context)
+    sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, renderer)
+    train, validation, test = sides["train"], sides.get("validation"), sides.get("test")
+    require_context(list(sides.values()), context)
     findings = check_signal(train, {"validation": validation, "test": test}, renderer=renderer, gate=recipe.gate)
     evaluation = recipe.evaluation
     test_items = [] if test is None else items(test, renderer, max_rows=evaluation.max_rows, seed=recipe.runtime.seed)
@@ -127,6 +128,19 @@ def _resolved(recipe: Recipe, tokenizer: Tokenizer, test_items: list[Item]) -> R
             "optim": recipe.optim.model_copy(update={"learning_rate": rate}),
         }
     )
+
+
+def _prepared(sides: Mapping[str, Rows | None], renderer: Renderer) -> dict[str, Prepared]:
+    """Return the sides that have rows, as tokens; faulty rows of all sides are told together."""
+    problems: list[Problem] = []
+    prepared = {}
+    for name, rows in sides.items():
+        if rows is not None:
+            with _collecting(problems):
+                prepared[name] = prepare(rows, renderer)
+    if problems:
+        raise DataError(*dict.fromkeys(problems))
+    return prepared
 
 
 def require_context(sides: Sequence[Prepared], context: int | None) -> None:

@@ -12,16 +12,18 @@ from tenfold.data.examples import Turn
 from tenfold.data.render import Renderer
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
+from tenfold.terminal.remote_code import announce_remote_code
 
 
 def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_tokens: int, base: str | None) -> None:
     """Read prompts from standard input and stream answers until an empty line or the end of input."""
     artifact = Artifact.open(folder)
+    announce_remote_code(artifact.recipe.model)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, artifact.recipe.data)
     console = Console(highlight=False)
     turns = [Turn("system", system)] if system else []
-    console.print("Type a prompt; an empty line ends.", style="dim")
+    console.print("Type a prompt; an empty line ends.", style="dim", soft_wrap=True)
     while prompt := _read(console):
         turns.append(Turn("user", prompt))
         answer = ""

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from tenfold.data.sources import open_rows
 from tenfold.errors import Problem, RecipeError
+from tenfold.files import require_folder, write_atomic
 from tenfold.techniques.technique import find_technique
 
 STARTER = Template("""\
@@ -67,6 +68,7 @@ def write_starter(technique: str, data: str, model: str, out: Path) -> None:
     found = find_technique(technique)
     if out.exists():
         raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
+    require_folder(out.parent)
     rows = open_rows(data)
     text = STARTER.substitute(
         summary=f"{technique}: {found.summary}.",
@@ -78,7 +80,7 @@ def write_starter(technique: str, data: str, model: str, out: Path) -> None:
         model=json.dumps(model, ensure_ascii=False),
         file=out,
     )
-    out.write_text(text, encoding="utf-8")
+    write_atomic(out, text)
     console = Console()
     console.print(f"{len(rows):,} rows of {escape(data)}, format: [bold]{rows.format}[/bold]")
     console.print(f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(str(out))}[/bold]", soft_wrap=True)

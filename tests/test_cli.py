@@ -1,0 +1,221 @@
+"""Every command as a user gives it: what it shows, what it writes, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.cells import cell_len
+
+from tenfold import __version__
+from tenfold.engine.log import Log
+from tenfold.recipe import load_recipe
+from tests.command import Desk
+
+COMMANDS = ("techniques", "init", "check", "run", "show", "predict", "evaluate", "chat", "cache")
+
+
+def fits(text: str, folder: Path) -> bool:
+    """Whether no line is wider than 80 columns but those that hold a path, which is never cut."""
+    return all(cell_len(line) <= 80 or str(folder) in line for line in text.splitlines())
+
+
+@pytest.fixture
+def done(desk: Desk) -> Desk:
+    """A desk with a finished run in `out`."""
+    assert desk.tenfold("run", desk.recipe()).code == 0
+    return desk
+
+
+def test_version_and_help_fit_the_terminal(desk: Desk) -> None:
+    assert desk.tenfold("--version").out == f"tenfold {__version__}\n"
+    for command in ((), *((name,) for name in COMMANDS)):
+        told = desk.tenfold(*command, "--help")
+        assert told.code == 0
+        assert "Usage: " in told.out
+        assert fits(told.out, desk.folder)
+
+
+def test_a_wrong_command_or_option_ends_with_2_and_the_usage(desk: Desk) -> None:
+    for arguments, found in {("rn",): "Did you mean 'run'?", ("run",): "Missing argument", ("run", "-x"): "-x"}.items():
+        told = desk.tenfold(*arguments)
+        assert (told.code, found in told.err) == (2, True)
+
+
+def test_techniques_are_listed_with_every_tuner(desk: Desk) -> None:
+    told = desk.tenfold("techniques")
+    assert all(word in told.out for word in ("instruction", "parameter_efficient", "adalora", "p_tuning"))
+    assert fits(told.out, desk.folder)
+
+
+def test_init_writes_a_recipe_that_loads_and_names_the_format(desk: Desk) -> None:
+    told = desk.tenfold("init", "instruction", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "new/a b.yaml")
+    assert told.code == 0
+    assert "prompt_completion" in told.out
+    recipe = load_recipe(desk.folder / "new" / "a b.yaml")
+    assert (recipe.data.train, recipe.model.name, recipe.technique.kind) == ("rows.jsonl", "tiny-llama", "instruction")
+
+
+def test_check_shows_recipe_rows_tokens_and_cost_and_writes_nothing(desk: Desk) -> None:
+    before = {*desk.files(), "recipe.yaml"}
+    told = desk.tenfold("check", desk.recipe())
+    assert told.code == 0
+    for shown in ("learning_rate: 0.01", "prompt_completion", "<|im_start|>user", "rows.jsonl, line", "peak memory"):
+        assert shown in told.out
+    assert "No problems found" in told.out
+    assert fits(told.out, desk.folder)
+    assert set(desk.files()) == before
+
+
+def test_run_tells_its_way_in_plain_lines_where_nobody_looks(desk: Desk) -> None:
+    told = desk.tenfold("run", desk.recipe(optim={"max_updates": 40, "epochs": 10}))
+    assert told.code == 0
+    assert fits(told.out, desk.folder)
+    steps = [line for line in told.out.splitlines() if "train instruction: " in line and "/40 loss" in line]
+    assert [line.split(": ")[1].split("/")[0] for line in steps] == [str(update) for update in range(4, 41, 4)]
+    assert all("tok/s" in line for line in steps)
+    assert all("left" in line for line in steps[:-1])
+    assert "exact match" in told.out
+    assert "\x1b" not in told.out
+
+
+def test_a_second_run_says_that_nothing_changed(done: Desk) -> None:
+    before = done.files()
+    told = done.tenfold("run", "recipe.yaml")
+    assert (told.code, told.out.splitlines()[0][:19]) == (0, "Nothing has changed")
+    assert done.files() == before
+
+
+def test_overrides_change_the_run(desk: Desk) -> None:
+    told = desk.tenfold("run", desk.recipe(), "--set", "optim.max_updates=2", "--set", "output=other", "--set", "tuner=ia3")
+    assert told.code == 0
+    recipe = load_recipe(desk.folder / "other" / "recipe.yaml")
+    assert (recipe.optim.max_updates, recipe.tuner.kind) == (2, "ia3")
+
+
+def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
+    told = done.tenfold("show", "out")
+    assert told.code == 0
+    for shown in ("before", "after", "exact match", "What the technique promises", "Cost", "tenfold chat out"):
+        assert shown in told.out
+    assert fits(told.out, done.folder)
+
+
+def test_predict_answers_prompts_and_rows_as_json_lines(done: Desk) -> None:
+    told = done.tenfold("predict", "out", "--prompt", "lamp 1 red", "--prompt", "a", "--max-new-tokens", "3")
+    assert [json.loads(line)["prompt"] for line in told.out.splitlines()] == ["lamp 1 red", "a"]
+    done.write("ask.jsonl", '{"prompt": "one"}\n{"prompt": "two", "completion": "zwei"}\n')
+    told = done.tenfold("predict", "out", "--data", "ask.jsonl", "--out", "answers.jsonl", "--max-new-tokens", "3")
+    assert told.out == "wrote 2 answers to answers.jsonl\n"
+    lines = [json.loads(line) for line in (done.folder / "answers.jsonl").read_text().split("\n") if line]
+    assert [(line["prompt"], line.get("reference")) for line in lines] == [("one", None), ("two", "zwei")]
+
+
+def test_evaluate_scores_rows_and_raw_text(done: Desk) -> None:
+    told = done.tenfold("evaluate", "out", "--data", "rows.jsonl", "--max-rows", "3")
+    assert told.code == 0
+    assert "exact match" in told.out
+    told = done.tenfold("evaluate", "out", "--data", done.write("text.txt", "some words\n\nmore words\n"))
+    assert (told.code, "response loss" in told.out, fits(told.out, done.folder)) == (0, True, True)
+
+
+def test_chat_answers_until_the_input_ends(done: Desk) -> None:
+    assert done.tenfold("chat", "out").code == 0
+    told = done.tenfold("chat", "out", "--max-new-tokens", "3", "--system", "Be brief.", stdin="lamp 1 red\nand 2?\n\nno\n")
+    assert told.code == 0
+    assert told.out.count("> ") == 3
+
+
+def test_cache_is_shown_and_cleared_and_can_be_made_again(done: Desk, cache: Path) -> None:
+    told = done.tenfold("cache")
+    assert all(part in told.out for part in ("data", "stages", "scores", "MB"))
+    assert done.tenfold("cache", "--clear").code == 0
+    assert not cache.exists()
+    assert done.tenfold("run", "recipe.yaml", "--set", "output=again").code == 0
+
+
+def test_an_unforeseen_error_is_one_message_with_a_report(desk: Desk, cache: Path) -> None:
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError("a fault of ours\nwith more lines")
+
+    desk.monkeypatch.setattr("tenfold.terminal.catalogue.show_cache", broken)
+    told = desk.tenfold("cache")
+    assert told.code == 1
+    assert told.err.startswith("tenfold: this is a bug in Tenfold: ZeroDivisionError: a fault of ours\n")
+    (report,) = (cache / "crashes").iterdir()
+    assert str(report) in told.err
+    assert "Traceback" in report.read_text()
+    desk.monkeypatch.setenv("TENFOLD_CACHE", "/proc/nowhere")
+    assert "TENFOLD_DEBUG" in desk.tenfold("cache").err
+    desk.monkeypatch.setenv("TENFOLD_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        desk.tenfold("cache")
+
+
+def interrupt_at(desk: Desk, event: str, number: int = 0, *, times: int = 1) -> None:
+    """Send this process Ctrl-C once the run logs the event (an update's number `number`)."""
+    write = Log.write
+
+    def write_and_interrupt(self: Log, kind: str, **values: Any) -> None:
+        write(self, kind, **values)
+        if kind == event and values.get("update", 0) == number:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    desk.monkeypatch.setattr(Log, "write", write_and_interrupt)
+
+
+def test_ctrl_c_finishes_the_update_and_the_next_run_goes_on(desk: Desk) -> None:
+    with desk.monkeypatch.context() as patch:
+        desk.monkeypatch, kept = patch, desk.monkeypatch
+        interrupt_at(desk, "update", 3)
+        told = desk.tenfold("run", desk.recipe())
+        desk.monkeypatch = kept
+    assert told.code == 130
+    assert "stopping after this update" in told.out
+    assert "stopped after update 3: as asked; a checkpoint was written\n  do: run the same command again" in told.err
+    assert (desk.folder / "out" / "checkpoints" / "instruction" / "update-00000003").is_dir()
+    told = desk.tenfold("run", "recipe.yaml")
+    assert (told.code, "going on after update 3 of 6" in told.out) == (0, True)
+
+
+@pytest.mark.parametrize(("event", "number", "times"), [("scoring", 0, 1), ("update", 3, 2)], ids=["scoring", "twice"])
+def test_stopped_at_once_nothing_that_was_finished_is_lost(desk: Desk, event: str, number: int, times: int) -> None:
+    with desk.monkeypatch.context() as patch:
+        desk.monkeypatch, kept = patch, desk.monkeypatch
+        interrupt_at(desk, event, number, times=times)
+        told = desk.tenfold("run", desk.recipe())
+        desk.monkeypatch = kept
+    assert told.code == 130
+    assert "stopped: at once, as asked" in told.err
+    told = desk.tenfold("run", "recipe.yaml")
+    assert told.code == 0
+    assert ("going on after update 2 of 6" in told.out) == (event == "update")
+
+
+def test_sigterm_ends_a_real_process_with_a_checkpoint(desk: Desk, cache: Path) -> None:
+    recipe = desk.recipe(optim={"max_updates": 100_000, "epochs": 1000.0, "batch_size": 1})
+    command = [sys.executable, "-m", "tenfold.cli", "run", recipe]
+    root = str(Path(__file__).parent.parent)
+    environment = {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=desk.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    log = Log(desk.folder / "out" / "log.jsonl")
+    deadline = time.monotonic() + 60
+    while not any(event["event"] == "update" for event in log.events()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "run the same command again to go on from here" in err
+    last = max(int(str(event["update"])) for event in log.events() if event["event"] == "update")
+    assert (desk.folder / "out" / "checkpoints" / "instruction" / f"update-{last:08d}").is_dir()
