@@ -94,7 +94,9 @@ def test_a_second_run_says_that_nothing_changed(done: Desk) -> None:
 
 
 def test_overrides_change_the_run(desk: Desk) -> None:
-    told = desk.tenfold("run", desk.recipe(), "--set", "optim.max_updates=2", "--set", "output=other", "--set", "tuner=ia3")
+    told = desk.tenfold(
+        "run", desk.recipe(), "--set", "optim.max_updates=2", "--set", "output=other", "--set", "tuner=ia3"
+    )
     assert told.code == 0
     recipe = load_recipe(desk.folder / "other" / "recipe.yaml")
     assert (recipe.optim.max_updates, recipe.tuner.kind) == (2, "ia3")
@@ -128,7 +130,9 @@ def test_evaluate_scores_rows_and_raw_text(done: Desk) -> None:
 
 def test_chat_answers_until_the_input_ends(done: Desk) -> None:
     assert done.tenfold("chat", "out").code == 0
-    told = done.tenfold("chat", "out", "--max-new-tokens", "3", "--system", "Be brief.", stdin="lamp 1 red\nand 2?\n\nno\n")
+    told = done.tenfold(
+        "chat", "out", "--max-new-tokens", "3", "--system", "Be brief.", stdin="lamp 1 red\nand 2?\n\nno\n"
+    )
     assert told.code == 0
     assert told.out.count("> ") == 3
 

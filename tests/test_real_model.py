@@ -56,6 +56,7 @@ def test_the_built_in_model_is_converted_once_and_speaks(monkeypatch: pytest.Mon
     assert tokenizer.decode(best) == " Paris"
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # plain PEFT's own
 def test_a_short_run_learns_and_plain_peft_agrees(tmp_path: Path) -> None:
     artifact = run(household(tmp_path))
     loss = artifact.scorecard.change("main", "response_loss")

@@ -1,0 +1,57 @@
+"""The stage store: paid for once, found by everything that decides, never trusted when damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tenfold.engine import store
+from tenfold.engine.stage import StageResult
+from tenfold.engine.store import StoredScore, fingerprint, store_score, store_stage, stored_score, stored_stage
+
+RESULT = StageResult(name="main", updates=3, tokens=9, supervised_tokens=4, seconds=1.5, final_loss=0.1)
+WEIGHTS = {"a": torch.tensor([1.0, 1 / 3]), "b": torch.ones(2, 2).bfloat16()}
+
+
+def test_a_stage_comes_back_as_it_was_and_says_where_from(cache: Path) -> None:
+    assert stored_stage("key") is None
+    store_stage("key", WEIGHTS, RESULT)
+    found = stored_stage("key")
+    assert found is not None
+    tensors, result = found
+    assert all(torch.equal(tensors[name], weight) for name, weight in WEIGHTS.items())
+    assert tensors["b"].dtype == torch.bfloat16
+    assert result == StageResult(**{**vars(RESULT), "from_store": True})
+    assert stored_stage("other") is None
+
+
+@pytest.mark.parametrize("file", ["trainable.safetensors", "result.json"])
+def test_a_damaged_stage_counts_as_absent_and_is_replaced(file: str, cache: Path) -> None:
+    store_stage("key", WEIGHTS, RESULT)
+    path = cache / "stages" / "key" / file
+    path.write_bytes(path.read_bytes()[:-2] + b"\x01\x02")
+    assert stored_stage("key") is None
+    store_stage("key", WEIGHTS, RESULT)
+    assert stored_stage("key") is not None
+
+
+def test_a_score_comes_back_and_a_damaged_one_counts_as_absent(cache: Path) -> None:
+    score = StoredScore({"format": 1, "scores": [{"items": [0.1, 1 / 3]}]}, 2.5)
+    assert stored_score("key") is None
+    store_score("key", score)
+    assert stored_score("key") == score
+    for content in ("{", '{"seconds": 1}', "[1]"):
+        (cache / "scores" / "key.json").write_text(content)
+        assert stored_score("key") is None
+
+
+def test_the_fingerprint_changes_with_every_part_and_with_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fingerprint("a", {"rank": 1, "alpha": None})
+    assert fingerprint("a", {"alpha": None, "rank": 1}) == first
+    others = [fingerprint("a", {"rank": 2, "alpha": None}), fingerprint("b", {"rank": 1, "alpha": None})]
+    others += [fingerprint("a"), fingerprint("a", {"rank": "1", "alpha": None}), fingerprint("a{", '"rank": 1')]
+    monkeypatch.setattr(store, "code_version", lambda: "another")
+    others.append(fingerprint("a", {"rank": 1, "alpha": None}))
+    assert len({first, *others}) == len(others) + 1
