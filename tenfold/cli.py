@@ -66,7 +66,7 @@ def init(
     write_starter(technique, data, model, out)
 
 
-@app.command()
+@app.command(short_help="Find every problem; show what would be trained and cost.")
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,
@@ -81,7 +81,7 @@ def check(
     show_check(loaded, trial=trial)
 
 
-@app.command()
+@app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")
 def run(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Fine-tune as the recipe says; run it again after an interruption and it goes on by itself."""
     from tenfold.recipe import load_recipe
@@ -92,7 +92,7 @@ def run(recipe: RecipeFile, overrides: Overrides = None) -> None:
     run_and_show(loaded)
 
 
-@app.command()
+@app.command(short_help="Show an artifact: scores, claims, cost, answers.")
 def show(artifact: ArtifactFolder) -> None:
     """Show an artifact: scores before and after, claims, cost, answers side by side."""
     from tenfold.artifact import Artifact
@@ -146,7 +146,7 @@ def chat(
     artifact: ArtifactFolder,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     base: Base = None,
 ) -> None:
     """Talk to the tuned model; its answer streams. An empty line or Ctrl-D ends."""
@@ -155,7 +155,7 @@ def chat(
     chat_loop(artifact, system=system, temperature=temperature, max_new_tokens=max_new_tokens, base=base)
 
 
-@app.command()
+@app.command(short_help="Show what the cache holds and how big it is.")
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
 ) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from tenfold import __version__
+from tenfold.engine.store import installed_version
 from tenfold.techniques.context import Run
 
 PACKAGES = ("torch", "transformers", "peft", "tokenizers", "datasets", "safetensors", "bitsandbytes")
@@ -22,7 +22,7 @@ def provenance(run: Run) -> dict[str, object]:
     return {
         "tenfold": __version__,
         "python": sys.version.split()[0],
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "platform": platform.platform(),
         "processor_threads": torch.get_num_threads(),
         "device": str(run.runtime.device),
@@ -41,13 +41,6 @@ def provenance(run: Run) -> dict[str, object]:
             {"name": result.name, "updates": result.updates, "from_store": result.from_store} for result in run.results
         ],
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _git_state() -> dict[str, str] | None:

@@ -11,6 +11,7 @@ from tenfold.artifact import FORMAT, Artifact
 from tenfold.card import model_card
 from tenfold.data.preview import preview
 from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.scorecard import BEFORE
 from tenfold.files import atomic_folder, write_atomic, write_json
 from tenfold.models.save import save_model
 from tenfold.provenance import provenance
@@ -29,9 +30,9 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     folder = run.folder
     weights = "model" if run.tuner.trains_base_weights else "adapter"
     _save_weights(run, folder / weights)
-    if run.wants_merged:
-        _save_merged(run, folder / "merged")
     cost = _cost(run, folder / weights)
+    if run.wants_merged:
+        _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     claims = [
         {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost)))}
         for claim in technique.claims
@@ -106,7 +107,7 @@ def _preview(run: Run) -> str:
 
 
 def _generations(run: Run) -> str:
-    before, after = (run.scorecard.score(stage, TASK) for stage in ("before", run.scorecard.stages[-1]))
+    before, after = (run.scorecard.score(stage, TASK) for stage in (BEFORE, run.results[-1].name))
     if before is None or after is None or not after.predictions:
         return ""
     rows = zip(run.world.test_items, before.predictions, after.predictions, strict=True)

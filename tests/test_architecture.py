@@ -43,7 +43,7 @@ ROOMS: dict[str, str] = {
     "techniques": "errors files recipe data models tuning objectives evaluation engine",
     "loading": "recipe models tuning engine",
     "artifact": "errors files recipe models evaluation loading",
-    "provenance": "techniques",
+    "provenance": "engine techniques",
     "card": "evaluation techniques",
     "saving": "files recipe data models tuning evaluation techniques artifact provenance card",
     "run": "recipe engine techniques artifact saving",

@@ -6,7 +6,7 @@ import fcntl
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,15 @@ from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.engine.stage import Stage
+from tenfold.engine.stage import Selection, Stage
 from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
-from tenfold.recipe import Recipe, load_recipe, parse_recipe
+from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.recipe import OptimSection, Recipe, load_recipe, parse_recipe
+from tenfold.recipe.tuners import Lora
 from tenfold.run import run
 from tenfold.techniques.context import Run
 from tenfold.techniques.world import open_world
+from tenfold.tuning.tuner import make_tuner
 from tests.conftest import save_tiny_model
 
 Settings = dict[str, Any]
@@ -118,6 +121,41 @@ def test_a_merged_model_answers_as_the_adapter_does(settings: Settings) -> None:
         found = merged(input_ids=ids).logits
     # one fp32 matrix W + sBA against two products: rounding of the sum, through two layers
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_saving_a_merged_copy_changes_no_figure(settings: Settings, tmp_path: Path) -> None:
+    kept = [
+        run(
+            varied(
+                settings, technique={"kind": "parameter_efficient", "merge": merge}, output=str(tmp_path / str(merge))
+            )
+        )
+        for merge in (False, True)
+    ]
+    assert kept[0].cost.trainable_parameters == kept[1].cost.trainable_parameters > 0
+    assert kept[0].cost.total_parameters == kept[1].cost.total_parameters
+
+
+def test_row_0_is_of_the_same_items_and_the_same_loading_as_the_last_row(settings: Settings, tmp_path: Path) -> None:
+    """Scores are remembered; another seed takes other test rows, another tuner may load other weights."""
+    run(varied(settings, evaluation={"max_rows": 3}))
+    heard = Heard()
+    other = varied(settings, evaluation={"max_rows": 3}, runtime={"seed": 1}, output=str(tmp_path / "seed"))
+    artifact = run(other, listeners=(heard,))
+    assert "score_restored" not in heard.events
+    fresh = run(varied(settings, evaluation={"max_rows": 3}, runtime={"seed": 1}, output=str(tmp_path / "again")))
+    assert artifact.scorecard == fresh.scorecard
+    bf16 = {"precision": "bf16"}
+    run(varied(settings, runtime=bf16, output=str(tmp_path / "bf16")))
+    heard = Heard()
+    run(varied(settings, runtime=bf16, tuner={"kind": "full"}, output=str(tmp_path / "full")), listeners=(heard,))
+    assert "score_restored" not in heard.events
+
+
+def test_a_run_without_any_score_is_saved_and_shown(settings: Settings) -> None:
+    artifact = run(varied(settings, data={"test_share": 0}))
+    assert artifact.scorecard.task_change() is None
+    assert (artifact.folder / "generations.jsonl").read_text() == ""
 
 
 def test_the_artifact_holds_what_the_layout_promises(recipe: Recipe) -> None:
@@ -255,5 +293,25 @@ def test_raw_text_is_learned_and_scored_by_likelihood(settings: Settings, tmp_pa
 
 
 def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_path: Path) -> None:
-    run = Run(open_world(recipe), folder=tmp_path, runtime=open_runtime(recipe.runtime), log=Log(None))
-    assert set(run.stage("main").content) == {field.name for field in fields(Stage)}
+    stage = Run(open_world(recipe), folder=tmp_path, runtime=open_runtime(recipe.runtime), log=Log(None)).stage("main")
+    assert set(stage.content) == {field.name for field in fields(Stage)}
+    changes: Settings = {
+        "name": "other",
+        "tuner": make_tuner(Lora(rank=2)),
+        "objective": CausalLanguageModelling(label_smoothing=0.1),
+        "windows": replace(stage.windows, seed=9),
+        "optim": OptimSection(weight_decay=0.1),
+        "learning_rate": 0.5,
+        "total_updates": 99,
+        "penalties": (shrink,),
+        "selection": Selection(lambda: 0.0, every=3),
+        "gradient_checkpointing": True,
+    }
+    contents = [json.dumps(replace(stage, **{name: value}).content) for name, value in changes.items()]
+    assert len({json.dumps(stage.content), *contents}) == 1 + len(fields(Stage))
+    assert stage.is_storable
+    assert not replace(stage, penalties=(object(),)).is_storable
+
+
+def shrink(network: torch.nn.Module) -> None:
+    """A penalty that is none."""

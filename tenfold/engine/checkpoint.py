@@ -39,6 +39,7 @@ class Position:
     best_value: float | None = None
     best_update: int | None = None
     evaluations_without_gain: int = 0
+    selection_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class CheckpointFolder:
         }
         if checkpoint.best is not None:
             tensors["best"] = checkpoint.best
+        for damaged in (folder for folder in self._all() if folder.name >= target.name):
+            shutil.rmtree(damaged)  # training came from before it, so it could not be read
         with atomic_folder(target) as partial:
             for name, values in tensors.items():
                 save_file(on_cpu(values), partial / f"{name}.safetensors")
@@ -94,10 +97,6 @@ class CheckpointFolder:
                 return checkpoint, notes
             notes.append(f"checkpoint {folder.name} is damaged (its hashes do not hold); going back to the one before")
         return None, notes
-
-    def clear(self) -> None:
-        """Remove them all: the stage is finished and stored."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> list[Path]:
         return sorted(self.folder.glob("update-*")) if self.folder.is_dir() else []

@@ -18,6 +18,7 @@ from tenfold.data.batch import Window
 from tenfold.data.windows import Windows
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.engine.log import Log
+from tenfold.engine.memory import is_out_of_memory, out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
@@ -62,7 +63,7 @@ def fit(
             micro_batch_tokens=training.windows.micro_batch_tokens,
         )
         _report(log, stage, training, step)
-        if stage.selection is not None and training.position.update % stage.selection.every == 0:
+        if stage.selection is not None and _is_due(stage.selection, training.position.update, stage.total_updates):
             _select(model, stage, stage.selection, training, log)
         is_stopping = stop_asked()
         if is_stopping or training.position.update % checkpoint_every == 0:
@@ -114,6 +115,7 @@ class Training:
             final_loss=self.position.last_loss,
             best_value=self.position.best_value,
             best_update=self.position.best_update,
+            selection_seconds=self.position.selection_seconds,
             micro_batch_tokens=self.windows.micro_batch_tokens,
         )
 
@@ -176,10 +178,15 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
 
 
 def _select(model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
+    started = time.perf_counter()
     model.network.eval()
-    value = selection.measure()
+    with out_of_memory_named("evaluation on validation rows"):
+        value = selection.measure()
     model.network.train()
-    position = training.position
+    position = replace(
+        training.position,
+        selection_seconds=training.position.selection_seconds + time.perf_counter() - started,
+    )
     if position.best_value is None or value > position.best_value:
         training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
         training.position = replace(position, best_value=value, best_update=position.update, evaluations_without_gain=0)
@@ -193,6 +200,11 @@ def _select(model: LanguageModel, stage: Stage, selection: Selection, training: 
         best=training.position.best_value,
         best_update=training.position.best_update,
     )
+
+
+def _is_due(selection: Selection, update: int, total_updates: int) -> bool:
+    """Whether to measure after `update`: every so often, and at the end, or the last updates could never be best."""
+    return update % selection.every == 0 or update == total_updates
 
 
 def _lost_patience(selection: Selection | None, position: Position) -> bool:
@@ -222,12 +234,6 @@ def _smaller(training: Training, window: Window, error: Exception, log: Log) -> 
     tokens = max(1, min(largest, training.windows.micro_batch_tokens) // 2)
     log.write("note", text=f"out of memory: micro-batches of {tokens} tokens from now on; the update stays the same")
     return training.windows.with_micro_batch_tokens(tokens)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether `error` says that memory has run out, on whatever device."""
-    # torch's CPU allocator has no type of its own for this, only a text
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
 
 
 def _report(log: Log, stage: Stage, training: Training, step: Step) -> None:

@@ -68,4 +68,4 @@ def restore_optimizer(
     for key, value in tensors.items():
         name, _, state = key.rpartition("|")
         parameter = parameters[name]
-        optimizer.state[parameter][state] = value if state == "step" else value.to(parameter.device)
+        optimizer.state[parameter][state] = value.to(parameter.device)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from types import FunctionType
 
 from tenfold.data.windows import Windows
+from tenfold.files import sha256_file
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
 from tenfold.tuning.tuner import Tuner
@@ -42,14 +46,13 @@ class Stage:
     def content(self) -> dict[str, object]:
         """Everything that decides what the stage comes to, for its fingerprint.
 
-        An objective or penalty counts by its `repr`: a dataclass shows its settings. One that shows an address is
-        never taken for another, so it trains again each time.
+        An objective, penalty or measure of selection counts by its `repr` and by the source file that defines it.
         """
         windows, selection = self.windows, self.selection
         return {
             "name": self.name,
             "tuner": self.tuner.settings.model_dump(),
-            "objective": repr(self.objective),
+            "objective": _described(self.objective),
             "windows": [
                 windows.prepared.fingerprint,
                 windows.batch_size,
@@ -59,10 +62,17 @@ class Stage:
             "optim": self.optim.model_dump(),
             "learning_rate": self.learning_rate,
             "total_updates": self.total_updates,
-            "penalties": [repr(penalty) for penalty in self.penalties],
-            "selection": None if selection is None else [selection.every, selection.patience],
+            "penalties": [_described(penalty) for penalty in self.penalties],
+            "selection": None
+            if selection is None
+            else [selection.every, selection.patience, _source(selection.measure)],
             "gradient_checkpointing": self.gradient_checkpointing,
         }
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether `content` tells this stage from any other: a `repr` that is only an address does not."""
+        return " at 0x" not in str(self.content)
 
 
 @dataclass(frozen=True)
@@ -75,8 +85,24 @@ class StageResult:
     supervised_tokens: int
     seconds: float
     final_loss: float
+    """The mean loss of the last update, whichever update's parameters were the best."""
     best_value: float | None = None
     best_update: int | None = None
     micro_batch_tokens: int = 0
     peak_memory_bytes: int = 0
+    selection_seconds: float = 0.0
     from_store: bool = False
+
+
+def _described(part: Objective | Penalty) -> list[str]:
+    name = part.__qualname__ if isinstance(part, FunctionType) else repr(part)
+    return [name, _source(part)]
+
+
+def _source(part: object) -> str:
+    """Return the hash of the source file that defines `part`, a function or an object of a class, if one does."""
+    try:
+        path = inspect.getsourcefile(part if isinstance(part, FunctionType) else type(part))
+    except TypeError:  # built in
+        return ""
+    return "" if path is None or not Path(path).is_file() else sha256_file(Path(path))

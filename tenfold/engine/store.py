@@ -1,6 +1,6 @@
 """The stage store: a finished stage or score is kept under the hash of all that determines it, and paid for once.
 
-<cache>/stages/<fingerprint>/   trainable.safetensors, result.json
+<cache>/stages/<fingerprint>/   trainable.safetensors, tuner.safetensors, result.json
 <cache>/scores/<fingerprint>.json
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,7 +32,9 @@ def code_version() -> str:
     """Return a hash of the deciding rooms' source and of the versions of the libraries they stand on."""
     package = Path(__file__).parent.parent
     sources = [path for room in PARTS_THAT_DECIDE for path in sorted((package / room).rglob("*.py"))]
-    libraries = [f"{name} {_version(name)}" for name in ("torch", "transformers", "peft", "tokenizers")]
+    libraries = [
+        f"{name} {installed_version(name)}" for name in ("torch", "transformers", "peft", "tokenizers", "bitsandbytes")
+    ]
     return sha256_text(*libraries, *(path.read_text(encoding="utf-8") for path in sources))
 
 
@@ -42,28 +44,43 @@ def fingerprint(*parts: str | Mapping[str, object]) -> str:
     return sha256_text(code_version(), *texts)
 
 
-def stored_stage(key: str) -> tuple[dict[str, Tensor], StageResult] | None:
-    """Return the trained parameters and the result kept under `key`, or None when absent or damaged."""
+@dataclass(frozen=True)
+class StoredStage:
+    """A finished stage: the trained parameters, what the tuner keeps beside them, and what it came to."""
+
+    trainable: Mapping[str, Tensor]
+    tuner: Mapping[str, Tensor]
+    result: StageResult
+
+
+def stored_stage(key: str) -> StoredStage | None:
+    """Return the stage kept under `key`, or None when absent or damaged."""
     folder = cache_folder("stages") / key
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        weights = folder / "trainable.safetensors"
-        if sha256_file(weights) != record["sha256"]:
-            return None
-        return load_file(weights), replace(StageResult(**record["result"]), from_store=True)
+        tensors = {}
+        for name, expected in record["sha256"].items():
+            path = folder / f"{name}.safetensors"
+            if sha256_file(path) != expected:
+                return None
+            tensors[name] = load_file(path)
+        return StoredStage(tensors["trainable"], tensors["tuner"], StageResult(**record["result"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def store_stage(key: str, trainable: Mapping[str, Tensor], result: StageResult) -> None:
+def store_stage(key: str, stage: StoredStage) -> None:
     """Keep a finished stage under `key`; a damaged one there before is replaced."""
     folder = cache_folder("stages") / key
     if folder.exists():
         shutil.rmtree(folder)
     with atomic_folder(folder) as partial:
-        weights = partial / "trainable.safetensors"
-        save_file(on_cpu(trainable), weights)
-        write_json(partial / "result.json", {"result": asdict(result), "sha256": sha256_file(weights)})
+        hashes = {}
+        for name, tensors in (("trainable", stage.trainable), ("tuner", stage.tuner)):
+            path = partial / f"{name}.safetensors"
+            save_file(on_cpu(tensors), path)
+            hashes[name] = sha256_file(path)
+        write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
 
 
 @dataclass(frozen=True)
@@ -87,8 +104,9 @@ def store_score(key: str, score: StoredScore) -> None:
     write_json(cache_folder("scores") / f"{key}.json", asdict(score))
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, or None."""
     try:
         return version(package)
     except PackageNotFoundError:
-        return "absent"
+        return None

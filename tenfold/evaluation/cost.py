@@ -20,7 +20,8 @@ class Cost:
     train_seconds: float
     evaluation_seconds: float
     tokens_per_second: float
-    """Real tokens that went through training over its seconds; there is no padding to leave out."""
+    """Tokens of the rows trained on over its seconds: no padding counts, and what several rows begin with alike counts
+    in each, though it is computed once."""
     peak_memory_bytes: int
     trainable_parameters: int
     total_parameters: int

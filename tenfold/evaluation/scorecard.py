@@ -130,7 +130,7 @@ class Scorecard:
     def change(self, task: str, metric: str, *, before: str = BEFORE, after: str | None = None) -> Change | None:
         """Return what became of a measure from one stage to another (the last), or `None` if one lacks it."""
         early = self.score(before, task)
-        late = self.score(after or self.stages[-1], task)
+        late = self.score(after or self.stages[-1], task) if self.scores else None
         if early is None or late is None or metric not in early.measures or metric not in late.measures:
             return None
         first, second = early.measures[metric], late.measures[metric]

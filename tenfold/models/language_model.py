@@ -67,14 +67,19 @@ class LanguageModel:
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
         """Call `network` (a tuner's wrapper around `causal`) from now on; `packs=False` if it prepends tokens.
 
-        Under dropout every row has noise of its own, so nothing is computed once for several rows.
+        Under dropout every row has noise of its own, so nothing is computed once for several rows. An output layer
+        that now computes more than its own product is left to the model.
         """
         self.network = network
         self.autocast = autocast
         if not packs:
             self.route = Route(packs=False, splits_head=False)
-        elif _drops(network, self.causal):
-            self.route = replace(self.route, compacts=False)
+            return
+        self.route = replace(
+            self.route,
+            splits_head=self.route.splits_head and _is_plain_product(self.causal.get_output_embeddings()),
+            compacts=self.route.compacts and not _drops(network, self.causal),
+        )
 
     def recompute_activations(self) -> None:
         """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
@@ -114,9 +119,7 @@ class LanguageModel:
         with self.autocasting():
             if self.route.packs:
                 return self._packed(compacted(batch) if self.route.compacts else whole(batch))
-            states = self._padded(batch)
-        kept = batch.targets != IGNORED
-        return states[kept], batch.targets[kept]
+            return self._padded(batch)
 
     def _packed(self, batch: CompactBatch) -> tuple[Tensor, Tensor]:
         longest = int(batch.cu_seqlens_keys.diff().max())
@@ -130,14 +133,18 @@ class LanguageModel:
         )
         return states[0, batch.supervised], batch.targets
 
-    def _padded(self, batch: Batch) -> Tensor:
-        rows = torch.split(batch.input_ids, batch.lengths)
+    def _padded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        rows = batch.input_ids.split(batch.lengths)
         input_ids_NL = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
         mask_NL = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        targets_NL = nn.utils.rnn.pad_sequence(
+            list(batch.targets.split(batch.lengths)), batch_first=True, padding_value=IGNORED
+        )
         states = self._call(input_ids=input_ids_NL, attention_mask=mask_NL)
         # prompt methods answer for their virtual tokens too, which come first
         states = states[:, -input_ids_NL.shape[1] :]
-        return states[mask_NL.bool()]
+        supervised_NL = targets_NL != IGNORED
+        return states[supervised_NL], targets_NL[supervised_NL]
 
     def _call(self, **inputs: object) -> Tensor:
         if self.route.splits_head:
@@ -196,7 +203,11 @@ def find_route(causal: PreTrainedModel, device: torch.device) -> Route:
 
 
 def _compacts(model: LanguageModel, beginning: list[int], first: list[int], second: list[int]) -> bool:
-    rows = [(number, beginning + rest, [True] * len(beginning + rest)) for number, rest in enumerate((first, second))]
+    # what is in the loss is never shared, so the beginning is not
+    rows = [
+        (number, beginning + rest, [False] * len(beginning) + [True] * len(rest))
+        for number, rest in enumerate((first, second))
+    ]
     batch = pack(rows).to(model.device)
     try:
         states = [model._packed(each)[0] for each in (whole(batch), compacted(batch))]
@@ -204,6 +215,29 @@ def _compacts(model: LanguageModel, beginning: list[int], first: list[int], seco
         return False
     expected, found = (_logits(model.causal, model.route, each) for each in states)
     return _close(found, expected, _tolerance(model.causal.dtype))
+
+
+@torch.enable_grad()
+def _is_plain_product(layer: nn.Module) -> bool:
+    """Return whether nothing but `layer.weight` (and `layer.bias`) makes the answers of `layer`.
+
+    Found by trying: an adapter on the layer, or one that shares its tensors, is a further parameter that the answers
+    have a gradient for, even where it still changes none of them.
+    """
+    weight, bias = layer.weight, getattr(layer, "bias", None)
+    parameters = list(layer.parameters())
+    required = [parameter.requires_grad for parameter in parameters]
+    try:
+        layer.requires_grad_(True)
+        answer = layer(torch.ones(1, weight.shape[1], dtype=weight.dtype, device=weight.device))
+        gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
+        return False
+    finally:
+        for parameter, was_required in zip(parameters, required, strict=True):
+            parameter.requires_grad_(was_required)
+    used = {id(each) for each, gradient in zip(parameters, gradients, strict=True) if gradient is not None}
+    return used == {id(each) for each in (weight, bias) if each is not None}
 
 
 def _drops(network: nn.Module, causal: PreTrainedModel) -> bool:

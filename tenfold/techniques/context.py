@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,19 +12,21 @@ import torch
 
 from tenfold.data.prepare import items
 from tenfold.engine.checkpoint import CheckpointFolder
-from tenfold.engine.fit import fit, is_out_of_memory, load_parameters
+from tenfold.engine.fit import fit, load_parameters
 from tenfold.engine.log import Log
+from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.runtime import Runtime, derived_seed
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.engine.store import (
     StoredScore,
+    StoredStage,
     fingerprint,
     store_score,
     store_stage,
     stored_score,
     stored_stage,
 )
-from tenfold.errors import Interrupted, OutOfMemory, Problem
+from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.score import score_retention, score_task
@@ -68,7 +69,9 @@ class Run:
         self.evaluation_seconds = 0.0
         self.wants_merged = False
         self._attached = False
-        self._state = fingerprint(world.identity.base_weights_sha256, runtime.precision, runtime.device.type, "base")
+        base = {name: value for name, value in vars(world.identity).items() if name != "base_name"}
+        loaded = [runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
+        self._state = fingerprint("base", base, *loaded)
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -76,13 +79,17 @@ class Run:
         model = open_model(
             self.world.files.folder,
             self.world.tokenizer,
-            dtype=torch.float32 if self.tuner.trains_base_weights else self.runtime.compute_dtype,
+            dtype=self._dtype,
             device=self.runtime.device,
             quantization=self.tuner.quantization,
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
         model.autocast = self._autocast
         return model
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self.tuner.trains_base_weights else self.runtime.compute_dtype
 
     @property
     def _autocast(self) -> torch.dtype | None:
@@ -116,18 +123,22 @@ class Run:
 
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""
+        assert stage.tuner is self.tuner, "one tuner serves all stages of a run: vary the stage, not its tuner"
         self.attach(stage)
-        parameters = self.tuner.trainable(self.model.network)
+        network = self.model.network
         key = self._fingerprint(stage)
         stored = stored_stage(key)
         if stored is not None:
-            tensors, result = stored
-            load_parameters(parameters, tensors)
-            self.model.network.eval()
+            load_parameters(self.tuner.trainable(network), stored.trainable)
+            self.tuner.restore(network, stored.tuner)
+            network.eval()
+            result = replace(stored.result, from_store=True)
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
             result = self._fit(stage)
-            store_stage(key, self.tuner.trainable(self.model.network), result)
+            if stage.is_storable:
+                store_stage(key, StoredStage(self.tuner.trainable(network), self.tuner.state(network), result))
+        self.evaluation_seconds += result.selection_seconds
         self._state = key
         self.results.append(result)
         return result
@@ -168,7 +179,8 @@ class Run:
             OutOfMemory: the answers' cache does not fit.
         """
         retention = RetentionSet.load().fingerprint if self.recipe.evaluation.retention else ""
-        key = fingerprint(self._state, self.world.test_fingerprint, retention, self.recipe.evaluation.model_dump())
+        items = [self.world.test_fingerprint, [item.row for item in self.world.test_items]]
+        key = fingerprint(self._state, {"items": items}, retention, self.recipe.evaluation.model_dump())
         known = stored_score(key)
         if known is None:
             if self.stop_asked():
@@ -176,7 +188,7 @@ class Run:
                 raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
             self.log.write("scoring", stage=stage)
             started = time.perf_counter()
-            with _out_of_memory_named(f"scoring {stage}"):
+            with out_of_memory_named(f"scoring {stage}"):
                 card = Scorecard(tuple(self._measured(stage)))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
@@ -223,24 +235,8 @@ class Run:
 
     def _fingerprint(self, stage: Stage) -> str:
         """Return the hash of all that determines what `stage` comes to, the stages before it included."""
-        recipe = self.recipe
-        judged = "" if self.world.validation is None else self.world.validation.fingerprint
-        return fingerprint(
-            self._state,
-            stage.content,
-            recipe.runtime.model_dump(include={"seed"}),
-            judged,
-            recipe.evaluation.model_dump(include={"metrics", "max_rows", "max_new_tokens"}),
-        )
-
-
-@contextmanager
-def _out_of_memory_named(where: str) -> Iterator[None]:
-    """Raise `OutOfMemory` with the remedy where the block ran out of memory."""
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        remedy = "lower evaluation.max_new_tokens or data.max_length, or set runtime.precision: bf16"
-        raise OutOfMemory(Problem(where, "out of memory", remedy=remedy)) from error
+        judged: dict[str, object] = {}
+        if stage.selection is not None and self.world.validation is not None:
+            judged = self.recipe.evaluation.model_dump(include={"metrics", "max_rows", "max_new_tokens"})
+            judged["rows"] = self.world.validation.fingerprint
+        return fingerprint(self._state, stage.content, judged, {"seed": self.runtime.seed})

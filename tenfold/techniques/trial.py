@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 
 from tenfold.data.batch import Window
-from tenfold.engine.fit import Training, is_out_of_memory, update_once
+from tenfold.engine.fit import Training, update_once
+from tenfold.engine.memory import is_out_of_memory
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory

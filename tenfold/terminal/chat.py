@@ -45,4 +45,5 @@ def _read(console: Console) -> str:
     try:
         return console.input("[bold]> [/bold]").strip()
     except EOFError:
+        console.print()
         return ""

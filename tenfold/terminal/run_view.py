@@ -24,7 +24,13 @@ from tenfold.terminal.stopping import stop_signals
 OUTCOME_STYLE = {"held": "green", "not held here": "red", "unclear": "yellow"}
 
 
-_BARE: dict[str, Any] = {"box": None, "pad_edge": False, "show_header": False, "title_justify": "left", "title_style": "bold"}
+_BARE: dict[str, Any] = {
+    "box": None,
+    "pad_edge": False,
+    "show_header": False,
+    "title_justify": "left",
+    "title_style": "bold",
+}
 
 
 def run_and_show(recipe: Recipe) -> None:

@@ -57,8 +57,6 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     for update in (9, 10, 100):
         folder.save(checkpoint(update))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["update-00000010", "update-00000100"]
-    folder.clear()
-    assert not tmp_path.exists()
 
 
 @pytest.mark.parametrize("file", ["trainable.safetensors", "optimizer.safetensors", "random.safetensors", "state.json"])
@@ -135,3 +133,15 @@ def test_random_numbers_go_on_where_they_stopped(tmp_path: Path) -> None:
     assert found is not None
     restore_random(found.random, CPU)
     assert torch.equal(torch.rand(4), expected)
+
+
+def test_saving_again_replaces_a_damaged_one_and_keeps_the_sound_ones(tmp_path: Path) -> None:
+    folder = CheckpointFolder(tmp_path, keep=1)
+    folder.save(checkpoint(4))
+    damaged = CheckpointFolder(tmp_path, keep=2).save(checkpoint(8)) / "state.json"
+    damaged.write_text("{")
+    folder.save(checkpoint(6))
+    found, notes = folder.newest()
+    assert found is not None
+    assert (found.position.update, notes) == (6, [])
+    assert [path.name for path in tmp_path.iterdir()] == ["update-00000006"]

@@ -206,13 +206,17 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
 
 
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> None:
-    ends = []
+    ends, calls = [], []
     for is_on in (False, True):
         stage = make_stage(Full(), rate=1e-3)
         model = make_model(stage)
         if is_on:
             model.recompute_activations()
+        counted: list[int] = []
+        model.causal.model.layers[0].self_attn.register_forward_hook(lambda *_, counted=counted: counted.append(1))
         run_stage(model, stage, tmp_path / str(is_on))
         ends.append(trained(model, stage))
+        calls.append(len(counted))
+    assert calls[1] == 2 * calls[0]
     for name, value in ends[0].items():
         torch.testing.assert_close(value, ends[1][name], rtol=0, atol=0)

@@ -9,31 +9,40 @@ import torch
 
 from tenfold.engine import store
 from tenfold.engine.stage import StageResult
-from tenfold.engine.store import StoredScore, fingerprint, store_score, store_stage, stored_score, stored_stage
+from tenfold.engine.store import (
+    StoredScore,
+    StoredStage,
+    fingerprint,
+    store_score,
+    store_stage,
+    stored_score,
+    stored_stage,
+)
 
 RESULT = StageResult(name="main", updates=3, tokens=9, supervised_tokens=4, seconds=1.5, final_loss=0.1)
 WEIGHTS = {"a": torch.tensor([1.0, 1 / 3]), "b": torch.ones(2, 2).bfloat16()}
+STATE = {"c": torch.arange(3.0)}
 
 
-def test_a_stage_comes_back_as_it_was_and_says_where_from(cache: Path) -> None:
+def test_a_stage_comes_back_as_it_was_and_with_what_the_tuner_keeps(cache: Path) -> None:
     assert stored_stage("key") is None
-    store_stage("key", WEIGHTS, RESULT)
+    store_stage("key", StoredStage(WEIGHTS, STATE, RESULT))
     found = stored_stage("key")
     assert found is not None
-    tensors, result = found
-    assert all(torch.equal(tensors[name], weight) for name, weight in WEIGHTS.items())
-    assert tensors["b"].dtype == torch.bfloat16
-    assert result == StageResult(**{**vars(RESULT), "from_store": True})
+    assert all(torch.equal(found.trainable[name], weight) for name, weight in WEIGHTS.items())
+    assert found.trainable["b"].dtype == torch.bfloat16
+    assert torch.equal(found.tuner["c"], STATE["c"])
+    assert found.result == RESULT
     assert stored_stage("other") is None
 
 
-@pytest.mark.parametrize("file", ["trainable.safetensors", "result.json"])
+@pytest.mark.parametrize("file", ["trainable.safetensors", "tuner.safetensors", "result.json"])
 def test_a_damaged_stage_counts_as_absent_and_is_replaced(file: str, cache: Path) -> None:
-    store_stage("key", WEIGHTS, RESULT)
+    store_stage("key", StoredStage(WEIGHTS, STATE, RESULT))
     path = cache / "stages" / "key" / file
     path.write_bytes(path.read_bytes()[:-2] + b"\x01\x02")
     assert stored_stage("key") is None
-    store_stage("key", WEIGHTS, RESULT)
+    store_stage("key", StoredStage(WEIGHTS, STATE, RESULT))
     assert stored_stage("key") is not None
 
 

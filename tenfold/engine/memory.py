@@ -1,0 +1,28 @@
+"""What is done when memory runs out: known by its signs, and named with the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from tenfold.errors import OutOfMemory, Problem
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Return whether `error` says that memory has run out, on whatever device."""
+    # torch's CPU allocator has no type of its own for this, only a text
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def out_of_memory_named(where: str) -> Iterator[None]:
+    """Raise `OutOfMemory` with the remedy where the block, an evaluation, runs out of memory."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        remedy = "lower evaluation.max_new_tokens or data.max_length, or set runtime.precision: bf16"
+        raise OutOfMemory(Problem(where, "out of memory", remedy=remedy)) from error
