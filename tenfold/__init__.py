@@ -19,12 +19,12 @@ __all__ = ["Artifact", "Recipe", "__version__", "load_recipe", "run"]
 if TYPE_CHECKING:
     from tenfold.artifact import Artifact
     from tenfold.recipe import Recipe, load_recipe
-    from tenfold.run import run
+    from tenfold.running import run
 
 _HOMES = {
     "Recipe": "tenfold.recipe",
     "load_recipe": "tenfold.recipe",
-    "run": "tenfold.run",
+    "run": "tenfold.running",
     "Artifact": "tenfold.artifact",
 }
 
@@ -36,5 +36,5 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # `tenfold.run` is a module too: keep the function under the name
+    globals()[name] = value
     return value

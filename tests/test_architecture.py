@@ -46,10 +46,10 @@ ROOMS: dict[str, str] = {
     "provenance": "engine techniques",
     "card": "evaluation techniques",
     "saving": "files recipe data models tuning evaluation techniques artifact provenance card",
-    "run": "recipe engine techniques artifact saving",
+    "running": "recipe engine techniques artifact saving",
     "answering": "errors files data evaluation artifact",
-    "__init__": "recipe artifact run",
-    "terminal": "errors paths files recipe data models evaluation engine techniques artifact run answering",
+    "__init__": "recipe artifact running",
+    "terminal": "errors paths files recipe data models evaluation engine techniques artifact running answering",
     "cli": "errors paths files recipe artifact answering terminal",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""

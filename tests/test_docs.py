@@ -12,7 +12,7 @@ import pytest
 import tenfold
 from tenfold.engine.log import Log, Value
 from tenfold.recipe import Recipe
-from tenfold.run import run
+from tenfold.running import run
 
 ROOT = Path(__file__).parent.parent
 DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -44,9 +44,7 @@ def file_of(example: str) -> str | None:
     return named[1] if named else None
 
 
-def test_the_tours_examples_run_in_their_order(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # as in a fresh process: importing the module `tenfold.run`, as tests do, hides the function of that name
-    monkeypatch.delattr(tenfold, "run", raising=False)
+def test_the_tours_examples_run_in_their_order(desk: Path) -> None:
     names: dict[str, object] = {}
     for number, example in enumerate(examples(TOUR)):
         if not file_of(example):

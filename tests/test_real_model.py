@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tenfold.answering import predict_rows
 from tenfold.models.sources import BUILTIN, resolve
 from tenfold.recipe import ModelSection, Recipe, parse_recipe
-from tenfold.run import run
+from tenfold.running import run
 
 pytestmark = pytest.mark.real_model
 NAME = "smollm2-135m-instruct"

@@ -26,7 +26,7 @@ from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import OptimSection, Recipe, load_recipe, parse_recipe
 from tenfold.recipe.tuners import Lora
-from tenfold.run import run
+from tenfold.running import run
 from tenfold.techniques.context import Run
 from tenfold.techniques.world import open_world
 from tenfold.tuning.tuner import make_tuner

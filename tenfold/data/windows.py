@@ -21,13 +21,14 @@ class Windows:
 
     An epoch's last window may be shorter. `micro_batch_tokens` bounds the tokens of one micro-batch; a row
     that is longer by itself is a micro-batch of its own. It changes memory and speed, never which rows make
-    an update.
+    an update. Where the model pads rows instead of packing them (`is_padded`), padding counts as tokens too.
     """
 
     prepared: Prepared
     batch_size: int
     micro_batch_tokens: int
     seed: int
+    is_padded: bool = False
 
     @cached_property
     def updates_per_epoch(self) -> int:
@@ -47,7 +48,7 @@ class Windows:
         indices = self._order(epoch)[start : start + self.batch_size].tolist()
         rows = self.prepared.entries(indices)
         lengths = [len(input_ids) for _, input_ids, _ in rows]
-        bins = pack_bins(lengths, self.micro_batch_tokens)
+        bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
         return Window(tuple(pack([rows[place] for place in members]) for members in bins))
 
     def with_micro_batch_tokens(self, tokens: int) -> Windows:
@@ -70,22 +71,22 @@ class Windows:
         return {}
 
 
-def pack_bins(lengths: list[int], budget: int) -> list[list[int]]:
+def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False) -> list[list[int]]:
     """Return bins of places in `lengths`, filled first-fit from the longest down.
 
-    A bin holds at most `budget`, but for a length above it, which is alone in its bin. First-fit decreasing
-    needs at most 11/9 of the fewest possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing
+    A bin holds at most `budget`, but for a length above it, which is alone in its bin; if `is_padded`, each length
+    in a bin takes as much as the bin's longest. Without padding first-fit decreasing needs at most 11/9 of the fewest possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing
     algorithms".
     """
     bins: list[list[int]] = []
     room: list[int] = []
     for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
-        length = lengths[place]
-        fitting = next((number for number, left in enumerate(room) if length <= left), None)
+        costs = [lengths[members[0]] if is_padded else lengths[place] for members in bins]
+        fitting = next((number for number, cost in enumerate(costs) if cost <= room[number]), None)
         if fitting is None:
             bins.append([place])
-            room.append(budget - length)
+            room.append(budget - lengths[place])
         else:
             bins[fitting].append(place)
-            room[fitting] -= length
+            room[fitting] -= costs[fitting]
     return bins

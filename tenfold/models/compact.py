@@ -3,7 +3,10 @@
 With causal attention a token's hidden state depends on the tokens before it alone. So where rows begin with the same
 tokens (a system prompt, an instruction, a few examples) one computation serves them all, its gradient the sum of
 theirs; and what stands after a row's last supervised position can change no loss. Losses and gradients stay what they
-were. Source: Liu et al. 2025, "Prefix Grouper" (arXiv 2506.05433), for the shared beginning.
+were. Beginnings are shared up to the first token in the loss: a state that several losses use would sum their
+gradients in an order that threads decide, and two runs would differ in the last bit.
+
+Source: Liu et al. 2025, "Prefix Grouper" (arXiv 2506.05433), for the shared beginning.
 
 Shape letters: T tokens of the batch, C tokens that are left, N rows, S supervised positions.
 """
@@ -48,13 +51,12 @@ def compacted(batch: Batch) -> CompactBatch:
         if len(places) == 0:
             continue
         row = row[: int(places[-1]) + 1]
-        # one token at least stays the row's own, for it to have a place
-        shared = 0 if first is None else min(_alike(first, row), len(row) - 1)
+        shared = 0 if first is None else min(_alike(first, row), int(places[0]))
         offset = sum(own_lengths) - shared
         first = row if first is None else first
         ids.append(row[shared:])
         positions.append(torch.arange(shared, len(row), device=row.device))
-        supervised.append(torch.where(places < shared, places, places + offset))
+        supervised.append(places + offset)
         own_lengths.append(len(row) - shared)
         key_lengths.append(len(row))
     if first is None:

@@ -20,6 +20,7 @@ from tenfold.errors import ModelError, Problem
 from tenfold.models.attention import register_attention
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.models.quiet import quiet_loading
+from tenfold.models.sources import first_line
 
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 """A transformers tokenizer, under a name for those who only hand it on."""
@@ -40,7 +41,7 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenize
             raise ModelError(
                 Problem(
                     str(folder),
-                    f"no usable tokenizer: {_first_line(error)}",
+                    f"no usable tokenizer: {first_line(error)}",
                     remedy="make the folder complete: a sound tokenizer.json and tokenizer_config.json",
                 )
             ) from error
@@ -95,7 +96,7 @@ def load_network(
             raise ModelError(
                 Problem(
                     str(folder),
-                    f"cannot be opened as a causal language model: {_first_line(error)}",
+                    f"cannot be opened as a causal language model: {first_line(error)}",
                     remedy="check that the folder is complete and that transformers knows the architecture",
                 )
             ) from error
@@ -158,8 +159,4 @@ def _unusable_config(folder: Path, error: Exception) -> ModelError:
     remedy = "get the model again, or upgrade transformers if the architecture is new"
     if "trust_remote_code" in str(error):
         remedy = "if you trust its code, set model.trust_remote_code: true"
-    return ModelError(Problem(f"{folder}/config.json", f"cannot be used: {_first_line(error)}", remedy=remedy))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    return ModelError(Problem(f"{folder}/config.json", f"cannot be used: {first_line(error)}", remedy=remedy))

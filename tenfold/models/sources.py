@@ -54,14 +54,40 @@ class ModelFiles:
     origin: str
 
     @property
+    def weight_files(self) -> list[Path]:
+        """The files that the weights are loaded from."""
+        return weight_files(self.folder)
+
+    @property
     def num_parameters(self) -> int:
         """Parameters in the weight files, tied ones once; reads the files' headers only."""
         count = 0
-        for path in self.folder.glob("*.safetensors"):
+        for path in self.weight_files:
             with path.open("rb") as file:
                 header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             count += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
         return count
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the safetensors files that transformers loads from `folder`, by name; others may lie beside them.
+
+    Raises:
+        ModelError: the index of the files is damaged, or names one that is not there.
+    """
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if whole.is_file():
+        return [whole]
+    if not index.is_file():
+        return sorted(folder.glob("*.safetensors"))
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(Problem(str(index), f"damaged: {error!r}", remedy="get the model again")) from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise ModelError(Problem(str(index), f"names {missing[0]}, which is not there", remedy="get the model again"))
+    return [folder / name for name in names]
 
 
 def resolve(section: ModelSection) -> ModelFiles:
@@ -171,7 +197,7 @@ def _convert_gguf(path: Path, folder: Path) -> None:
             raise ModelError(
                 Problem(
                     "model.name",
-                    f"{path} cannot be read as a GGUF model: {_first_line(error)}",
+                    f"{path} cannot be read as a GGUF model: {first_line(error)}",
                     remedy="use the model's safetensors folder or hub id instead",
                 )
             ) from error
@@ -188,14 +214,20 @@ def _hub(section: ModelSection) -> ModelFiles:
         patterns.append("*.py")
     try:
         folder = Path(
-            snapshot_download(section.name, revision=section.revision, allow_patterns=patterns, max_workers=4)
+            snapshot_download(
+                section.name,
+                revision=section.revision,
+                allow_patterns=patterns,
+                ignore_patterns=["*consolidated*"],  # the same weights once more, in the layout of Mistral's own code
+                max_workers=4,
+            )
         )
     except Exception as error:  # the hub client raises many unrelated types; each means "not to be had"
         raise ModelError(
             Problem(
                 "model.name",
                 f"no built-in model, file or folder {section.name!r}, and the hub did not give it: "
-                f"{_first_line(error)}",
+                f"{first_line(error)}",
                 allowed=f"a folder, a .gguf file, a hub id, or one of {', '.join(BUILTIN)}",
                 remedy=nearest(section.name, BUILTIN) or "check the name and the network",
             )
@@ -207,7 +239,7 @@ def _hub(section: ModelSection) -> ModelFiles:
 def _require_safetensors(folder: Path, name: str) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(Problem("model.name", f"{name} has no config.json", allowed="a folder in Hugging Face layout"))
-    if any(folder.glob("*.safetensors")):
+    if weight_files(folder):
         return
     pickled = sorted(path.name for path in folder.glob("*.bin"))
     found = f"only pickled weights ({', '.join(pickled)})" if pickled else "no weights"
@@ -221,5 +253,6 @@ def _require_safetensors(folder: Path, name: str) -> None:
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what a library's error says first, short enough for a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

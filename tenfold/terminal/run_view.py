@@ -15,7 +15,7 @@ from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Score
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table
 from tenfold.recipe import Recipe
-from tenfold.run import run
+from tenfold.running import run
 from tenfold.terminal.duration import duration
 from tenfold.terminal.progress import progress_on
 from tenfold.terminal.remote_code import announce_remote_code

@@ -6,20 +6,20 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem, nearest
 from tenfold.models.quantized import Nf4
 from tenfold.models.save import save_model
 from tenfold.recipe.tuners import Full, Partial
+from tenfold.tuning.defaults import TunerDefaults
 from tenfold.tuning.precision import bridge, hold_in_fp32
 
 
-class BaseWeightTuner:
+class BaseWeightTuner(TunerDefaults):
     """Trains base parameters in fp32; the saved weights are a whole model, in fp32.
 
     Saved in bf16 instead, a model trained at the usual 2e-5 would lose most of what it learned: one update moves a
@@ -33,6 +33,7 @@ class BaseWeightTuner:
     def __init__(self, settings: Full | Partial) -> None:
         self.settings = settings
         self.name = settings.kind
+        self.loads_in_fp32 = isinstance(settings, Full)
 
     def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
         """Return the same network with exactly the chosen parameters trainable, in fp32.
@@ -69,28 +70,6 @@ class BaseWeightTuner:
         }
         return {name: parameter for name, parameter in network.named_parameters() if id(parameter) in ids}
 
-    def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
-        """Return what trains, by name, in the network's own order."""
-        return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-    def parameter_groups(self, network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
-        """Return one group with everything in it."""
-        return [{"params": list(self.trainable(network).values()), "lr": learning_rate}]
-
-    def penalty(self, network: nn.Module) -> Tensor | None:
-        """Return None: nothing is added to the loss."""
-        return None
-
-    def after_update(self, network: nn.Module, update: int, total_updates: int) -> None:
-        """Do nothing."""
-
-    def state(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return nothing: the trained weights are all there is."""
-        return {}
-
-    def restore(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Do nothing."""
-
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write the whole model in Hugging Face layout; what trained in fp32, the rest as it was loaded."""
         save_model(network, folder)
@@ -101,7 +80,7 @@ class BaseWeightTuner:
         path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
     def load(self, network: nn.Module, folder: Path) -> nn.Module:
-        """Return `network` with every weight replaced by the saved one, in fp32.
+        """Return `network` with every weight replaced by the saved one: what trained in fp32, the rest as it is.
 
         Raises:
             ArtifactError: a weight is missing, unknown or of another shape, or a file is damaged.
@@ -123,7 +102,7 @@ class BaseWeightTuner:
         ]
         if problems:
             raise ArtifactError(*problems)
-        hold_in_fp32(network.parameters())
+        self.attach(network)
         try:
             network.load_state_dict(saved.state_dict())
         except RuntimeError as error:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
 from tenfold.errors import ArtifactError, ModelError, Problem
 from tenfold.files import sha256_file, sha256_text, write_atomic, write_json
+from tenfold.models.sources import weight_files
 from tenfold.paths import cache_folder
 
 FILE = "identity.json"
+_UNTELLING = {"transformers_version", "_name_or_path", "_model_name_or_path", "torch_dtype", "dtype"}
 
 
 @dataclass(frozen=True)
@@ -21,14 +24,25 @@ class Identity:
 
     base_name: str
     base_weights_sha256: str
+    config_sha256: str
     tokenizer_sha256: str
     template_sha256: str
+
+    @property
+    def sha256(self) -> str:
+        """One hash for all that determines the base's answers: every part but the name."""
+        return sha256_text(self.base_weights_sha256, self.config_sha256, self.tokenizer_sha256, self.template_sha256)
 
 
 class Tokenizer(Protocol):
     """The part of a transformers tokenizer that tells it from another."""
 
     chat_template: str | dict[str, str] | None
+
+    @property
+    def special_tokens_map(self) -> Mapping[str, object]:
+        """The token for each role, such as `eos_token`."""
+        ...
 
     def get_vocab(self) -> dict[str, int]:
         """Return the id of every token."""
@@ -39,7 +53,7 @@ def identify(folder: Path, tokenizer: Tokenizer, *, name: str) -> Identity:
     """Return the identity of the base model in `folder` with this tokenizer and the template it carries.
 
     Raises:
-        ModelError: the folder holds no safetensors file.
+        ModelError: the folder holds no safetensors file, or a damaged configuration.
     """
     # a tokenizer that is not of the `tokenizers` library has no such text; its vocabulary stands for it
     backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -47,17 +61,24 @@ def identify(folder: Path, tokenizer: Tokenizer, *, name: str) -> Identity:
     template = tokenizer.chat_template
     if template is not None and not isinstance(template, str):
         template = json.dumps(template, sort_keys=True)
-    return Identity(name, hash_weights(folder), hash_tokenizer(text), hash_template(template))
+    return Identity(
+        base_name=name,
+        base_weights_sha256=hash_weights(folder),
+        config_sha256=hash_config(folder),
+        tokenizer_sha256=hash_tokenizer(text, tokenizer.special_tokens_map),
+        template_sha256=hash_template(template),
+    )
 
 
 def check_identity(adapter: Identity, base: Identity) -> None:
     """Check that `adapter` was trained on `base`; the name may differ, the hashes may not.
 
     Raises:
-        ArtifactError: weights, tokenizer or template differ; both names are in the message.
+        ArtifactError: weights, configuration, tokenizer or template differ; both names are in the message.
     """
     parts = {
         "base weights": (adapter.base_weights_sha256, base.base_weights_sha256),
+        "configuration": (adapter.config_sha256, base.config_sha256),
         "tokenizer": (adapter.tokenizer_sha256, base.tokenizer_sha256),
         "chat template": (adapter.template_sha256, base.template_sha256),
     }
@@ -101,9 +122,9 @@ def hash_weights(folder: Path) -> str:
     Each file is read once; its hash is kept under its path, size and time of change.
 
     Raises:
-        ModelError: the folder holds no safetensors file.
+        ModelError: the folder holds no safetensors file, or not all that its index names.
     """
-    files = sorted(folder.glob("*.safetensors"))
+    files = weight_files(folder)
     if not files:
         raise ModelError(Problem(str(folder), "no .safetensors file", remedy="convert the weights to safetensors"))
     hashes = [_hash_once(path) for path in files]
@@ -121,16 +142,53 @@ def _hash_once(path: Path) -> str:
     return digest
 
 
-def hash_tokenizer(backend: str) -> str:
-    """Return the hash of a tokenizer from its `tokenizer.json` text.
+def hash_config(folder: Path) -> str:
+    """Return the hash of what turns weights into answers: configuration, generation defaults and the model's own code.
+
+    Two files that differ only in spelling, or in what loading decides anyway, have one hash.
+
+    Raises:
+        ModelError: a file is damaged.
+    """
+    parts = [_canonical(_settings(folder / name)) for name in ("config.json", "generation_config.json")]
+    for path in sorted(folder.glob("*.py")):
+        parts += [path.name, sha256_file(path)]
+    return sha256_text(*parts)
+
+
+def _settings(path: Path) -> object:
+    if not path.is_file():
+        return None
+    try:
+        return _telling(json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ModelError(Problem(str(path), f"damaged: {error}", remedy="get the model again")) from error
+
+
+def _telling(tree: object) -> object:
+    """Return `tree` without the keys that change no answer."""
+    if not isinstance(tree, dict):
+        return tree
+    kept = {key: _telling(value) for key, value in tree.items() if key not in _UNTELLING}
+    if isinstance(kept.get("architectures"), list):
+        kept["architectures"] = sorted(kept["architectures"])
+    return kept
+
+
+def _canonical(tree: object) -> str:
+    return json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def hash_tokenizer(backend: str, special_tokens: Mapping[str, object]) -> str:
+    """Return the hash of a tokenizer from its `tokenizer.json` text and the token for each role, such as `eos_token`.
 
     Keys are sorted, and padding and truncation left out: calling a tokenizer sets those, and no token changes.
     """
     tree = json.loads(backend)
     tree.pop("padding", None)
     tree.pop("truncation", None)
-    canonical = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()
+    # tokens may be objects of the library's own, whose text is the token
+    return sha256_text(_canonical(tree), json.dumps(dict(special_tokens), sort_keys=True, default=str))
 
 
 def hash_template(template: str | None) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import peft
 import torch
 from peft.tuners.ln_tuning.layer import LNTuningLayer
 from peft.utils.other import ModulesToSaveWrapper
-from torch import Tensor, nn
+from torch import nn
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.models.quantized import Nf4
 from tenfold.recipe.tuners import Peft, TunerSettings, kind_of
 from tenfold.tuning.adapter_files import adapter_state, load_adapter, write_adapter
+from tenfold.tuning.defaults import TunerDefaults
 from tenfold.tuning.fused_lora import use_fused_layers
 from tenfold.tuning.merging import merge_adapter
 from tenfold.tuning.peft_config import check_options, explained, make_config, method_name, packs
@@ -23,10 +22,11 @@ from tenfold.tuning.precision import bridge, hold_in_fp32
 from tenfold.tuning.targets import require_targets
 
 
-class PeftTuner:
+class PeftTuner(TunerDefaults):
     """Trains what a PEFT method adds; the base weights never change."""
 
     trains_base_weights = False
+    loads_in_fp32 = False
 
     def __init__(self, settings: TunerSettings) -> None:
         self.settings = settings
@@ -50,28 +50,6 @@ class PeftTuner:
         )
         wrapped: nn.Module = _wrap(network, config)
         return wrapped
-
-    def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
-        """Return what trains, by name, in the network's own order."""
-        return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
-
-    def parameter_groups(self, network: nn.Module, learning_rate: float) -> list[dict[str, Any]]:
-        """Return one group with everything in it."""
-        return [{"params": list(self.trainable(network).values()), "lr": learning_rate}]
-
-    def penalty(self, network: nn.Module) -> Tensor | None:
-        """Return None: nothing is added to the loss."""
-        return None
-
-    def after_update(self, network: nn.Module, update: int, total_updates: int) -> None:
-        """Do nothing."""
-
-    def state(self, network: nn.Module) -> dict[str, Tensor]:
-        """Return nothing: what the method keeps beside the trained weights follows from the seed."""
-        return {}
-
-    def restore(self, network: nn.Module, state: Mapping[str, Tensor]) -> None:
-        """Do nothing."""
 
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write a plain PEFT folder: `adapter_model.safetensors` and `adapter_config.json`."""

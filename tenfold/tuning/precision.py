@@ -23,13 +23,15 @@ def bridge(modules: Iterable[nn.Module], *, dtype: torch.dtype) -> None:
     """Let each module with fp32 weights of its own take and give `dtype`, the rest of the network's."""
     for module in modules:
         if dtype != torch.float32 and any(True for _ in module.parameters(recurse=False)):
-            module.register_forward_pre_hook(_enter)
+            module.register_forward_pre_hook(_enter, with_kwargs=True)
             module.register_forward_hook(partial(_leave, dtype=dtype))
 
 
-def _enter(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:
+def _enter(
+    module: nn.Module, inputs: tuple[object, ...], named: dict[str, object]
+) -> tuple[tuple[object, ...], dict[str, object]]:
     own = next(module.parameters(recurse=False)).dtype
-    return tuple(_cast(value, own) for value in inputs)
+    return tuple(_cast(value, own) for value in inputs), {name: _cast(value, own) for name, value in named.items()}
 
 
 def _leave(module: nn.Module, inputs: tuple[object, ...], output: object, *, dtype: torch.dtype) -> object:

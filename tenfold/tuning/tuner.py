@@ -35,6 +35,11 @@ class Tuner(Protocol):
         ...
 
     @property
+    def loads_in_fp32(self) -> bool:
+        """Whether the base is to be loaded in fp32, since all of it trains; what else trains `attach` casts itself."""
+        ...
+
+    @property
     def packs(self) -> bool:
         """Whether rows may be laid end to end; methods that prepend tokens need one row per line of the batch."""
         ...

@@ -16,7 +16,7 @@ import yaml
 from tenfold.engine import checkpoint as checkpoint_module
 from tenfold.files import sha256_file
 from tenfold.recipe import load_recipe
-from tenfold.run import run
+from tenfold.running import run
 
 # dropout, so that random state matters; a window shorter than the others; an evaluation that selects the best
 TREE: dict[str, Any] = {
