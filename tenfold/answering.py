@@ -10,6 +10,7 @@ from pathlib import Path
 from tenfold.artifact import Artifact
 from tenfold.data.examples import SEPARATORS, Example, RowFault, Turn, to_question
 from tenfold.data.formats import PROMPTS
+from tenfold.data.gate import require_whole_replies
 from tenfold.data.prepare import items, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.sources import open_rows
@@ -66,6 +67,7 @@ def predict_rows(
             model.network,
             model.tokenizer,
             [renderer.prompt(question.example) for question in questions],
+            stop_ids=renderer.stop_ids,
             max_new_tokens=limit,
         )
     lines = [_line(question, answer) for question, answer in zip(questions, answers, strict=True)]
@@ -85,18 +87,21 @@ def evaluate_rows(folder: Path, *, data: str, max_rows: int | None, base: str | 
     """Return the tuned model's score on the rows of `data`.
 
     Raises:
-        UserError: the artifact, its base or the rows cannot be used.
+        UserError: the artifact, its base or the rows cannot be used, or `data.max_length` cuts a reply.
     """
     artifact = Artifact.open(folder)
     section = artifact.recipe.data
     rows = open_rows(data, format=section.format, columns=section.columns)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, section)
+    prepared = prepare(rows, renderer)
+    require_whole_replies(prepared, section.max_length)
     return score_task(
         model,
-        items(prepare(rows, renderer), renderer, max_rows=max_rows or len(rows), seed=0),
+        items(prepared, renderer, max_rows=max_rows or len(rows), seed=0),
         stage="evaluate",
         task=rows.name,
+        stop_ids=renderer.stop_ids,
         metrics=artifact.recipe.evaluation.metrics,
         max_new_tokens=artifact.recipe.evaluation.max_new_tokens,
     )

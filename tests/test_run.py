@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tenfold.answering import predict_rows
@@ -40,6 +41,7 @@ TUNERS: dict[str, Settings] = {
     "dora": {"kind": "lora", "rank": 4, "decomposed": True},
     "pissa": {"kind": "lora", "rank": 4, "init": "pissa"},
     "lora_head": {"kind": "lora", "rank": 4, "also_train": ["lm_head"]},
+    "lora_on_head": {"kind": "lora", "rank": 4, "targets": ["lm_head", "q_proj"]},
     "ia3": {"kind": "ia3"},
     "prefix": {"kind": "prefix", "num_virtual_tokens": 4},
     "prompt": {"kind": "prompt", "num_virtual_tokens": 4},
@@ -79,6 +81,14 @@ def test_every_tuner_runs_saves_and_answers_as_it_did_in_training(tuner: Setting
     events = Log(artifact.folder / "log.jsonl").events()
     losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
     assert losses[-1] < losses[0]
+
+
+def test_an_adapter_on_the_output_layer_trains(settings: Settings) -> None:
+    artifact = run(varied(settings, tuner=TUNERS["lora_on_head"]))
+    saved = load_file(artifact.folder / "adapter" / "adapter_model.safetensors")
+    started_at_zero = {name: tensor for name, tensor in saved.items() if "lora_B" in name}
+    assert any("lm_head" in name for name in started_at_zero)
+    assert all(tensor.any() for tensor in started_at_zero.values())
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # plain PEFT's own

@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -80,8 +80,7 @@ def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str
     Raises:
         RowFault: a missing column, a value that is not text, turns out of order, an empty response.
     """
-    ours = {name: row.get(column) for name, column in columns.items()}
-    renamed = {key: value for key, value in row.items() if key not in ours} | ours
+    renamed = _renamed(row, columns)
     example = _READERS[format](renamed, columns)
     if example.text is None:
         _check_order(example.turns)
@@ -94,8 +93,7 @@ def to_question(row: Mapping[str, object], format: str, columns: Mapping[str, st
     Raises:
         RowFault: as `to_example`, but a missing or empty response is none.
     """
-    ours = {name: row.get(column) for name, column in columns.items()}
-    renamed = {key: value for key, value in row.items() if key not in ours} | ours
+    renamed = _renamed(row, columns)
     response = RESPONSES.get(format)
     if response is not None and renamed.get(response) is None:
         renamed[response] = ""
@@ -107,6 +105,19 @@ def to_question(row: Mapping[str, object], format: str, columns: Mapping[str, st
         turns = turns[:-1]
     _check_order((*turns, Turn("assistant", "to come")))
     return Example(turns, separator=example.separator), reference
+
+
+def learned_replies(turns: Sequence[Turn], train_on: Literal["all", "last"]) -> list[int]:
+    """Return the places in `turns` of the replies to learn."""
+    replies = [place for place, turn in enumerate(turns) if turn.role == "assistant"]
+    considered = replies[-1:] if train_on == "last" else replies
+    return [place for place in considered if turns[place].train]
+
+
+def _renamed(row: Mapping[str, object], columns: Mapping[str, str]) -> dict[str, object]:
+    """Return the row with our names for its columns."""
+    ours = {name: row.get(column) for name, column in columns.items()}
+    return {key: value for key, value in row.items() if key not in ours} | ours
 
 
 def _check_order(turns: tuple[Turn, ...]) -> None:

@@ -6,23 +6,23 @@
 | end_of_turn | a learned reply without its end-of-turn token in the loss: the model would not learn to stop |
 | template | another chat template than the tokenizer's own, or none although it has one |
 | truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply cut |
-| overlap | evaluation rows whose prompt also occurs in training |
+| overlap | evaluation rows with a prompt that also occurs in training, or test rows with one of validation |
 
-Overlap means the same prompt after `identity.normalised`, whatever the reply: with the same reply the
+A row has a prompt to each reply that is learned. Overlap means the same prompt after `identity.normalised`, whatever the reply: with the same reply the
 answer was seen word for word, with another one the task leaks all the same. For raw text it is the same
 text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tenfold.data.prepare import Prepared
 from tenfold.data.render import Renderer
-from tenfold.errors import Problem, SignalError
+from tenfold.errors import DataError, Problem, SignalError
 from tenfold.recipe import GateSection
 
 ROWS_TOLD = 5
@@ -48,25 +48,46 @@ def check_signal(
     """
     sides = {"train": train} | {name: side for name, side in evaluation.items() if side is not None}
     findings = [*_template(train, renderer)]
-    for name, side in sides.items():
+    for number, (name, side) in enumerate(sides.items()):
         findings += _supervision(name, side)
         findings += _truncation(name, side, renderer.data.max_length, gate.max_truncated)
-        findings += _overlap(name, side, train) if side is not train else []
+        for other, rows in list(sides.items())[:number]:
+            findings += _overlap(name, side, other, rows)
     refused = [finding for finding in findings if finding.rule not in gate.allow]
     if refused:
         raise SignalError(*(finding.problem for finding in refused))
     return findings
 
 
+def require_whole_replies(prepared: Prepared, max_length: int) -> None:
+    """Check that no reply was cut, so that rows are judged by what they say.
+
+    Raises:
+        DataError: some were; with the places of the first ones.
+    """
+    cut = np.flatnonzero(prepared.column("response_cut"))
+    if len(cut):
+        found = f"in {len(cut)} of {len(prepared)} rows a reply is cut: {_told(_origins(prepared, cut), cut)}"
+        allowed = f"at most {max_length} tokens with the prompt (data.max_length)"
+        raise DataError(Problem(prepared.rows.name, found, allowed, "shorten or remove these rows"))
+
+
 def _finding(rule: str, side: str, found: str, remedy: str, prepared: Prepared, indices: np.ndarray) -> Finding:
-    rows = tuple(dict.fromkeys(prepared.origin(int(index)) for index in indices[:ROWS_TOLD]))
-    more = ", …" if len(indices) > ROWS_TOLD else ""
+    rows = _origins(prepared, indices)
     problem = Problem(
         where=f"gate rule {rule} ({side} rows)",
-        found=f"{found}: {', '.join(rows)}{more}",
+        found=f"{found}: {_told(rows, indices)}",
         remedy=f"{remedy}; or accept it with gate.allow: [{rule}]",
     )
     return Finding(rule, problem, rows)
+
+
+def _origins(prepared: Prepared, indices: np.ndarray) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(prepared.origin(int(index)) for index in indices[:ROWS_TOLD]))
+
+
+def _told(rows: Sequence[str], indices: np.ndarray) -> str:
+    return ", ".join(rows) + (", …" if len(indices) > ROWS_TOLD else "")
 
 
 def _supervision(side: str, prepared: Prepared) -> Iterator[Finding]:
@@ -110,13 +131,15 @@ def _truncation(side: str, prepared: Prepared, max_length: int, max_truncated: f
     yield _finding("truncation", side, found, remedy, prepared, cut if len(cut) else truncated)
 
 
-def _overlap(side: str, prepared: Prepared, train: Prepared) -> Iterator[Finding]:
-    seen = np.flatnonzero(np.isin(prepared.column("prompt_key"), train.column("prompt_key")))
+def _overlap(side: str, prepared: Prepared, other: str, others: Prepared) -> Iterator[Finding]:
+    keys, owners = prepared.prompts()
+    seen = np.unique(owners[np.isin(keys, others.prompts()[0])])
     if not len(seen):
         return
-    exact = int(np.isin(prepared.column("row_key")[seen], train.column("row_key")).sum())
+    exact = int(np.isin(prepared.column("row_key")[seen], others.column("row_key")).sum())
+    where = "training" if other == "train" else other
     found = (
-        f"{len(seen)} of {len(prepared)} rows have a prompt that also occurs in training "
+        f"{len(seen)} of {len(prepared)} rows have a prompt that also occurs in {where} "
         f"({exact} word for word with the same reply)"
     )
     remedy = "remove them from one side, or give rows that belong together one value in the column data.group_by"

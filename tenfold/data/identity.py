@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
+from collections.abc import Sequence
+from typing import Literal
 
-from tenfold.data.examples import Example
+from tenfold.data.examples import Example, Turn, learned_replies
 
 _SENTENCE_MARKS = ".,;:!?…\"'`´“”„‘’«»¿¡。、，；：！？"
 
@@ -21,16 +23,21 @@ def normalised(text: str) -> str:
     return " ".join(word for word in words if word) or text
 
 
-def prompt_key(example: Example) -> int:
-    """Return 63 bits that are equal for examples with the same normalised prompt (raw text: the same text).
+def prompt_keys(example: Example, train_on: Literal["all", "last"]) -> list[int]:
+    """Return 63 bits for each prompt of the example, in order, equal where normalised prompts are.
 
-    The prompt is everything before the last reply but the system turn: rows that differ only in their
-    system text would still give each other's answers away.
+    There is a prompt to each reply that is learned, and one to the last reply, which evaluation asks for. It is
+    everything before the reply but the system turn: rows that differ only in their system text would still give
+    each other's answers away. Raw text has one key, equal for the same text.
     """
     if example.text is not None:
-        return hash_of(normalised(example.text))
-    turns = [turn for turn in example.turns[:-1] if turn.role != "system"]
-    return hash_of("\x1e".join(normalised(turn.content) for turn in turns))
+        return [hash_of(normalised(example.text))]
+    replies = {*learned_replies(example.turns, train_on), len(example.turns) - 1}
+    return [_prompt_key(example.turns[:place]) for place in sorted(replies)]
+
+
+def _prompt_key(turns: Sequence[Turn]) -> int:
+    return hash_of("\x1e".join(normalised(turn.content) for turn in turns if turn.role != "system"))
 
 
 def row_key(example: Example) -> int:

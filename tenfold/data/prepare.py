@@ -13,11 +13,12 @@ from typing import cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset
 
 from tenfold.data.arrow_cache import Columns, cached_table
 from tenfold.data.examples import Example, RowFault, to_example
-from tenfold.data.identity import hash_of, prompt_key, row_key
+from tenfold.data.identity import hash_of, prompt_keys, row_key
 from tenfold.data.render import Rendered, Renderer
 from tenfold.data.sources import Rows
 from tenfold.errors import DataError, Problem
@@ -35,7 +36,7 @@ _SCHEMA = pa.schema(
         ("end_supervised", pa.bool_()),
         ("truncated", pa.bool_()),
         ("response_cut", pa.bool_()),
-        ("prompt_key", pa.int64()),
+        ("prompt_keys", pa.list_(pa.int64())),
         ("row_key", pa.int64()),
     ]
 )
@@ -69,6 +70,11 @@ class Prepared:
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""
         return cast(np.ndarray, self.table.data.column(name).to_numpy())
+
+    def prompts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the keys of all entries' prompts, and for each key the entry that it belongs to."""
+        keys = self.table.data.column("prompt_keys").combine_chunks()
+        return keys.flatten().to_numpy(), pc.list_parent_indices(keys).to_numpy()
 
     def origin(self, index: int) -> str:
         """Where the entry's row stands, for messages: `orders.jsonl, line 3`."""
@@ -164,7 +170,7 @@ def _rendered(
 def _columns(renderer: Renderer, first: int, results: list[tuple[Example, Rendered]]) -> Columns:
     columns: Columns = {name: [] for name in _SCHEMA.names}
     for number, (example, rendered) in enumerate(results, first):
-        keys = prompt_key(example), row_key(example)
+        keys = prompt_keys(example, renderer.data.train_on), row_key(example)
         for piece in renderer.cut(example, rendered):
             entry = (
                 piece.input_ids,

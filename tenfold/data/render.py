@@ -18,14 +18,15 @@ from typing import cast
 from jinja2.exceptions import TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
-from tenfold.data.examples import Example, RowFault, Turn
+from tenfold.data.examples import Example, RowFault, Turn, learned_replies
 from tenfold.data.mask import supervise
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
-_VERSION = 1  # raise it when the same example would give other tokens or another mask
+_VERSION = 2  # raise it when the same example would give other tokens or another mask
 _PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
+_TEXT_PROBE = Example(text="a")
 
 
 @dataclass(frozen=True)
@@ -143,12 +144,15 @@ class Renderer:
     def fingerprint(self) -> str:
         """Equal exactly when the same examples give the same tokens and masks; the same in every process.
 
-        The tokens of a small conversation are part of it, so a template that prints today's date gives a new
-        fingerprint tomorrow.
+        A small conversation and raw text, rendered, are part of it, so a template that prints today's date gives a
+        new fingerprint tomorrow.
         """
-        probe = self.render(_PROBE).input_ids
+        tokenizer = self.tokenizer
+        special = [tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, sorted(self._special_ids)]
+        probes = [self.render(probe) for probe in (_PROBE, _TEXT_PROBE) if tokenizer.eos_token or not probe.text]
+        rendered = [(probe.input_ids, probe.supervised) for probe in probes]
         settings = self.data.model_dump(include={"system", "train_on", "max_length"})
-        parts = [_VERSION, self._tokenizer_content(), self.chat_template, settings, probe]
+        parts = [_VERSION, self._tokenizer_content(), special, self.chat_template, settings, rendered]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _tokenizer_content(self) -> object:
@@ -218,11 +222,7 @@ class Renderer:
         if example.text is not None:
             return SpannedText((example.text + self._eos,))
         turns = self._turns(example)
-        replies = [number for number, turn in enumerate(turns) if turn.role == "assistant"]
-        if self.data.train_on == "last":
-            replies = replies[-1:]
-        learned = [number for number in replies if turns[number].train]
-        return self._template.render(turns, example.separator, learned)
+        return self._template.render(turns, example.separator, learned_replies(turns, self.data.train_on))
 
     def _masked(self, example: Example, text: SpannedText, ids: list[int], ends: list[int]) -> Rendered:
         if example.text is not None:

@@ -1,7 +1,8 @@
 """Which rows train, choose the checkpoint, and are reported: split by hash, never by shuffled order.
 
 A row's side depends on the seed and on its own group alone, so rows that are added later move nobody. Without
-`group_by` the group is the normalised prompt, so a question never stands on both sides in two spellings.
+`group_by` the group is the first prompt whose reply is learned, normalised: a question never stands on both sides
+in two spellings, and conversations that begin with the same question stay together, however far each goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from tenfold.data.arrow_cache import Columns, cached_table
 from tenfold.data.examples import RowFault, to_example
-from tenfold.data.identity import hash_of, prompt_key
+from tenfold.data.identity import hash_of, prompt_keys
 from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
@@ -56,7 +57,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
     }
     free = np.flatnonzero(sides <= 0)
     if shares["test"] or shares["validation"]:
-        sides[free] = _hashed_sides(_group_keys(rows, data.group_by)[free], shares, seed, rows)
+        sides[free] = _hashed_sides(_group_keys(rows, data)[free], shares, seed, rows)
     else:
         sides[free] = 0
 
@@ -84,26 +85,26 @@ def _given_sides(rows: Rows) -> np.ndarray:
     return np.array(sides, dtype=np.int8)
 
 
-def _group_keys(rows: Rows, group_by: str | None) -> np.ndarray:
+def _group_keys(rows: Rows, data: DataSection) -> np.ndarray:
     """Return each row's group as a 63-bit key, [rows] int64, kept on disk beside the rows."""
-    digest = hashlib.sha256(f"{rows.fingerprint} {group_by}".encode()).hexdigest()
+    digest = hashlib.sha256(f"{rows.fingerprint} {data.group_by} {data.train_on}".encode()).hexdigest()
     schema = pa.schema([("key", pa.int64())])
 
     def chunks() -> Iterator[Columns]:
         for origins, chunk in rows.chunks():
-            yield {"key": [_group(rows, row, origin, group_by) for origin, row in zip(origins, chunk, strict=True)]}
+            yield {"key": [_group(rows, row, origin, data) for origin, row in zip(origins, chunk, strict=True)]}
 
     table = cached_table(f"groups-{digest}", schema, chunks)
     return cast(np.ndarray, table.data.column("key").to_numpy())
 
 
-def _group(rows: Rows, row: dict[str, object], origin: str, group_by: str | None) -> int:
-    if group_by is not None:
+def _group(rows: Rows, row: dict[str, object], origin: str, data: DataSection) -> int:
+    if (group_by := data.group_by) is not None:
         if group_by not in row:
             raise DataError(Problem(origin, f"no column {group_by!r} to group by (data.group_by)", ", ".join(row)))
         return hash_of(json.dumps(row[group_by], sort_keys=True))
     try:
-        return prompt_key(to_example(row, rows.format, rows.columns))
+        return prompt_keys(to_example(row, rows.format, rows.columns), data.train_on)[0]
     except RowFault:  # told by `prepare`, together with all other faulty rows
         return hash_of(json.dumps(row, sort_keys=True))
 

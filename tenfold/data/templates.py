@@ -17,6 +17,9 @@ from tenfold.data.examples import RowFault, Turn
 
 Message = dict[str, str]
 
+_MARK = "Zyx"
+"""A text that no template contains."""
+
 
 class ApplyTemplate(Protocol):
     """Fill a chat template: what `apply_chat_template(…, tokenize=False)` does."""
@@ -115,12 +118,9 @@ class ChatTemplate:
         is_last = number == len(messages) - 1
         own = full if is_last else self._text(messages[: number + 1])
         limit = len(own) if full.startswith(own) else _num_common(own, full)
-        content = messages[number]["content"].strip()
-        at = full.find(content, len(opening), limit)
-        if full.startswith(opening) and at >= 0:
-            return Span(len(opening), at + len(content), limit)
-        if full.startswith(opening) and limit == len(own):  # the template changes the content itself
-            return Span(len(opening), len(opening), limit)
+        content_end = len(own.removesuffix(self._closing).rstrip())
+        if full.startswith(opening) and content_end <= limit:
+            return Span(len(opening), max(content_end, len(opening)), limit)
         raise RowFault(
             f"the chat template rewrites turn {number + 1} when other turns follow it",
             "set data.train_on: last, which learns only the last reply" if not is_last else "use another chat template",
@@ -134,12 +134,23 @@ class ChatTemplate:
 
     @cached_property
     def _system_place(self) -> Literal["own turn", "first user turn"]:
-        probe = [{"role": "system", "content": "Zyx"}, {"role": "user", "content": "a"}]
+        probe = [{"role": "system", "content": _MARK}, {"role": "user", "content": "a"}]
         try:
             text = self._apply(probe, add_generation_prompt=True)
         except TemplateError:
             return "first user turn"
-        return "own turn" if "Zyx" in text else "first user turn"
+        return "own turn" if _MARK in text else "first user turn"
+
+    @cached_property
+    def _closing(self) -> str:
+        """What the template puts after a last reply.
+
+        Counted from here, the end of a reply is right whatever the reply says: to look for its text could find
+        it in the header or the end token that the template adds.
+        """
+        return self._text([{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]).rpartition(
+            _MARK
+        )[2]
 
     def _text(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
         try:

@@ -75,8 +75,8 @@ def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False) -> li
     """Return bins of places in `lengths`, filled first-fit from the longest down.
 
     A bin holds at most `budget`, but for a length above it, which is alone in its bin; if `is_padded`, each length
-    in a bin takes as much as the bin's longest. Without padding first-fit decreasing needs at most 11/9 of the fewest possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing
-    algorithms".
+    takes as much as the longest in its bin. Without padding, first-fit decreasing needs at most 11/9 of the fewest
+    possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing algorithms".
     """
     bins: list[list[int]] = []
     room: list[int] = []

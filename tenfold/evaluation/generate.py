@@ -7,7 +7,7 @@ rows in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from torch import nn
 
@@ -30,14 +30,16 @@ def generate(
     tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     *,
+    stop_ids: Collection[int],
     max_new_tokens: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[str]:
     """Return the greedy answer to each prompt, in order, without special tokens and outer white space.
 
-    Prompts of like length share a batch; a batch holds as many as `batch_tokens` allows, and always one.
+    An answer ends at one of `stop_ids` (a renderer's, for its prompts), or where the network or the tokenizer
+    says. Prompts of like length share a batch; a batch holds as many as `batch_tokens` allows, and always one.
     """
-    end_ids = end_token_ids(network, tokenizer)
+    end_ids = end_token_ids(network, tokenizer, stop_ids)
     answers = [""] * len(prompts)
     with evaluating(network):
         for batch in batches_by_length(
@@ -77,14 +79,15 @@ def stream(
     tokenizer: Tokenizer,
     prompt_ids: Sequence[int],
     *,
+    stop_ids: Collection[int],
     max_new_tokens: int,
     sampling: Sampling | None = None,
 ) -> Iterator[str]:
     """Yield the answer piece by piece as it is made; the pieces together are the answer.
 
-    Greedy without `sampling`. A letter whose bytes are spread over several tokens comes once it is whole.
+    Greedy without `sampling`; ends as `generate` does. A letter whose bytes are spread over several tokens comes once it is whole.
     """
-    end_ids = end_token_ids(network, tokenizer)
+    end_ids = end_token_ids(network, tokenizer, stop_ids)
     sampling = sampling or Sampling()
     tokens: list[int] = []
     told = ""

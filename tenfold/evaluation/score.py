@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -41,11 +41,14 @@ def score_task(
     *,
     stage: str,
     task: str,
+    stop_ids: Collection[int],
     metrics: Sequence[str] = (),
     max_new_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Score:
     """Return the task's score: its metrics over greedy answers, and what the references cost in likelihood.
+
+    Answers end at one of `stop_ids`: the renderer's, that made the items.
 
     Items of raw text ask nothing and hold no reference: they are scored by likelihood alone.
 
@@ -56,7 +59,7 @@ def score_task(
     likelihood = likelihood_measures(response_losses(model, items))
     if not any(references):
         return Score(stage, task, {measure.name: measure for measure in likelihood})
-    predictions = generate_answers(model, items, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens)
+    predictions = generate_answers(model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens)
     measures = [
         Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
         for metric in (METRICS[name] for name in metrics or choose_metrics(references))
@@ -74,6 +77,7 @@ def generate_answers(
     model: ScoredModel,
     items: Sequence[ScoredItem],
     *,
+    stop_ids: Collection[int],
     max_new_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[str]:
@@ -84,6 +88,7 @@ def generate_answers(
             model.network,
             model.tokenizer,
             [item.prompt_ids for item in items],
+            stop_ids=stop_ids,
             max_new_tokens=limit,
             batch_tokens=batch_tokens,
         )
@@ -96,7 +101,10 @@ def default_max_new_tokens(tokenizer: Tokenizer, references: Sequence[str]) -> i
 
 
 def likelihood_measures(losses: Sequence[Losses]) -> list[Measure]:
-    """Return `response_loss` (all nats / all tokens) and `response_bits_per_byte` (all bits / all bytes)."""
+    """Return `response_loss` (all nats / all tokens) and `response_bits_per_byte` (all bits / all bytes).
+
+    One that would divide by nothing is left out: replies of their end token alone have no bytes.
+    """
     by_token = Measure(
         name="response_loss",
         unit="nats per token",
@@ -111,4 +119,4 @@ def likelihood_measures(losses: Sequence[Losses]) -> list[Measure]:
         items=tuple(loss.bits_per_byte for loss in losses),
         weights=tuple(float(loss.num_bytes) for loss in losses),
     )
-    return [by_token, by_byte]
+    return [measure for measure in (by_token, by_byte) if any(measure.weights or ())]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,6 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from tenfold.models.context import room_for
-
-END_OF_TURN = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>")
-"""Tokens that end a turn in ChatML, Llama 3, Gemma and Phi-3 templates; few models call them end of text."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,13 @@ def evaluating(network: nn.Module) -> Iterator[None]:
             module.training = True
 
 
-def end_token_ids(network: nn.Module, tokenizer: Any) -> tuple[int, ...]:
-    """Return the ids that end a response: of the generation config, the tokenizer, and chat templates."""
+def end_token_ids(network: nn.Module, tokenizer: Any, stop_ids: Collection[int]) -> tuple[int, ...]:
+    """Return the ids that end a response: of the generation config and the tokenizer, and `stop_ids`."""
     configured = _causal(network).generation_config.eos_token_id
     ids = {configured} if isinstance(configured, int) else set(configured or ())
+    ids |= set(stop_ids)
     if tokenizer.eos_token_id is not None:
         ids.add(tokenizer.eos_token_id)
-    vocabulary: dict[str, int] = tokenizer.get_vocab()
-    ids |= {vocabulary[token] for token in END_OF_TURN if token in vocabulary}
     return tuple(sorted(ids))
 
 
@@ -73,21 +69,38 @@ def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int, device: torch.dev
     return torch.tensor(input_ids, device=device), torch.tensor(mask, device=device)
 
 
-# Not inference_mode: a tensor made there may never take part in a backward pass, and models keep some from
-# one call to the next (rotary tables grown on demand, caches of merged weights), so training after an
-# evaluation fails.
-@torch.no_grad()
 def continue_greedily(
     network: nn.Module, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, end_ids: Sequence[int]
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, up to and without the one that ends the response.
 
+    A prompt near the model's limit shortens its own answer and nobody else's: prompts are continued together
+    where they leave the same room.
+
     Raises:
         DataError: a prompt leaves no room for an answer.
     """
+    causal = _causal(network)
+    rooms = [room_for(causal, prompt_tokens=len(prompt), new_tokens=max_new_tokens) for prompt in prompts]
+    answers: list[list[int]] = [[] for _ in prompts]
+    for room in sorted(set(rooms)):  # the longest prompts first
+        group = [index for index, its_room in enumerate(rooms) if its_room == room]
+        rows = _continue_together(network, [prompts[index] for index in group], room, end_ids)
+        for index, row in zip(group, rows, strict=True):
+            answers[index] = row
+    return answers
+
+
+# Not inference_mode: a tensor made there may never take part in a backward pass, and models keep some from
+# one call to the next (rotary tables grown on demand, caches of merged weights), so training after an
+# evaluation fails.
+@torch.no_grad()
+def _continue_together(
+    network: nn.Module, prompts: Sequence[Sequence[int]], max_new_tokens: int, end_ids: Sequence[int]
+) -> list[list[int]]:
+    """Return the new tokens of each prompt, all of which leave room for `max_new_tokens`."""
     pad_id = end_ids[0] if end_ids else 0
     input_ids, mask = pad_left(prompts, pad_id=pad_id, device=_device(network))
-    max_new_tokens = room_for(_causal(network), prompt_tokens=input_ids.shape[1], new_tokens=max_new_tokens)
     config = _config(max_new_tokens, end_ids, pad_id, Sampling())
     with _quiet():
         tokens = _causal(network).generate(input_ids=input_ids, attention_mask=mask, generation_config=config)

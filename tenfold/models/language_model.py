@@ -224,7 +224,9 @@ def _is_plain_product(layer: nn.Module) -> bool:
     Found by trying: an adapter on the layer, or one that shares its tensors, is a further parameter that the answers
     have a gradient for, even where it still changes none of them.
     """
-    weight, bias = layer.weight, getattr(layer, "bias", None)
+    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
+    if not isinstance(weight, Tensor):
+        return False
     parameters = list(layer.parameters())
     required = [parameter.requires_grad for parameter in parameters]
     try:

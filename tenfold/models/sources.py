@@ -226,8 +226,7 @@ def _hub(section: ModelSection) -> ModelFiles:
         raise ModelError(
             Problem(
                 "model.name",
-                f"no built-in model, file or folder {section.name!r}, and the hub did not give it: "
-                f"{first_line(error)}",
+                f"no built-in model, file or folder {section.name!r}, and the hub did not give it: {first_line(error)}",
                 allowed=f"a folder, a .gguf file, a hub id, or one of {', '.join(BUILTIN)}",
                 remedy=nearest(section.name, BUILTIN) or "check the name and the network",
             )

@@ -207,6 +207,7 @@ class Run:
                 self.world.test_items,
                 stage=stage,
                 task=TASK,
+                stop_ids=self.world.renderer.stop_ids,
                 metrics=evaluation.metrics,
                 max_new_tokens=evaluation.max_new_tokens,
             )
@@ -226,6 +227,7 @@ class Run:
                 chosen,
                 stage="validation",
                 task=TASK,
+                stop_ids=self.world.renderer.stop_ids,
                 metrics=evaluation.metrics[:1],
                 max_new_tokens=evaluation.max_new_tokens,
             )

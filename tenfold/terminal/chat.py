@@ -32,6 +32,7 @@ def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_t
                 model.network,
                 model.tokenizer,
                 renderer.prompt(ask(artifact, turns)),
+                stop_ids=renderer.stop_ids,
                 max_new_tokens=max_new_tokens,
                 sampling=Sampling(temperature=temperature),
             ):

@@ -169,10 +169,11 @@ def _telling(tree: object) -> object:
     """Return `tree` without the keys that change no answer."""
     if not isinstance(tree, dict):
         return tree
-    kept = {key: _telling(value) for key, value in tree.items() if key not in _UNTELLING}
-    if isinstance(kept.get("architectures"), list):
-        kept["architectures"] = sorted(kept["architectures"])
-    return kept
+    return {
+        key: sorted(map(str, value)) if key == "architectures" and isinstance(value, list) else _telling(value)
+        for key, value in tree.items()
+        if key not in _UNTELLING
+    }
 
 
 def _canonical(tree: object) -> str:

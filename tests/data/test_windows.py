@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -124,3 +125,17 @@ def test_preview_shows_the_batches_own_mask(prepared: Prepared, renderer: Render
     learned = sum(sum(prepared.row(index)[2]) for index in range(NUM_ROWS))
     assert shown.supervised_share == pytest.approx(learned / sum(lengths))
     assert len(preview(make(prepared), renderer, num_rows=99).rows) == NUM_ROWS
+
+
+def test_padding_counts_where_rows_are_padded(prepared: Prepared) -> None:
+    # one long row among short ones: packed 4,024 tokens fit at once, padded to 1,024 each they would be 16,384
+    lengths = [1024] + [200] * 15
+    assert len(pack_bins(lengths, 4096)) == 1
+    bins = pack_bins(lengths, 4096, is_padded=True)
+    assert sorted(place for members in bins for place in members) == list(range(16))
+    assert max(len(members) * max(lengths[place] for place in members) for members in bins) == 4096
+    padded = replace(make(prepared, batch_size=NUM_ROWS, budget=300), is_padded=True)
+    window = padded.window(0)
+    assert set(window.rows) == set(range(NUM_ROWS))
+    assert all(len(batch.rows) == 1 or len(batch.rows) * max(batch.lengths) <= 300 for batch in window.batches)
+    assert padded.with_micro_batch_tokens(60).is_padded

@@ -10,6 +10,8 @@ from transformers import PreTrainedModel
 from tenfold.data.batch import Batch, pack
 from tenfold.models.attention import register_attention
 from tenfold.models.language_model import LanguageModel, find_route
+from tenfold.recipe.tuners import Lora, Partial, Peft, TunerSettings
+from tenfold.tuning.tuner import make_tuner
 from tests.tiny_models import FAMILIES, VOCABULARY, tiny_model
 
 CPU = torch.device("cpu")
@@ -130,3 +132,36 @@ def test_gradients_are_those_of_the_models_own_forward(family: str, smoothing: f
     for name, weight in model.causal.named_parameters():
         # fp32 through two layers and a wide vocabulary, summed in another order
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-4)
+
+
+TIED_TOKENS = Peft(method="TRAINABLE_TOKENS", options={"token_indices": [5, 6, 7], "target_modules": ["embed_tokens"]})
+
+
+@pytest.mark.parametrize(
+    ("settings", "splits_head"),
+    [
+        (Lora(rank=2), True),
+        (Lora(rank=2, also_train=("lm_head",)), True),
+        (Lora(rank=2, targets=("embed_tokens", "q_proj")), True),
+        (Partial(modules=("lm_head",)), True),
+        (Lora(rank=2, targets=("lm_head", "q_proj")), False),
+        (Lora(rank=2, targets=("lm_head", "q_proj"), decomposed=True), False),
+        (TIED_TOKENS, False),
+    ],
+    ids=["lora", "also_train", "embedding", "partial", "head", "dora_head", "tied_tokens"],
+)
+def test_what_trains_in_the_output_layer_is_in_the_loss(settings: TunerSettings, splits_head: bool) -> None:
+    register_attention()
+    causal = tiny_model("llama", attention="tenfold", tie_word_embeddings=settings is TIED_TOKENS)
+    model, tuner = routed(causal), make_tuner(settings)
+    model.wrap(tuner.attach(causal), packs=True, autocast=None)
+    assert (model.route.packs, model.route.splits_head) == (True, splits_head)
+    trainable = tuner.trainable(model.network)
+    assert {name for name, weight in causal.named_parameters() if weight.requires_grad}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in trainable.values():
+            weight += 0.1 * torch.randn(weight.shape, generator=generator)
+    assert_right(model)
+    model.loss_sum(batch()).backward()
+    assert all(weight.grad is not None and weight.grad.any() for weight in trainable.values())

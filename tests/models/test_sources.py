@@ -6,6 +6,7 @@ import json
 import shutil
 import zipfile
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 import gguf
@@ -63,8 +64,10 @@ def test_hub_files_are_taken_without_pickles_and_without_code(
 ) -> None:
     asked: list[list[str]] = []
 
-    def download(name: str, *, allow_patterns: list[str], **_: object) -> str:
+    def download(name: str, *, allow_patterns: list[str], ignore_patterns: list[str], **_: object) -> str:
         asked.append(allow_patterns)
+        assert any(fnmatch("consolidated.safetensors", pattern) for pattern in ignore_patterns)
+        assert not any(fnmatch("model-00001-of-00002.safetensors", pattern) for pattern in ignore_patterns)
         return str(model_folder)
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
@@ -79,6 +82,27 @@ def test_the_number_of_parameters_is_the_models_own(family: str, tmp_path: Path)
     model = tiny_model(family)
     model.save_pretrained(tmp_path)
     assert ModelFiles("m", tmp_path, "").num_parameters == sum(weight.numel() for weight in model.parameters())
+
+
+@pytest.mark.parametrize("shard", ["100MB", "10KB"])
+def test_weights_that_are_not_loaded_do_not_count(shard: str, tmp_path: Path) -> None:
+    model = tiny_model("llama")
+    model.save_pretrained(tmp_path, max_shard_size=shard)
+    loaded = sorted(tmp_path.glob("*.safetensors"))
+    assert (len(loaded) > 1) == (shard == "10KB")
+    shutil.copy(loaded[0], tmp_path / "consolidated.safetensors")
+    files = ModelFiles("m", tmp_path, "")
+    assert files.weight_files == loaded
+    assert files.num_parameters == sum(weight.numel() for weight in model.parameters())
+
+
+def test_an_index_that_fits_no_files_is_told(tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path, max_shard_size="10KB")
+    first = min(tmp_path.glob("*.safetensors"))
+    first.unlink()
+    assert f"names {first.name}, which is not there" in refused(str(tmp_path))
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    assert "model.safetensors.index.json: damaged: KeyError('weight_map')" in refused(str(tmp_path))
 
 
 def test_what_is_no_gguf_file_is_told(tmp_path: Path) -> None:
