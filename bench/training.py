@@ -117,7 +117,7 @@ def prepare(row: TrainingRow, options: Options) -> Path:
     recipe = _recipe(row, options, rows=_write_rows(folder / "rows.jsonl"))
     run = open_run(Recipe(**recipe), folder / "prepared", Watch())
     stage = run.stage("bench")
-    run.attach(stage)
+    stage = run.attach(stage)
     is_lora = row.tuner["kind"] == "lora"
     if is_lora:
         run.tuner.save(run.model.network, folder / "start")

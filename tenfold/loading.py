@@ -39,12 +39,12 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
     model = open_model(
         folder,
         tokenizer,
-        dtype=torch.float32 if tuner.trains_base_weights else runtime.compute_dtype,
+        dtype=torch.float32 if tuner.loads_in_fp32 else runtime.compute_dtype,
         device=runtime.device,
         quantization=tuner.quantization,
         trust_remote_code=section.trust_remote_code,
     )
-    if tuner.trains_base_weights:
+    if tuner.loads_in_fp32:
         model.autocast = runtime.autocast
         return model
     model.wrap(tuner.load(model.causal, weights), packs=tuner.packs, autocast=None)

@@ -89,7 +89,7 @@ def _cost(run: Run, weights: Path) -> Cost:
         total_parameters=total,
         trainable_share=trainable / total,
         bytes_on_disk=_safetensors_bytes(weights),
-        base_bytes=_safetensors_bytes(base.folder),
+        base_bytes=sum(path.stat().st_size for path in base.weight_files),
     )
 
 

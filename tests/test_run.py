@@ -248,6 +248,20 @@ def test_an_adapter_is_refused_on_another_base_with_both_names(settings: Setting
     assert artifact.load(base=str(same)).network is not None
 
 
+def test_a_changed_configuration_is_another_base(settings: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(settings["model"]["name"], folder)
+    artifact = run(varied(settings, model={"name": str(folder)}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": 0.5}))
+    with pytest.raises(ArtifactError, match="another configuration"):
+        artifact.load()
+    heard = Heard()
+    run(varied(settings, model={"name": str(folder)}, output=str(tmp_path / "again")), listeners=(heard,))
+    assert {"scored", "update"} <= set(heard.events)
+    assert not {"score_restored", "stage_restored"} & set(heard.events)
+
+
 def test_the_gate_refuses_and_an_allowed_rule_is_recorded(settings: Settings, rows_file: Path) -> None:
     with pytest.raises(SignalError, match="truncation"):
         run(varied(settings, data={"max_length": 20}))

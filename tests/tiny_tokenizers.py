@@ -43,6 +43,14 @@ ENDLESS = (
 )
 """Closes a reply with a line break, which no generation would stop at."""
 
+HARMONY = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}"
+    "{% if message['role'] == 'assistant' %}<|channel|>final{% endif %}<|message|>"
+    "{{ message['content'] | trim }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
+)
+"""Puts special tokens and words between the opening of a reply and its text: as gpt-oss's."""
+
 
 def byte_tokenizer(*, chat_template: str | None = CHATML, trim_offsets: bool = False) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer of about 400 tokens; any text has tokens."""

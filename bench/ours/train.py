@@ -52,7 +52,7 @@ def main(job_folder: Path, result: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         run = open_run(Recipe(**job["recipe"]), Path(scratch), watch)
         stage = run.stage("bench")
-        run.attach(stage)
+        stage = run.attach(stage)
         checkpoints = CheckpointFolder(Path(scratch) / "checkpoints", keep=1)
         # as `tenfold run` does, but with no checkpoint inside the measured updates: the peer writes none either
         fit(run.model, stage, log=run.log, checkpoints=checkpoints, checkpoint_every=10**9)

@@ -8,9 +8,9 @@
 | truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply cut |
 | overlap | evaluation rows with a prompt that also occurs in training, or test rows with one of validation |
 
-A row has a prompt to each reply that is learned. Overlap means the same prompt after `identity.normalised`, whatever the reply: with the same reply the
-answer was seen word for word, with another one the task leaks all the same. For raw text it is the same
-text.
+A row has a prompt to each reply that is learned, and one to its last reply, which evaluation asks for. Overlap means
+the same prompt after `identity.normalised`, whatever the reply: with the same reply the answer was seen word for
+word, with another one the task leaks all the same. For raw text it is the same text.
 """
 
 from __future__ import annotations

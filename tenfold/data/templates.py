@@ -103,8 +103,7 @@ class ChatTemplate:
         """Return the text of `turns`, with a span for each turn whose number is in `learned`.
 
         Raises:
-            RowFault: the template refuses the turns, or shows a learned reply otherwise once the talk goes
-            on, so
+            RowFault: the template refuses the turns, or shows a learned reply otherwise once the talk goes on, so
                 that training would teach a text that generation never meets.
         """
         messages = self._messages(turns)
@@ -148,9 +147,8 @@ class ChatTemplate:
         Counted from here, the end of a reply is right whatever the reply says: to look for its text could find
         it in the header or the end token that the template adds.
         """
-        return self._text([{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]).rpartition(
-            _MARK
-        )[2]
+        talk = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _MARK}]
+        return self._text(talk).rpartition(_MARK)[2]
 
     def _text(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
         try:

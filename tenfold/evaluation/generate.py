@@ -85,7 +85,8 @@ def stream(
 ) -> Iterator[str]:
     """Yield the answer piece by piece as it is made; the pieces together are the answer.
 
-    Greedy without `sampling`; ends as `generate` does. A letter whose bytes are spread over several tokens comes once it is whole.
+    Greedy without `sampling`; ends as `generate` does. A letter whose bytes are spread over several tokens comes
+    once it is whole.
     """
     end_ids = end_token_ids(network, tokenizer, stop_ids)
     sampling = sampling or Sampling()

@@ -59,7 +59,9 @@ def score_task(
     likelihood = likelihood_measures(response_losses(model, items))
     if not any(references):
         return Score(stage, task, {measure.name: measure for measure in likelihood})
-    predictions = generate_answers(model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens)
+    predictions = generate_answers(
+        model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
+    )
     measures = [
         Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
         for metric in (METRICS[name] for name in metrics or choose_metrics(references))

@@ -69,9 +69,8 @@ class Run:
         self.evaluation_seconds = 0.0
         self.wants_merged = False
         self._attached = False
-        base = {name: value for name, value in vars(world.identity).items() if name != "base_name"}
         loaded = [runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
-        self._state = fingerprint("base", base, *loaded)
+        self._state = fingerprint("base", world.identity.sha256, *loaded)
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -89,11 +88,11 @@ class Run:
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.float32 if self.tuner.trains_base_weights else self.runtime.compute_dtype
+        return torch.float32 if self.tuner.loads_in_fp32 else self.runtime.compute_dtype
 
     @property
     def _autocast(self) -> torch.dtype | None:
-        return self.runtime.autocast if self.tuner.trains_base_weights else None
+        return self.runtime.autocast if self.tuner.loads_in_fp32 else None
 
     def stage(self, name: str) -> Stage:
         """Return the stage that the recipe describes: its tuner, response loss, rows, length and selection."""
@@ -124,7 +123,7 @@ class Run:
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""
         assert stage.tuner is self.tuner, "one tuner serves all stages of a run: vary the stage, not its tuner"
-        self.attach(stage)
+        stage = self.attach(stage)
         network = self.model.network
         key = self._fingerprint(stage)
         stored = stored_stage(key)
@@ -159,10 +158,16 @@ class Run:
             )
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
-    def attach(self, stage: Stage) -> None:
-        """Let the tuner take hold of the model, once: from here on, what it chose trains and all else is frozen."""
-        if self._attached:
-            return
+    def attach(self, stage: Stage) -> Stage:
+        """Let the tuner take hold of the model, once: from here on, what it chose trains and all else is frozen.
+
+        Return the stage with its micro-batches as the model's route needs them.
+        """
+        if not self._attached:
+            self._attach(stage)
+        return replace(stage, windows=replace(stage.windows, is_padded=not self.model.route.packs))
+
+    def _attach(self, stage: Stage) -> None:
         model = self.model
         torch.manual_seed(derived_seed(self.runtime.seed, "attach"))
         network = self.tuner.attach(model.causal, total_updates=stage.total_updates)

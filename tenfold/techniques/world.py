@@ -47,7 +47,7 @@ class World:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
         settings = self.recipe.model_dump_json(exclude={"output", "log"})
         parts = [part.fingerprint for part in (self.train, self.validation, self.test) if part is not None]
-        return sha256_text(settings, self.identity.base_weights_sha256, *parts)
+        return sha256_text(settings, self.identity.sha256, *parts)
 
     @property
     def test_fingerprint(self) -> str:

@@ -44,7 +44,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     for finding in world.findings:
         console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
     stage = run.stage("check")
-    run.attach(stage)
+    stage = run.attach(stage)
     _show_size(console, run, stage)
     if trial:
         _show_trial(console, stage, try_updates(run.model, stage))

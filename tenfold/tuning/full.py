@@ -13,6 +13,7 @@ from torch import nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem, nearest
 from tenfold.models.quantized import Nf4
+from tenfold.models.quiet import quiet_loading
 from tenfold.models.save import save_model
 from tenfold.recipe.tuners import Full, Partial
 from tenfold.tuning.defaults import TunerDefaults
@@ -86,13 +87,14 @@ class BaseWeightTuner(TunerDefaults):
             ArtifactError: a weight is missing, unknown or of another shape, or a file is damaged.
         """
         try:
-            saved, report = type(network).from_pretrained(  # type: ignore[attr-defined]
-                folder,
-                dtype=torch.float32,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
+            with quiet_loading():
+                saved, report = type(network).from_pretrained(  # type: ignore[attr-defined]
+                    folder,
+                    dtype=torch.float32,
+                    local_files_only=True,
+                    use_safetensors=True,
+                    output_loading_info=True,
+                )
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError) as error:
             raise ArtifactError(Problem(str(folder), f"cannot be read: {str(error).strip()[:300]}")) from error
         problems = [

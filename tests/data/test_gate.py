@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from tenfold.data.gate import Finding, check_signal
+from tenfold.data.gate import Finding, check_signal, require_whole_replies
 from tenfold.data.identity import normalised
 from tenfold.data.prepare import Prepared, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.sources import open_rows
-from tenfold.errors import SignalError
+from tenfold.errors import DataError, SignalError
 from tenfold.recipe import DataSection, GateSection
 from tests.tiny_tokenizers import CHATML, ENDLESS, PHI, byte_tokenizer
 
@@ -31,6 +31,7 @@ def check(write_rows: Writer) -> Callable[..., list[Finding]]:
         *,
         template: str | None = CHATML,
         gate: Mapping[str, object] | None = None,
+        validation: list[Row] | None = None,
         **data: object,
     ) -> list[Finding]:
         renderer = Renderer(byte_tokenizer(chat_template=template), DataSection.model_validate(data))
@@ -38,7 +39,8 @@ def check(write_rows: Writer) -> Callable[..., list[Finding]]:
         def side(rows: list[Row], name: str) -> Prepared:
             return prepare(open_rows(write_rows(rows, f"{name}.jsonl")), renderer)
 
-        evaluation = {"validation": None, "test": None if test is None else side(test, "test")}
+        given = {"validation": validation, "test": test}
+        evaluation = {name: None if rows is None else side(rows, name) for name, rows in given.items()}
         settings = GateSection.model_validate(gate or {})
         return check_signal(side(train, "train"), evaluation, renderer=renderer, gate=settings)
 
@@ -122,6 +124,53 @@ def test_overlap_counts_word_for_word_copies(check: Check) -> None:
     test = [pair("question 1"), pair("QUESTION 2!"), pair("question 3", "no")]
     with pytest.raises(SignalError, match=r"3 of 3 rows .*\(1 word for word with the same reply\)"):
         check(FINE, test)
+
+
+def talk(*texts: str, silent: int | None = None) -> Row:
+    """Return a row of user and assistant in turn; the turn `silent` is kept out of the loss."""
+    roles = ["user", "assistant"] * (len(texts) // 2)
+    return {
+        "messages": [
+            {"role": role, "content": text, "weight": int(place != silent)}
+            for place, (role, text) in enumerate(zip(roles, texts, strict=True))
+        ]
+    }
+
+
+def test_overlap_sees_every_reply_that_is_learned_or_asked_for(check: Check) -> None:
+    train = [talk(f"who is {n}", "he", "sure?", "yes") for n in range(5)]
+    first_turn, whole, further = (
+        talk("who is 3", "he"),
+        talk("who is 3", "he", "sure?", "no"),
+        talk("Who is 3?", "he", "why?", "so"),
+    )
+    for test in (first_turn, whole, further):
+        with pytest.raises(SignalError, match=r"1 of 2 rows have a prompt that also occurs in training .*line 2"):
+            check(train, [talk("who is 9", "he"), test])
+    # the first turn is not learned: by the setting, or by the row
+    assert check(train, [first_turn], train_on="last") == []
+    assert check([talk("who is 3", "he", "sure?", "yes", silent=1)], [first_turn]) == []
+    # a reply that is asked for leaks though the test row keeps it out of the loss
+    asked = talk("who is 9", "he", "sure?", "yes", silent=3)
+    with pytest.raises(SignalError, match="also occurs in training"):
+        check([talk("who is 9", "she", "so?", "no"), talk("who is 9", "he", "sure?", "yes")], [asked])
+
+
+def test_overlap_of_test_with_validation_is_told_as_such(check: Check) -> None:
+    sides = {"train": FINE, "validation": [pair("v")], "test": [pair("t"), pair("V?")]}
+    with pytest.raises(SignalError) as error:
+        check(**sides)
+    [problem] = error.value.problems
+    assert problem.where == "gate rule overlap (test rows)"
+    assert "1 of 2 rows have a prompt that also occurs in validation" in problem.found
+    assert [finding.rule for finding in check(**sides, gate={"allow": ["overlap"]})] == ["overlap"]
+
+
+def test_whole_replies_are_required_with_the_rows_named(write_rows: Writer) -> None:
+    rows = open_rows(write_rows([pair("p"), pair("p", "yes " * 200)]))
+    require_whole_replies(prepare(rows, Renderer(byte_tokenizer(), DataSection())), 1024)
+    with pytest.raises(DataError, match=r"in 1 of 2 rows a reply is cut: rows.jsonl, line 2(.|\n)*at most 100 tokens"):
+        require_whole_replies(prepare(rows, Renderer(byte_tokenizer(), DataSection(max_length=100))), 100)
 
 
 @pytest.mark.parametrize(

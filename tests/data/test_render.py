@@ -13,7 +13,7 @@ from tenfold.data.examples import Example, RowFault, Turn
 from tenfold.data.render import Rendered, Renderer
 from tenfold.errors import DataError
 from tenfold.recipe import DataSection
-from tests.tiny_tokenizers import CHATML, ENDLESS, FORGETFUL, LLAMA2, PHI, byte_tokenizer
+from tests.tiny_tokenizers import CHATML, ENDLESS, FORGETFUL, HARMONY, LLAMA2, PHI, byte_tokenizer
 
 PIECES = ("yes", " no\n", "<|im_end|>", "ünï😀", "  ", "\n\n", "assistant", "{x: 1}", ".", "<s>")
 
@@ -67,6 +67,31 @@ def test_mask_under_templates_of_other_shapes() -> None:
         rendered = Renderer(tokenizer, DataSection()).render(pair)
         assert learned(tokenizer, rendered) == text
         assert rendered.end_supervised
+
+
+@pytest.mark.parametrize("reply", ["yes", "a", "in", "final", "im_end", "e", "message", " x \n", "<|channel|>"])
+def test_no_reply_is_mistaken_for_a_piece_of_the_template(reply: str) -> None:
+    openings = {HARMONY: "<|channel|>final<|message|>", PHI: "", CHATML: "", FORGETFUL: "<think>\n\n</think>\n\n"}
+    for template, opening in openings.items():
+        tokenizer = byte_tokenizer(chat_template=template)
+        special = ["<|im_start|>", "<|im_end|>", "<|channel|>", "<|message|>"]
+        tokenizer.add_special_tokens({"additional_special_tokens": special})
+        rendered = Renderer(tokenizer, DataSection()).render(Example((Turn("user", reply), Turn("assistant", reply))))
+        said = reply.strip() if template is HARMONY else reply
+        assert learned(tokenizer, rendered) == f"{opening}{said}<|im_end|>"
+        assert rendered.end_supervised
+    endless = byte_tokenizer(chat_template=ENDLESS)
+    rendered = Renderer(endless, DataSection()).render(Example((Turn("user", reply), Turn("assistant", reply))))
+    assert learned(endless, rendered).strip() == reply.strip()
+
+
+def test_template_whose_closing_is_not_found_is_marked() -> None:
+    """It closes a reply by the reply's own words, so what follows the text cannot be told."""
+    fickle = CHATML.replace("<|im_end|>", "{{ message['content'][:1] }}<|im_end|>")
+    rendered = Renderer(byte_tokenizer(chat_template=fickle), DataSection()).render(
+        Example((Turn("user", "a"), Turn("assistant", "b")))
+    )
+    assert not rendered.end_supervised
 
 
 def test_template_that_ends_replies_with_no_special_token_is_marked() -> None:
@@ -189,15 +214,22 @@ def test_fingerprint_follows_what_changes_tokens_and_nothing_else() -> None:
     assert Renderer(tokenizer, DataSection(max_rows=3, train="x.jsonl")).fingerprint == same
     larger = byte_tokenizer()
     larger.add_tokens(["kitchen"])
+    other_end = byte_tokenizer()
+    other_end.eos_token = "<|im_end|>"
+    other_start = byte_tokenizer()
+    other_start.bos_token = "<|im_start|>"
+    other_padding = byte_tokenizer()
+    other_padding.pad_token = "<|im_end|>"
     others = [
         Renderer(larger, DataSection()),
+        *(Renderer(other, DataSection()) for other in (other_end, other_start, other_padding)),
         Renderer(byte_tokenizer(chat_template=PHI), DataSection()),
         *(
             Renderer(byte_tokenizer(), DataSection.model_validate({key: value}))
             for key, value in {"max_length": 9, "train_on": "last", "system": "S", "template": "plain"}.items()
         ),
     ]
-    assert len({same, *(other.fingerprint for other in others)}) == 7
+    assert len({same, *(other.fingerprint for other in others)}) == 10
 
 
 @pytest.mark.parametrize(

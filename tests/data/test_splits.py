@@ -64,6 +64,27 @@ def test_no_group_and_no_spelling_of_a_prompt_is_on_two_sides(write_rows: Writer
         assert not numbers[0] & numbers[1]
 
 
+def test_conversations_that_begin_alike_stay_on_one_side(write_rows: Writer) -> None:
+    def talk(number: int, length: int) -> dict[str, object]:
+        pairs = [(f"{turn} of {number}?", "yes") for turn in range(length)]
+        names = ("user", "assistant")
+        return {"messages": [{"role": r, "content": c} for pair in pairs for r, c in zip(names, pair, strict=True)]}
+
+    source = write_rows([talk(number, length) for number in range(40) for length in (1, 2, 3)])
+    sizes = {}
+    for train_on in ("all", "last"):
+        data = DataSection.model_validate({"train": source, "train_on": train_on, "test_share": 0.5})
+        splits = open_splits(data, seed=0, with_validation=False)
+        assert splits.test is not None
+        firsts = [
+            {str(rows.example(place).turns[0].content) for place in range(len(rows))}
+            for rows in (splits.train, splits.test)
+        ]
+        sizes[train_on] = len(firsts[0] & firsts[1])
+    assert sizes["all"] == 0
+    assert sizes["last"] > 0, "only the last reply is learned, and its prompt differs"
+
+
 def test_each_wanted_side_gets_a_group_however_few_there_are(write_rows: Writer) -> None:
     for seed in range(20):
         data = DataSection(train=write_rows(pairs(3)), test_share=0.01, validation_share=0.9)

@@ -25,9 +25,6 @@ class ByteTokenizer:
     def decode(self, token_ids: list[int], *, skip_special_tokens: bool, clean_up_tokenization_spaces: bool) -> str:
         return bytes(token for token in token_ids if token < 256).decode(errors="replace")
 
-    def get_vocab(self) -> dict[str, int]:
-        return {"<|im_end|>": 257}
-
 
 class PlainModel:
     """Row by row through the model's own logits: the slow way that nothing can be wrong with."""

@@ -9,11 +9,12 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from tenfold.evaluation.generate import batches_by_length, generate, stream
-from tenfold.models.generate import Sampling, end_token_ids, evaluating, until_end
+from tenfold.models.generate import Sampling, continue_greedily, end_token_ids, evaluating, until_end
 from tests.evaluation.byte_model import END, ByteTokenizer, make_network
 
 PROMPTS = [[7, 3, 9], list(range(40, 60)), [120], [88, 2, 3, 4, 5, 6], list(range(12)), [9, 9]]
-ENDS = (END, 257)
+STOPS = (257,)
+ENDS = (END, *STOPS)
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def plain_answers(network: nn.Module, max_new_tokens: int) -> list[str]:
 
 @pytest.mark.parametrize("batch_tokens", [1, 60, 10_000])
 def test_batches_answer_as_each_prompt_alone_without_a_cache(network: LlamaForCausalLM, batch_tokens: int) -> None:
-    answers = generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=9, batch_tokens=batch_tokens)
+    answers = generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=9, batch_tokens=batch_tokens)
     assert answers == plain_answers(network, 9)
     assert len(set(answers)) > 3, "the tiny model answers each prompt in its own way"
 
@@ -49,18 +50,27 @@ def test_answers_stop_at_the_end_of_turn(network: LlamaForCausalLM) -> None:
     tokens = plain_greedy(network, PROMPTS[1], 9)
     network.generation_config.eos_token_id = [END, tokens[2]]
     cut = tokens.index(tokens[2])
-    answers = generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=9)
+    answers = generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=9)
     assert answers[1] == text(tokens[:cut])
     assert max(len(answer) for answer in answers) > len(answers[1])
 
 
-def test_end_tokens_come_from_the_network_the_tokenizer_and_the_chat_templates(
+def test_answers_stop_at_the_ids_that_the_caller_names(network: LlamaForCausalLM) -> None:
+    tokens = plain_greedy(network, PROMPTS[1], 9)
+    cut = tokens.index(tokens[2])
+    stops = (*STOPS, tokens[2])
+    assert generate(network, ByteTokenizer(), PROMPTS, stop_ids=stops, max_new_tokens=9)[1] == text(tokens[:cut])
+    pieces = stream(network, ByteTokenizer(), PROMPTS[1], stop_ids=stops, max_new_tokens=9)
+    assert "".join(pieces).strip() == text(tokens[:cut])
+
+
+def test_end_tokens_come_from_the_network_the_tokenizer_and_the_caller(
     network: LlamaForCausalLM,
 ) -> None:
     network.generation_config.eos_token_id = [5, 6]
-    assert end_token_ids(network, ByteTokenizer()) == (5, 6, END, 257)
+    assert end_token_ids(network, ByteTokenizer(), {6, 257}) == (5, 6, END, 257)
     network.generation_config.eos_token_id = None
-    assert end_token_ids(network, ByteTokenizer()) == (END, 257)
+    assert end_token_ids(network, ByteTokenizer(), ()) == (END,)
     assert until_end([1, 2, 257, 3], (END, 257)) == [1, 2]
 
 
@@ -72,10 +82,10 @@ def test_the_models_own_generation_settings_change_nothing_and_nothing_is_said(
     own.do_sample, own.temperature, own.top_p, own.top_k = True, 3.0, 0.5, 5
     own.repetition_penalty, own.no_repeat_ngram_size, own.min_new_tokens, own.num_beams = 5.0, 1, 8, 3
     network.config.use_cache = False
-    assert generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=9) == expected
+    assert generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=9) == expected
     assert caplog.records == []
     own.max_length = 4
-    assert generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=9) == expected
+    assert generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=9) == expected
 
 
 def test_dropout_is_off_while_generating_and_every_module_gets_its_mode_back(
@@ -85,7 +95,7 @@ def test_dropout_is_off_while_generating_and_every_module_gets_its_mode_back(
     network.train()
     network.model.layers[0].eval()
     modes = [module.training for module in network.modules()]
-    assert generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=9) == expected
+    assert generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=9) == expected
     assert [module.training for module in network.modules()] == modes
     with pytest.raises(RuntimeError, match="stop"), evaluating(network):
         raise RuntimeError("stop")
@@ -93,7 +103,7 @@ def test_dropout_is_off_while_generating_and_every_module_gets_its_mode_back(
 
 
 def test_training_goes_on_after_generating(network: LlamaForCausalLM) -> None:
-    generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=3)
+    generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=3)
     network(input_ids=torch.tensor([[1, 2, 3]]), labels=torch.tensor([[1, 2, 3]])).loss.backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
 
@@ -115,11 +125,19 @@ def test_peft_networks_answer_in_batches_as_alone(config: peft.PeftConfig) -> No
     for name, parameter in network.named_parameters():
         if "prompt" in name:
             nn.init.normal_(parameter)
-    alone = [generate(network, ByteTokenizer(), [prompt], max_new_tokens=7)[0] for prompt in PROMPTS]
-    assert generate(network, ByteTokenizer(), PROMPTS, max_new_tokens=7) == alone
+    alone = [generate(network, ByteTokenizer(), [prompt], stop_ids=STOPS, max_new_tokens=7)[0] for prompt in PROMPTS]
+    assert generate(network, ByteTokenizer(), PROMPTS, stop_ids=STOPS, max_new_tokens=7) == alone
     assert alone == plain_answers(network, 7)
     assert alone != plain_answers(make_network(), 7), "the adapter changes the answers"
-    assert "".join(stream(network, ByteTokenizer(), PROMPTS[1], max_new_tokens=7)).strip() == alone[1]
+    assert "".join(stream(network, ByteTokenizer(), PROMPTS[1], stop_ids=STOPS, max_new_tokens=7)).strip() == alone[1]
+
+
+def test_a_prompt_near_the_models_limit_shortens_its_own_answer_only(network: LlamaForCausalLM) -> None:
+    near = [5] * (network.config.max_position_embeddings - 4)
+    rows = continue_greedily(network, [PROMPTS[0], near, PROMPTS[5]], max_new_tokens=20, end_ids=[])
+    assert [len(row) for row in rows] == [20, 4, 20]
+    for row, prompt in zip(rows, (PROMPTS[0], near, PROMPTS[5]), strict=True):
+        assert [row] == continue_greedily(network, [prompt], max_new_tokens=20, end_ids=[])
 
 
 def test_batches_keep_to_the_budget_and_hold_every_prompt_once() -> None:
@@ -135,7 +153,7 @@ def test_batches_keep_to_the_budget_and_hold_every_prompt_once() -> None:
 
 def test_the_stream_is_the_answer_in_pieces(network: LlamaForCausalLM) -> None:
     network.train()
-    pieces = list(stream(network, ByteTokenizer(), PROMPTS[3], max_new_tokens=9))
+    pieces = list(stream(network, ByteTokenizer(), PROMPTS[3], stop_ids=STOPS, max_new_tokens=9))
     network.eval()
     assert "".join(pieces).strip() == plain_answers(network, 9)[3]
     assert len(pieces) > 2
@@ -145,13 +163,21 @@ def test_the_stream_is_the_answer_in_pieces(network: LlamaForCausalLM) -> None:
 def test_a_letter_of_several_bytes_comes_whole(network: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = list("aü→b".encode())
     monkeypatch.setattr("tenfold.evaluation.generate.stream_tokens", lambda *_, **__: iter([*tokens, 0xFF]))
-    assert list(stream(network, ByteTokenizer(), [1], max_new_tokens=9)) == ["a", "ü", "→", "b", "\ufffd"]
+    assert list(stream(network, ByteTokenizer(), [1], stop_ids=STOPS, max_new_tokens=9)) == [
+        "a",
+        "ü",
+        "→",
+        "b",
+        "\ufffd",
+    ]
 
 
 def test_sampling_is_seeded_and_leaves_the_random_state_alone(network: LlamaForCausalLM) -> None:
     def answer(**options: float) -> str:
         sampling = Sampling(**options)  # type: ignore[arg-type]
-        return "".join(stream(network, ByteTokenizer(), [7, 3, 9], max_new_tokens=12, sampling=sampling))
+        return "".join(
+            stream(network, ByteTokenizer(), [7, 3, 9], stop_ids=STOPS, max_new_tokens=12, sampling=sampling)
+        )
 
     state = torch.get_rng_state()
     assert answer(temperature=2.0, seed=1) == answer(temperature=2.0, seed=1)
@@ -162,7 +188,7 @@ def test_sampling_is_seeded_and_leaves_the_random_state_alone(network: LlamaForC
 
 
 def test_leaving_the_stream_early_ends_its_thread(network: LlamaForCausalLM) -> None:
-    pieces = stream(network, ByteTokenizer(), PROMPTS[3], max_new_tokens=200)
+    pieces = stream(network, ByteTokenizer(), PROMPTS[3], stop_ids=STOPS, max_new_tokens=200)
     next(pieces)
     pieces.close()  # type: ignore[attr-defined]
     assert "generate" not in [thread.name for thread in threading.enumerate()]
@@ -170,4 +196,4 @@ def test_leaving_the_stream_early_ends_its_thread(network: LlamaForCausalLM) -> 
 
 def test_what_fails_in_the_stream_is_raised_where_it_is_read(network: LlamaForCausalLM) -> None:
     with pytest.raises(IndexError):
-        list(stream(network, ByteTokenizer(), [100_000], max_new_tokens=3))
+        list(stream(network, ByteTokenizer(), [100_000], stop_ids=STOPS, max_new_tokens=3))
