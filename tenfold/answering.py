@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,7 @@ def predict_rows(
     *,
     prompts: Sequence[str],
     data: str | None,
+    columns: Mapping[str, str] | None = None,
     out: Path | None,
     max_new_tokens: int | None,
     base: str | None,
@@ -58,7 +59,7 @@ def predict_rows(
     artifact = Artifact.open(folder)
     questions = [Question(ask(artifact, [Turn("user", prompt)])) for prompt in prompts]
     if data is not None:
-        questions += _read_questions(artifact, data)
+        questions += _read_questions(artifact, data, columns)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, artifact.recipe.data)
     limit = max_new_tokens or DEFAULT_NEW_TOKENS
@@ -83,15 +84,17 @@ def ask(artifact: Artifact, turns: Sequence[Turn]) -> Example:
     return Example(tuple(turns), separator=SEPARATORS.get(str(artifact.facts["row_format"]), "\n"))
 
 
-def evaluate_rows(folder: Path, *, data: str, max_rows: int | None, base: str | None) -> Score:
-    """Return the tuned model's score on the rows of `data`.
+def evaluate_rows(
+    folder: Path, *, data: str, columns: Mapping[str, str] | None = None, max_rows: int | None, base: str | None
+) -> Score:
+    """Return the tuned model's score on the rows of `data`, read by `columns` (without, as the recipe maps them).
 
     Raises:
         UserError: the artifact, its base or the rows cannot be used, or `data.max_length` cuts a reply.
     """
     artifact = Artifact.open(folder)
     section = artifact.recipe.data
-    rows = open_rows(data, format=section.format, columns=section.columns)
+    rows = open_rows(data, format=section.format, columns=section.columns if columns is None else columns)
     model = artifact.load(base=base)
     renderer = Renderer(model.tokenizer, section)
     prepared = prepare(rows, renderer)
@@ -107,9 +110,10 @@ def evaluate_rows(folder: Path, *, data: str, max_rows: int | None, base: str | 
     )
 
 
-def _read_questions(artifact: Artifact, data: str) -> list[Question]:
+def _read_questions(artifact: Artifact, data: str, columns: Mapping[str, str] | None) -> list[Question]:
     section = artifact.recipe.data
-    rows = open_rows(data, format=section.format, columns=section.columns, needed=PROMPTS)
+    columns = section.columns if columns is None else columns
+    rows = open_rows(data, format=section.format, columns=columns, needed=PROMPTS)
     questions = []
     for origins, chunk in rows.chunks():
         for origin, row in zip(origins, chunk, strict=True):

@@ -201,20 +201,24 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return {}
 
 
+FREE_TO_CHANGE = {("runtime", "threads"), ("runtime", "checkpoint_every"), ("runtime", "keep_checkpoints")}
+"""Settings that an interrupted run may go on with under other values: they change no weight."""
+
+
 def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
     mine = recipe.model_dump(mode="json")
     changed = [
-        f"{section}.{key}: {theirs!r} there, {mine[section].get(key)!r} here"
+        f"{section}.{key}: {json.dumps(theirs)} there, {json.dumps(mine[section].get(key))} here"
         for section, values in requested.items()
         if isinstance(values, dict) and section not in ("log",)
         for key, theirs in values.items()
-        if mine[section].get(key) != theirs
+        if mine[section].get(key) != theirs and (section, key) not in FREE_TO_CHANGE
     ]
     why = "; ".join(changed[:5]) or "the same settings, but the model's or the data's files have changed since"
     return Problem(
         "output",
         f"{folder} belongs to a different recipe: {why}",
-        remedy="set another `output`, or remove that folder if you no longer need it",
+        remedy="add --set output=runs/ANOTHER-NAME, or remove that folder if you no longer need it",
     )
 
 

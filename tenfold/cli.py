@@ -25,6 +25,7 @@ app = typer.Typer(
     help="Ten ways to fine-tune a language model, one engine, measured side by side.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -34,7 +35,23 @@ ArtifactFolder = Annotated[Path, typer.Argument(help="The output folder of a run
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set tuner.rank=32.")
 ]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
+]
 Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
+
+
+def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """Return `ours=yours` pairs as a mapping, None where there are none.
+
+    Raises:
+        RecipeError: one is not of that form.
+    """
+    for pair in pairs or ():
+        if not all(pair.partition("=")):
+            raise RecipeError(Problem("--columns", f"found {pair!r}", allowed="OURS=YOURS, e.g. prompt=question"))
+    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
 
 
 @app.callback(invoke_without_command=True)
@@ -59,11 +76,12 @@ def init(
     data: Annotated[str, typer.Option(help="Your rows: a file, a folder, a hub id, or sample:NAME.")],
     model: Annotated[str, typer.Option(help="Alias, hub id, folder or .gguf file.")] = "smollm2-135m-instruct",
     out: Annotated[Path, typer.Option(help="Where to write the recipe.")] = Path("recipe.yaml"),
+    columns: Columns = None,
 ) -> None:
     """Write a commented starter recipe for your data."""
     from tenfold.terminal.starter import write_starter
 
-    write_starter(technique, data, model, out)
+    write_starter(technique, data, model, out, columns=read_columns(columns))
 
 
 @app.command(short_help="Find every problem; show what would be trained and cost.")
@@ -108,6 +126,7 @@ def predict(
     data: Annotated[str | None, typer.Option(help="Rows to answer, in any format that a recipe reads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing them.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
+    columns: Columns = None,
     base: Base = None,
 ) -> None:
     """Answer prompts with the tuned model: one JSON line a row."""
@@ -119,7 +138,13 @@ def predict(
 
     announce_remote_code(Artifact.open(artifact).recipe.model)
     for line in predict_rows(
-        artifact, prompts=prompt or [], data=data, out=out, max_new_tokens=max_new_tokens, base=base
+        artifact,
+        prompts=prompt or [],
+        data=data,
+        columns=read_columns(columns),
+        out=out,
+        max_new_tokens=max_new_tokens,
+        base=base,
     ):
         typer.echo(line)
 
@@ -129,6 +154,7 @@ def evaluate(
     artifact: ArtifactFolder,
     data: Annotated[str, typer.Option(help="Rows with references, in any format that a recipe reads.")],
     max_rows: Annotated[int | None, typer.Option(min=1, help="Score at most this many rows.")] = None,
+    columns: Columns = None,
     base: Base = None,
 ) -> None:
     """Score the tuned model on rows of yours, with intervals."""
@@ -138,7 +164,7 @@ def evaluate(
     from tenfold.terminal.run_view import show_score
 
     announce_remote_code(Artifact.open(artifact).recipe.model)
-    show_score(evaluate_rows(artifact, data=data, max_rows=max_rows, base=base))
+    show_score(evaluate_rows(artifact, data=data, columns=read_columns(columns), max_rows=max_rows, base=base))
 
 
 @app.command()

@@ -287,7 +287,7 @@ def test_an_output_that_belongs_to_a_different_recipe_or_model(desk: Desk) -> No
     assert desk.tenfold("run", desk.recipe()).code == 0
     done = refused(desk, "run", desk.recipe("other.yaml", optim={"max_updates": 5}))
     assert "out belongs to a different recipe: optim.max_updates: 6 there, 5 here" in done.err
-    assert "set another `output`" in done.err
+    assert "--set output=runs/ANOTHER-NAME" in done.err
     assert "belongs to a different recipe" in refused(desk, "check", "other.yaml").err
     desk.write("rows.jsonl", rows())
     assert "data's files have changed" in refused(desk, "run", "recipe.yaml").err

@@ -63,6 +63,24 @@ def test_init_writes_a_recipe_that_loads_and_names_the_format(desk: Desk) -> Non
     assert (recipe.data.train, recipe.model.name, recipe.technique.kind) == ("rows.jsonl", "tiny-llama", "instruction")
 
 
+def test_columns_are_mapped_from_the_command_line_by_init_predict_and_evaluate(desk: Desk) -> None:
+    desk.write("own.csv", "question,answer\n" + "".join(f"lamp {n} red,set red\n" for n in range(30)))
+    mapped = ("--columns", "prompt=question", "--columns", "completion=answer")
+    refused = desk.tenfold("init", "instruction", "--data", "own.csv")
+    assert (refused.code, "prompt: question, completion: answer" in refused.err) == (2, True)
+    made = desk.tenfold("init", "instruction", "--data", "own.csv", "--model", "tiny-llama", "--out", "own.yaml", *mapped)
+    assert made.code == 0
+    recipe = load_recipe(desk.folder / "own.yaml")
+    assert recipe.data.columns == {"prompt": "question", "completion": "answer"}
+    assert recipe.output == "runs/instruction-own"
+    assert desk.tenfold("run", desk.recipe()).code == 0
+    answered = desk.tenfold("predict", "out", "--data", "own.csv", *mapped, "--max-new-tokens", "2")
+    assert (answered.code, len(answered.out.splitlines())) == (0, 30)
+    assert desk.tenfold("evaluate", "out", "--data", "own.csv", *mapped, "--max-rows", "4").code == 0
+    wrong = desk.tenfold("predict", "out", "--data", "own.csv", "--columns", "question")
+    assert (wrong.code, "OURS=YOURS" in wrong.err) == (2, True)
+
+
 def test_check_shows_recipe_rows_tokens_and_cost_and_writes_nothing(desk: Desk) -> None:
     before = {*desk.files(), "recipe.yaml"}
     told = desk.tenfold("check", desk.recipe())
@@ -135,6 +153,11 @@ def test_chat_answers_until_the_input_ends(done: Desk) -> None:
     )
     assert told.code == 0
     assert told.out.count("> ") == 3
+
+
+def test_chat_reads_what_is_not_utf_8(done: Desk) -> None:
+    told = done.tenfold("chat", "out", "--max-new-tokens", "2", stdin="caf\udce9\n\n")
+    assert told.code == 0
 
 
 def test_cache_is_shown_and_cleared_and_can_be_made_again(done: Desk, cache: Path) -> None:

@@ -339,3 +339,28 @@ def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_pa
 
 def shrink(network: torch.nn.Module) -> None:
     """A penalty that is none."""
+
+
+def test_settings_that_move_no_weight_do_not_stop_a_run_from_going_on(settings: Settings) -> None:
+    counted = Heard()
+    with pytest.raises(Interrupted):
+        run(varied(settings), listeners=(counted,), stop_asked=lambda: counted.events.count("update") >= 3)
+    heard = Heard()
+    run(varied(settings, runtime={"checkpoint_every": 5, "threads": 1}), listeners=(heard,))
+    assert heard.events.count("update") == 3
+
+
+def test_a_checkpoint_is_written_after_a_while_whatever_the_updates(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tenfold.engine.fit.CHECKPOINT_SECONDS", 0.0)
+    folder = tmp_path / "out" / "checkpoints" / "instruction"
+    seen: list[int] = []
+
+    class Look:
+        def hear(self, event: Mapping[str, object]) -> None:
+            if event["event"] == "update" and folder.is_dir():
+                seen.append(len(list(folder.iterdir())))
+
+    run(varied(settings, runtime={"checkpoint_every": 100}), listeners=(Look(),))
+    assert seen

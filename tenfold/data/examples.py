@@ -205,7 +205,9 @@ def _system(row: Mapping[str, object]) -> list[Turn]:
 
 def _text(row: Mapping[str, object], name: str, columns: Mapping[str, str]) -> str:
     column = columns.get(name, name)
-    if name not in row or row[name] is None:
+    if row.get(name, "") is None:
+        raise RowFault(f"{column!r} is missing or null")
+    if name not in row:
         raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
     return _checked(row[name], f"column {column!r}")
 

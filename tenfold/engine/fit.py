@@ -24,6 +24,9 @@ from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
 from tenfold.models.language_model import LanguageModel
 
+CHECKPOINT_SECONDS = 120.0
+"""Longest time between checkpoints, however many updates apart the recipe sets them: what a crash can cost."""
+
 
 def fit(
     model: LanguageModel,
@@ -44,6 +47,7 @@ def fit(
     """
     training = _begin(model, stage, log, checkpoints)
     model.network.train()
+    saved_at = time.perf_counter()
     while training.position.update < stage.total_updates and not _lost_patience(stage.selection, training.position):
         started = time.perf_counter()
         window = training.windows.window(training.position.update)
@@ -66,8 +70,10 @@ def fit(
         if stage.selection is not None and _is_due(stage.selection, training.position.update, stage.total_updates):
             _select(model, stage, stage.selection, training, log)
         is_stopping = stop_asked()
-        if is_stopping or training.position.update % checkpoint_every == 0:
+        is_due = time.perf_counter() - saved_at > CHECKPOINT_SECONDS
+        if is_stopping or is_due or training.position.update % checkpoint_every == 0:
             checkpoints.save(training.checkpoint(model, stage))
+            saved_at = time.perf_counter()
         if is_stopping and training.position.update < stage.total_updates:
             raise _interrupted(training.position)
     if training.best is not None:

@@ -143,7 +143,7 @@ class RuntimeSection(Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     checkpoint_every: Positive = 50
-    """Updates between checkpoints."""
+    """Updates between checkpoints; one is also written every two minutes."""
     keep_checkpoints: Positive = 2
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads; when unset, torch's own choice, or 1 if other work on the machine makes that faster (measured)."""

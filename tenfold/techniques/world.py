@@ -45,7 +45,8 @@ class World:
     @property
     def fingerprint(self) -> str:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
-        settings = self.recipe.model_dump_json(exclude={"output", "log"})
+        free = {"threads", "checkpoint_every", "keep_checkpoints"}
+        settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": free})
         parts = [part.fingerprint for part in (self.train, self.validation, self.test) if part is not None]
         return sha256_text(settings, self.identity.sha256, *parts)
 

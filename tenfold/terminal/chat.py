@@ -44,7 +44,8 @@ def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_t
 
 def _read(console: Console) -> str:
     try:
-        return console.input("[bold]> [/bold]").strip()
+        line = console.input("[bold]> [/bold]").strip()
+        return line.encode("utf-8", "surrogateescape").decode("utf-8", "replace")  # what was typed may not be UTF-8
     except EOFError:
         console.print()
         return ""

@@ -85,12 +85,15 @@ def _show_preview(console: Console, shown: Preview) -> None:
     most = max(count for _, _, count in shown.lengths)
     for low, high, count in shown.lengths:
         console.print(f"{low:>7}-{high:<7} {'█' * round(BAR * count / most)} {count:,}")
-    console.rule("Training rows as the trainer sees them; [green]green[/green] is in the loss", align="left")
+    has_colour = console.color_system is not None
+    marked = "[green]green[/green]" if has_colour else "⟦what stands here⟧"
+    console.rule(f"Training rows as the trainer sees them; {marked} is in the loss", align="left")
     for row in shown.rows:
         console.print(Text(row.origin, style="dim"))
         text = Text()
         for token, in_loss in row.tokens:
-            text.append(token, style="bold green" if in_loss else "")
+            shown_token = f"⟦{token}⟧" if in_loss and not has_colour else token
+            text.append(shown_token, style="bold green" if in_loss else "")
         console.print(text)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from string import Template
 
@@ -14,6 +16,7 @@ from tenfold.errors import Problem, RecipeError
 from tenfold.files import require_folder, write_atomic
 from tenfold.techniques.technique import find_technique
 
+COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # your column names for ours"
 STARTER = Template("""\
 # $summary
 # Made by `tenfold init` from $rows rows of $source ($format format).
@@ -36,7 +39,7 @@ data:
   # test: FILE       # rows for the scorecard; without it, test_share of the rows above
   test_share: 0.1
   # group_by: COLUMN # rows with equal values never fall on two sides of the split
-  # columns: {prompt: question, completion: answer}   # your column names for ours
+  $columns
   max_length: 1024   # tokens; the gate refuses a run that would cut responses
 
 optim:
@@ -54,11 +57,13 @@ runtime:
   seed: 0
   precision: auto    # bf16 where this machine is faster with it, else fp32
 
-output: runs/$technique
+output: runs/$technique-$name   # one folder a run: a changed recipe needs another
 """)
 
 
-def write_starter(technique: str, data: str, model: str, out: Path) -> None:
+def write_starter(
+    technique: str, data: str, model: str, out: Path, *, columns: Mapping[str, str] | None = None
+) -> None:
     """Write a starter recipe to `out` and say what to do next.
 
     Raises:
@@ -69,7 +74,7 @@ def write_starter(technique: str, data: str, model: str, out: Path) -> None:
     if out.exists():
         raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
     require_folder(out.parent)
-    rows = open_rows(data)
+    rows = open_rows(data, columns=columns)
     text = STARTER.substitute(
         summary=f"{technique}: {found.summary}.",
         when=found.when,
@@ -79,6 +84,8 @@ def write_starter(technique: str, data: str, model: str, out: Path) -> None:
         format=rows.format,
         model=json.dumps(model, ensure_ascii=False),
         file=out,
+        name=re.sub(r"[^\w-]+", "-", Path(data.rpartition(":")[2]).stem).strip("-") or "rows",
+        columns=f"columns: {json.dumps(dict(columns), ensure_ascii=False)}" if columns else COLUMNS_HINT,
     )
     write_atomic(out, text)
     console = Console()
