@@ -68,7 +68,9 @@ def test_columns_are_mapped_from_the_command_line_by_init_predict_and_evaluate(d
     mapped = ("--columns", "prompt=question", "--columns", "completion=answer")
     refused = desk.tenfold("init", "instruction", "--data", "own.csv")
     assert (refused.code, "prompt: question, completion: answer" in refused.err) == (2, True)
-    made = desk.tenfold("init", "instruction", "--data", "own.csv", "--model", "tiny-llama", "--out", "own.yaml", *mapped)
+    made = desk.tenfold(
+        "init", "instruction", "--data", "own.csv", "--model", "tiny-llama", "--out", "own.yaml", *mapped
+    )
     assert made.code == 0
     recipe = load_recipe(desk.folder / "own.yaml")
     assert recipe.data.columns == {"prompt": "question", "completion": "answer"}

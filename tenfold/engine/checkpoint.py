@@ -79,9 +79,7 @@ class CheckpointFolder:
         for damaged in (folder for folder in self._all() if folder.name >= target.name):
             shutil.rmtree(damaged)  # training came from before it, so it could not be read
         with atomic_folder(target) as partial:
-            for name, values in tensors.items():
-                save_file(on_cpu(values), partial / f"{name}.safetensors")
-            hashes = {name: sha256_file(partial / f"{name}.safetensors") for name in tensors}
+            hashes = write_tensors(partial, tensors)
             state = {"position": asdict(checkpoint.position), "sha256": hashes}
             (partial / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
         for old in self._all()[: -self.keep]:
@@ -105,12 +103,9 @@ class CheckpointFolder:
 def _read(folder: Path) -> Checkpoint | None:
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        tensors = {}
-        for name, expected in state["sha256"].items():
-            path = folder / f"{name}.safetensors"
-            if sha256_file(path) != expected:
-                return None
-            tensors[name] = load_file(path)
+        tensors = read_tensors(folder, state["sha256"])
+        if tensors is None:
+            return None
         return Checkpoint(
             position=Position(**state["position"]),
             trainable=tensors["trainable"],
@@ -121,6 +116,24 @@ def _read(folder: Path) -> Checkpoint | None:
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def write_tensors(folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:
+    """Write each part as `<name>.safetensors` and return the files' SHA-256 by name."""
+    hashes = {}
+    for name, tensors in parts.items():
+        path = folder / f"{name}.safetensors"
+        save_file(on_cpu(tensors), path)
+        hashes[name] = sha256_file(path)
+    return hashes
+
+
+def read_tensors(folder: Path, hashes: Mapping[str, str]) -> dict[str, dict[str, Tensor]] | None:
+    """Return the parts that `write_tensors` wrote, or None if a file's hash does not hold."""
+    paths = {name: folder / f"{name}.safetensors" for name in hashes}
+    if any(sha256_file(path) != hashes[name] for name, path in paths.items()):
+        return None
+    return {name: load_file(path) for name, path in paths.items()}
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,12 +15,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenfold.engine.checkpoint import on_cpu
+from tenfold.engine.checkpoint import read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
-from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
+from tenfold.files import atomic_folder, sha256_text, write_json
 from tenfold.paths import cache_folder
 
 PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation")
@@ -58,12 +57,9 @@ def stored_stage(key: str) -> StoredStage | None:
     folder = cache_folder("stages") / key
     try:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-        tensors = {}
-        for name, expected in record["sha256"].items():
-            path = folder / f"{name}.safetensors"
-            if sha256_file(path) != expected:
-                return None
-            tensors[name] = load_file(path)
+        tensors = read_tensors(folder, record["sha256"])
+        if tensors is None:
+            return None
         return StoredStage(tensors["trainable"], tensors["tuner"], StageResult(**record["result"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -75,11 +71,7 @@ def store_stage(key: str, stage: StoredStage) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     with atomic_folder(folder) as partial:
-        hashes = {}
-        for name, tensors in (("trainable", stage.trainable), ("tuner", stage.tuner)):
-            path = partial / f"{name}.safetensors"
-            save_file(on_cpu(tensors), path)
-            hashes[name] = sha256_file(path)
+        hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
         write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
 
 

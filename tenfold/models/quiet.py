@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 
 @contextmanager
@@ -16,7 +17,8 @@ def quiet_loading() -> Iterator[None]:
     library.set_verbosity(logging.ERROR)
     library.disable_progress_bar()
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # some of its bars heed no setting
+            yield
     finally:
         library.set_verbosity(level)
         if bars:
