@@ -28,7 +28,7 @@ from tenfold.errors import ArtifactError, Problem, RecipeError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Scorecard
 from tenfold.files import require_folder, write_json, writing
-from tenfold.recipe import Recipe, load_recipe
+from tenfold.recipe import FREE_TO_CHANGE, Recipe, load_recipe
 
 if TYPE_CHECKING:
     from tenfold.models.language_model import LanguageModel
@@ -201,10 +201,6 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return {}
 
 
-FREE_TO_CHANGE = {("runtime", "threads"), ("runtime", "checkpoint_every"), ("runtime", "keep_checkpoints")}
-"""Settings that an interrupted run may go on with under other values: they change no weight."""
-
-
 def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
     mine = recipe.model_dump(mode="json")
     changed = [
@@ -212,7 +208,7 @@ def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) 
         for section, values in requested.items()
         if isinstance(values, dict) and section not in ("log",)
         for key, theirs in values.items()
-        if mine[section].get(key) != theirs and (section, key) not in FREE_TO_CHANGE
+        if mine[section].get(key) != theirs and not (section == "runtime" and key in FREE_TO_CHANGE)
     ]
     why = "; ".join(changed[:5]) or "the same settings, but the model's or the data's files have changed since"
     return Problem(

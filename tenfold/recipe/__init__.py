@@ -2,6 +2,7 @@
 
 from tenfold.recipe.load import dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.sections import (
+    FREE_TO_CHANGE,
     DataSection,
     EvaluationSection,
     GateSection,
@@ -14,6 +15,7 @@ from tenfold.recipe.sections import (
 )
 
 __all__ = [
+    "FREE_TO_CHANGE",
     "DataSection",
     "EvaluationSection",
     "GateSection",

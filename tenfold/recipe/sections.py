@@ -149,6 +149,10 @@ class RuntimeSection(Section):
     """CPU threads; when unset, torch's own choice, or 1 if other work on the machine makes that faster (measured)."""
 
 
+FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_checkpoints"})
+"""Runtime settings under which an interrupted run may go on with other values: they change no weight."""
+
+
 class LogSection(Section):
     """Where the log goes beside `log.jsonl`."""
 

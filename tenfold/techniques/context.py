@@ -183,7 +183,7 @@ class Run:
             Interrupted: `stop_asked()` is true, and they would have to be measured.
             OutOfMemory: the answers' cache does not fit.
         """
-        retention = RetentionSet.load().fingerprint if self.recipe.evaluation.retention else ""
+        retention = "" if self._retention is None else self._retention.fingerprint
         items = [self.world.test_fingerprint, [item.row for item in self.world.test_items]]
         key = fingerprint(self._state, {"items": items}, retention, self.recipe.evaluation.model_dump())
         known = stored_score(key)
@@ -204,6 +204,10 @@ class Run:
         for score in Scorecard.from_json(known.scorecard).scores:
             self.scorecard = self.scorecard.add(replace(score, stage=stage))
 
+    @cached_property
+    def _retention(self) -> RetentionSet | None:
+        return RetentionSet.load() if self.recipe.evaluation.retention else None
+
     def _measured(self, stage: str) -> Iterator[Score]:
         evaluation = self.recipe.evaluation
         if self.world.test_items:
@@ -216,8 +220,8 @@ class Run:
                 metrics=evaluation.metrics,
                 max_new_tokens=evaluation.max_new_tokens,
             )
-        if evaluation.retention:
-            yield score_retention(self.model, RetentionSet.load(), stage=stage)
+        if self._retention is not None:
+            yield score_retention(self.model, self._retention, stage=stage)
 
     def _selection(self) -> Selection | None:
         """Return how the best checkpoint is chosen: by the task metric on the validation rows."""

@@ -20,7 +20,7 @@ from tenfold.files import sha256_text
 from tenfold.models.context import context_length
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.sources import ModelFiles, resolve
-from tenfold.recipe import Recipe
+from tenfold.recipe import FREE_TO_CHANGE, Recipe
 from tenfold.tuning.identity import Identity, identify
 from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import make_tuner
@@ -45,8 +45,7 @@ class World:
     @property
     def fingerprint(self) -> str:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
-        free = {"threads", "checkpoint_every", "keep_checkpoints"}
-        settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": free})
+        settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": set(FREE_TO_CHANGE)})
         parts = [part.fingerprint for part in (self.train, self.validation, self.test) if part is not None]
         return sha256_text(settings, self.identity.sha256, *parts)
 
