@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import ArtifactError, Problem, RecipeError
+from tenfold.errors import ArtifactError, Problem, RecipeError, nearest
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Scorecard
 from tenfold.files import require_folder, write_json, writing
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder's layout."""
 
-FACTS = ("weights", "technique", "tuner", "base", "row_format")
+FACTS = ("weights", "technique", "tuner", "base", "tasks")
 """What `artifact.json` says, among other things."""
 
 
@@ -129,7 +129,18 @@ class Artifact:
 
         if not self.weights.is_dir():
             raise _damaged(self.weights, "missing")
-        return load_tuned(self.recipe, self.weights, base=base)
+        return load_tuned(self.recipe, self.weights, is_whole=self.facts["weights"] == "model", base=base)
+
+    def task(self, name: str | None = None) -> str:
+        """Return `name`, or the name of the artifact's first task where none is given.
+
+        Raises:
+            RecipeError: the artifact has no such task.
+        """
+        tasks = self.recipe.tasks
+        if name is not None and name not in tasks:
+            raise RecipeError(Problem("--task", f"no task {name!r}", ", ".join(tasks), nearest(name, tasks)))
+        return name or next(iter(tasks))
 
 
 @dataclass(frozen=True)

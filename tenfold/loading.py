@@ -16,10 +16,10 @@ from tenfold.tuning.identity import check_identity, identify, read_identity
 from tenfold.tuning.tuner import make_tuner
 
 
-def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> LanguageModel:
+def load_tuned(recipe: Recipe, weights: Path, *, is_whole: bool, base: str | None = None) -> LanguageModel:
     """Return the model that `recipe` tuned, its trained weights read from the folder `weights`.
 
-    `base` names another copy of the base model.
+    `is_whole` says that they are a whole model, not an adapter beside one; `base` names another copy of the base.
 
     Raises:
         ArtifactError: the base is not the one that the adapter was trained on.
@@ -31,7 +31,7 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
     tokenizer = load_tokenizer(weights, trust_remote_code=section.trust_remote_code)
     tuner = make_tuner(recipe.tuner)
     folder = weights
-    if not tuner.trains_base_weights:
+    if not is_whole:
         files = resolve(section)
         folder = files.folder
         own = load_tokenizer(folder, trust_remote_code=section.trust_remote_code)
@@ -41,11 +41,12 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
         tokenizer,
         dtype=torch.float32 if tuner.loads_in_fp32 else runtime.compute_dtype,
         device=runtime.device,
-        quantization=tuner.quantization,
+        quantization=None if is_whole else tuner.quantization,
         trust_remote_code=section.trust_remote_code,
     )
     if tuner.loads_in_fp32:
         model.autocast = runtime.autocast
+    if tuner.loads_in_fp32 or (is_whole and not tuner.trains_base_weights):
         return model
     model.wrap(tuner.load(model.causal, weights), packs=tuner.packs, autocast=None)
     model.network.eval()

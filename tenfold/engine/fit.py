@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.batch import Window
-from tenfold.data.windows import Windows
+from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.engine.log import Log
 from tenfold.engine.memory import is_out_of_memory, out_of_memory_named
@@ -88,7 +88,7 @@ class Training:
 
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    windows: Windows
+    windows: WindowSource
     position: Position
     best: Mapping[str, Tensor] | None
 
@@ -96,7 +96,7 @@ class Training:
     def begin(cls, model: LanguageModel, stage: Stage) -> Training:
         """Return the state before the first update."""
         optimizer = make_optimizer(stage, model.network)
-        return cls(stage.tuner.trainable(model.network), optimizer, stage.windows, Position(), None)
+        return cls(stage.trainable(model), optimizer, stage.windows, Position(), None)
 
     def checkpoint(self, model: LanguageModel, stage: Stage) -> Checkpoint:
         """Return the state to save."""
@@ -221,7 +221,7 @@ def _lost_patience(selection: Selection | None, position: Position) -> bool:
     )
 
 
-def _smaller(training: Training, window: Window, error: Exception, log: Log) -> Windows:
+def _smaller(training: Training, window: Window, error: Exception, log: Log) -> WindowSource:
     """Return windows of half the micro-batch if `error` means "out of memory"; else raise it again."""
     if not is_out_of_memory(error):
         raise error

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
 
-from tenfold.data.windows import Windows
+from torch import nn
+
+from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
+from tenfold.models.language_model import LanguageModel
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
 from tenfold.tuning.tuner import Tuner
@@ -25,6 +28,8 @@ class Selection:
     measure: Callable[[], float]
     every: int
     patience: int | None = None
+    content: object = None
+    """All that decides what `measure` returns for given weights, as plain values."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Stage:
     name: str
     tuner: Tuner
     objective: Objective
-    windows: Windows
+    windows: WindowSource
     optim: OptimSection
     learning_rate: float
     total_updates: int
@@ -48,26 +53,25 @@ class Stage:
 
         An objective, penalty or measure of selection counts by its `repr` and by the source file that defines it.
         """
-        windows, selection = self.windows, self.selection
+        selection = self.selection
         return {
             "name": self.name,
             "tuner": self.tuner.settings.model_dump(),
             "objective": _described(self.objective),
-            "windows": [
-                windows.prepared.fingerprint,
-                windows.batch_size,
-                windows.micro_batch_tokens,
-                windows.seed,
-            ],
+            "windows": self.windows.content,
             "optim": self.optim.model_dump(),
             "learning_rate": self.learning_rate,
             "total_updates": self.total_updates,
             "penalties": [_described(penalty) for penalty in self.penalties],
             "selection": None
             if selection is None
-            else [selection.every, selection.patience, _source(selection.measure)],
+            else [selection.every, selection.patience, selection.content, _source(selection.measure)],
             "gradient_checkpointing": self.gradient_checkpointing,
         }
+
+    def trainable(self, model: LanguageModel) -> dict[str, nn.Parameter]:
+        """Return what trains in `model`, by name, always in the same order."""
+        return self.tuner.trainable(model.network)
 
     @property
     def is_storable(self) -> bool:

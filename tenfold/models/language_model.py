@@ -62,6 +62,7 @@ class LanguageModel:
         self.tokenizer = tokenizer
         self.device = device
         self.route = route
+        self._own_route = route
         self.autocast: torch.dtype | None = None
 
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
@@ -75,11 +76,19 @@ class LanguageModel:
         if not packs:
             self.route = Route(packs=False, splits_head=False)
             return
+        own = self._own_route
         self.route = replace(
-            self.route,
-            splits_head=self.route.splits_head and _is_plain_product(self.causal.get_output_embeddings()),
-            compacts=self.route.compacts and not _drops(network, self.causal),
+            own,
+            splits_head=own.splits_head and _is_plain_product(self.causal.get_output_embeddings()),
+            compacts=own.compacts and not _drops(network, self.causal),
         )
+
+    def rebase(self, causal: nn.Module) -> None:
+        """Go on with `causal`: the base with what was trained merged into it, plain again."""
+        assert isinstance(causal, PreTrainedModel), "what is merged is a plain model"
+        self.causal = causal
+        self.network = causal
+        self.route = self._own_route
 
     def recompute_activations(self) -> None:
         """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
