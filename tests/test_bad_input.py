@@ -429,7 +429,7 @@ def test_out_of_memory_while_scoring_says_what_to_change(desk: Desk) -> None:
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    desk.monkeypatch.setattr("tenfold.techniques.context.score_task", hungry)
+    desk.monkeypatch.setattr("tenfold.tasks.generation.score_task", hungry)
     done = failing(desk, "run", desk.recipe())
     assert "scoring before: out of memory" in done.err
     assert "evaluation.max_new_tokens" in done.err
