@@ -14,7 +14,7 @@ from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import Problem, UserError
 from tenfold.evaluation.scorecard import Score
 from tenfold.files import require_folder, write_atomic
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.trunk import Trunk
 from tenfold.tasks.kind import TaskKind
 from tenfold.tasks.task import reopen_kind
 
@@ -82,7 +82,7 @@ def evaluate_rows(
     return kind.score(model, items, stage="evaluate", task=rows.name, data=section)
 
 
-def open_kind(artifact: Artifact, task: str, model: LanguageModel) -> TaskKind:
+def open_kind(artifact: Artifact, task: str, model: Trunk) -> TaskKind:
     """Return the kind of the artifact's `task`, for the loaded `model`."""
     return reopen_kind(artifact.facts["tasks"][task], model.tokenizer, artifact.recipe.tasks[task])
 

@@ -15,6 +15,7 @@ from tenfold.data.preview import preview
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.files import atomic_folder, write_atomic, write_json
+from tenfold.models.heads import save_heads
 from tenfold.models.save import save_model
 from tenfold.provenance import provenance
 from tenfold.recipe import dump_recipe
@@ -32,7 +33,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     """
     folder = run.folder
     cost = _cost(run)  # before anything is merged: then nothing is left to count
-    weights = "adapter" if not (run.tuner.trains_base_weights or run.is_rebased) else "model"
+    weights = _kind_of_weights(run)
     _save_weights(run, folder / weights)
     cost = replace(cost, bytes_on_disk=_safetensors_bytes(folder / weights))
     if run.wants_merged and weights == "adapter":
@@ -55,13 +56,23 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "technique": technique.kind,
         "tuner": run.tuner.name,
         "base": run.world.files.name,
-        "tasks": {task.name: dict(task.kind.facts) for task in run.tasks},
+        "tasks": {
+            task.name: {**task.kind.facts, "head": None if task.kind.head is None else vars(task.kind.head)}
+            for task in run.tasks
+        },
         "updates": sum(result.updates for result in run.results),
     }
     write_atomic(folder / "README.md", model_card(run, facts, cost, claims))
     write_json(folder / "artifact.json", facts)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return Artifact.open(folder)
+
+
+def _kind_of_weights(run: Run) -> str:
+    """Return the name of the folder for what was trained, which says what it is."""
+    if run.tuner.trains_base_weights or run.is_rebased:
+        return "model"
+    return "heads" if run.tuner.name == "frozen" else "adapter"
 
 
 def _save_weights(run: Run, folder: Path) -> None:
@@ -71,6 +82,7 @@ def _save_weights(run: Run, folder: Path) -> None:
             save_model(run.tuner.merge(run.model.network), partial)
         else:
             run.tuner.save(run.model.network, partial)
+        save_heads(run.model.heads, partial)
         run.world.tokenizer.save_pretrained(partial)
         write_identity(run.world.identity, partial)
 
@@ -83,7 +95,8 @@ def _save_merged(run: Run, folder: Path) -> None:
 
 
 def _cost(run: Run) -> Cost:
-    trainable = sum(parameter.numel() for parameter in run.tuner.trainable(run.model.network).values())
+    tuned = [*run.tuner.trainable(run.model.network).values(), *run.model.head_parameters().values()]
+    trainable = sum(parameter.numel() for parameter in tuned)
     base = run.world.files
     total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
     seconds = sum(result.seconds for result in run.results)

@@ -68,7 +68,7 @@ FENCES: dict[str, str] = {
     "rich": "terminal/ evaluation/scorecard_view.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/metrics.py",
-    "safetensors": "engine/ tuning/",
+    "safetensors": "engine/ models/heads.py tuning/",
     "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ techniques/"
     " loading.py provenance.py",
     "transformers": "models/ data/render.py",

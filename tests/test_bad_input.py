@@ -239,7 +239,7 @@ def test_recipe_files(desk: Desk) -> None:
         ),
         "architecture": (
             lambda folder: change_json(folder / "config.json", model_type="t5"),
-            "not a causal language model",
+            "no model that can be tuned here",
         ),
         "more layers": (lambda folder: change_json(folder / "config.json", num_hidden_layers=3), "has no weights for"),
         "other shape": (

@@ -22,14 +22,14 @@ from tenfold.engine.memory import is_out_of_memory, out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
 """Longest time between checkpoints, however many updates apart the recipe sets them: what a crash can cost."""
 
 
 def fit(
-    model: LanguageModel,
+    model: Trunk,
     stage: Stage,
     *,
     log: Log,
@@ -46,7 +46,7 @@ def fit(
         DiskFull: a checkpoint could not be written.
     """
     training = _begin(model, stage, log, checkpoints)
-    model.network.train()
+    model.train()
     saved_at = time.perf_counter()
     while training.position.update < stage.total_updates and not _lost_patience(stage.selection, training.position):
         started = time.perf_counter()
@@ -78,7 +78,7 @@ def fit(
             raise _interrupted(training.position)
     if training.best is not None:
         load_parameters(training.parameters, training.best)
-    model.network.eval()
+    model.eval()
     return training.result(stage)
 
 
@@ -93,12 +93,12 @@ class Training:
     best: Mapping[str, Tensor] | None
 
     @classmethod
-    def begin(cls, model: LanguageModel, stage: Stage) -> Training:
+    def begin(cls, model: Trunk, stage: Stage) -> Training:
         """Return the state before the first update."""
-        optimizer = make_optimizer(stage, model.network)
+        optimizer = make_optimizer(stage, model)
         return cls(stage.trainable(model), optimizer, stage.windows, Position(), None)
 
-    def checkpoint(self, model: LanguageModel, stage: Stage) -> Checkpoint:
+    def checkpoint(self, model: Trunk, stage: Stage) -> Checkpoint:
         """Return the state to save."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
         return Checkpoint(
@@ -136,7 +136,7 @@ class Step:
     rate: float
 
 
-def _begin(model: LanguageModel, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
+def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
     training = Training.begin(model, stage)
     checkpoint, notes = checkpoints.newest()
     log.rewind(stage.name, checkpoint.position.update if checkpoint else 0)
@@ -155,7 +155,7 @@ def _begin(model: LanguageModel, stage: Stage, log: Log, checkpoints: Checkpoint
     return training
 
 
-def update_once(model: LanguageModel, stage: Stage, window: Window, training: Training) -> Step:
+def update_once(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
     """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved."""
     training.optimizer.zero_grad(set_to_none=True)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
@@ -183,12 +183,12 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
     return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
 
 
-def _select(model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
+def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
     started = time.perf_counter()
-    model.network.eval()
+    model.eval()
     with out_of_memory_named("evaluation on validation rows"):
         value = selection.measure()
-    model.network.train()
+    model.train()
     position = replace(
         training.position,
         selection_seconds=training.position.selection_seconds + time.perf_counter() - started,

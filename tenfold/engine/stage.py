@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
 from torch import nn
 
 from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
 from tenfold.tuning.tuner import Tuner
@@ -69,9 +70,15 @@ class Stage:
             "gradient_checkpointing": self.gradient_checkpointing,
         }
 
-    def trainable(self, model: LanguageModel) -> dict[str, nn.Parameter]:
+    def trainable(self, model: Trunk) -> dict[str, nn.Parameter]:
         """Return what trains in `model`, by name, always in the same order."""
-        return self.tuner.trainable(model.network)
+        return {**self.tuner.trainable(model.network), **model.head_parameters()}
+
+    def parameter_groups(self, model: Trunk) -> list[dict[str, Any]]:
+        """Return the groups for a torch optimizer, each with `params` and its own `lr`: the tuner's and the heads'."""
+        groups = self.tuner.parameter_groups(model.network, self.learning_rate)
+        heads = list(model.head_parameters().values())
+        return [*groups, {"params": heads, "lr": self.optim.head_learning_rate}] if heads else groups
 
     @property
     def is_storable(self) -> bool:

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=64)]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=64)]
 
 DEFAULT_ROWS = "sample:household"
 """What is learned where a recipe names no rows."""
@@ -127,6 +127,8 @@ class OptimSection(Section):
 
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
     """Peak rate; when unset, the tuner's own default."""
+    head_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-3
+    """Peak rate of new heads, which start from nothing and need to move further than what is tuned."""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
     max_updates: Positive | None = None
     """Stop after this many updates, however many epochs that is."""

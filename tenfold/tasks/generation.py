@@ -17,6 +17,7 @@ from tenfold.evaluation.score import default_max_new_tokens, score_task
 from tenfold.evaluation.scorecard import Score
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.load import Tokenizer
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import DataSection, OptimSection
 
@@ -36,6 +37,7 @@ class Generation:
     """Tasks of language modelling: the loss is on the responses' tokens, the score on greedy answers."""
 
     name = "generation"
+    head = None
 
     def __init__(self, tokenizer: Tokenizer, data: DataSection, *, format: str) -> None:
         self.data = data
@@ -64,8 +66,9 @@ class Generation:
         limit = data.max_new_tokens or default_max_new_tokens(self.renderer.tokenizer, references)
         return data.model_copy(update={"metrics": metrics, "max_new_tokens": limit})
 
-    def score(self, model: LanguageModel, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
+    def score(self, model: Trunk, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
         """Return the task's score: metrics over greedy answers, and what the references cost in likelihood."""
+        assert isinstance(model, LanguageModel), "words are written by a language model"
         return score_task(
             model,
             items,
@@ -100,7 +103,7 @@ class Generation:
         return Example(tuple(turns), separator=SEPARATORS.get(self.format, "\n"))
 
     def answers(
-        self, model: LanguageModel, questions: Sequence[Question], *, max_new_tokens: int | None
+        self, model: Trunk, questions: Sequence[Question], *, max_new_tokens: int | None
     ) -> list[dict[str, Any]]:
         """Return `prompt`, `response` and, where the row has one, `reference` of each question."""
         with model.autocasting():

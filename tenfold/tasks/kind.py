@@ -9,7 +9,8 @@ from tenfold.data.prepare import Item, Prepared
 from tenfold.data.render import Renderer
 from tenfold.data.sources import Rows
 from tenfold.evaluation.scorecard import Score
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.heads import HeadSettings
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective
 from tenfold.recipe import DataSection, OptimSection
 
@@ -37,6 +38,11 @@ class TaskKind(Protocol):
         """What must be known to open the kind again without its training rows, as plain JSON values."""
         ...
 
+    @property
+    def head(self) -> HeadSettings | None:
+        """What must be put on the model to answer, or None where it answers in words."""
+        ...
+
     def objective(self, optim: OptimSection) -> Objective:
         """Return the loss that trains the task."""
         ...
@@ -49,7 +55,7 @@ class TaskKind(Protocol):
         """Return `data` with metrics and length of answers chosen, where it leaves them open."""
         ...
 
-    def score(self, model: LanguageModel, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
+    def score(self, model: Trunk, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
         """Return the model's score on `items`; `data` is settled."""
         ...
 
@@ -65,8 +71,6 @@ class TaskKind(Protocol):
         """Return a single prompt as a question."""
         ...
 
-    def answers(
-        self, model: LanguageModel, questions: Sequence[Any], *, max_new_tokens: int | None
-    ) -> list[dict[str, Any]]:
+    def answers(self, model: Trunk, questions: Sequence[Any], *, max_new_tokens: int | None) -> list[dict[str, Any]]:
         """Return for each question what `tenfold predict` prints: plain JSON values."""
         ...

@@ -13,8 +13,9 @@ from tenfold.data.splits import Splits
 from tenfold.data.windows import Windows
 from tenfold.errors import DataError, Problem, collecting
 from tenfold.evaluation.scorecard import Score
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.architecture import Family
 from tenfold.models.load import Tokenizer
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective
 from tenfold.recipe import DataSection, Recipe
 from tenfold.tasks.generation import Generation
@@ -61,13 +62,20 @@ class Task:
             "data": self.data.model_dump(),
         }
 
-    def score(self, model: LanguageModel, *, stage: str) -> Score:
+    def score(self, model: Trunk, *, stage: str) -> Score:
         """Return the model's score on the task's test rows."""
         return self.kind.score(model, self.items, stage=stage, task=self.name, data=self.data)
 
 
-def make_kind(format: str, tokenizer: Tokenizer, data: DataSection) -> TaskKind:
-    """Return the kind of task that rows of `format` are."""
+def make_kind(format: str, family: Family, tokenizer: Tokenizer, data: DataSection) -> TaskKind:
+    """Return the kind of task that rows of `format` are for a model of `family`.
+
+    Raises:
+        DataError: such a model cannot learn from such rows.
+    """
+    if family != "decoder":
+        found = f"rows of format {format} are answered in words, and the model is of the family {family}"
+        raise DataError(Problem("data", found, remedy="choose a decoder for model.name, or rows with labels"))
     return Generation(tokenizer, data, format=format)
 
 
@@ -76,7 +84,9 @@ def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSectio
     return Generation(tokenizer, data, format=str(facts["format"]))
 
 
-def open_task(name: str, splits: Splits, tokenizer: Tokenizer, recipe: Recipe, *, context: int | None) -> Task:
+def open_task(
+    name: str, splits: Splits, tokenizer: Tokenizer, recipe: Recipe, *, family: Family, context: int | None
+) -> Task:
     """Return the task `name` of `recipe` with its rows tokenised and looked through by the gate.
 
     `context` is how many tokens the model reads at most (None: no limit).
@@ -86,7 +96,7 @@ def open_task(name: str, splits: Splits, tokenizer: Tokenizer, recipe: Recipe, *
         SignalError: the gate refuses them.
     """
     data = recipe.tasks[name]
-    kind = make_kind(splits.train.format, tokenizer, data)
+    kind = make_kind(splits.train.format, family, tokenizer, data)
     sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
     require_context(sides.values(), context)
     train, validation, test = sides["train"], sides.get("validation"), sides.get("test")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -32,10 +33,19 @@ from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.open import open_model
+from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
+
+
+class ScoresModel(Protocol):
+    """What measures a model at a stage."""
+
+    def __call__(self, model: Trunk, *, stage: str) -> Score:
+        """Return the score."""
+        ...
 
 
 class Run:
@@ -70,11 +80,16 @@ class Run:
         self._is_attached = False
         self._is_in_fp32 = self.tuner.loads_in_fp32
         loaded = [runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
-        self._state = fingerprint("base", world.identity.sha256, *loaded)
+        heads = {task.name: repr(task.kind.head) for task in self.tasks if task.kind.head}
+        seeded = {"heads": heads, "seed": runtime.seed} if heads else {}
+        self._state = fingerprint("base", world.identity.sha256, *loaded, seeded)
 
     @cached_property
-    def model(self) -> LanguageModel:
-        """The language model, loaded when first needed; untouched by the tuner until the first stage trains."""
+    def model(self) -> Trunk:
+        """The model with a head for each task that asks for one, loaded when first needed.
+
+        It is untouched by the tuner until the first stage trains.
+        """
         model = open_model(
             self.world.files.folder,
             self.world.tokenizer,
@@ -84,6 +99,10 @@ class Run:
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
         model.autocast = self._autocast
+        for task in self.tasks:
+            if task.kind.head is not None:
+                torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
+                model.add_head(task.name, task.kind.head)
         return model
 
     @property
@@ -169,7 +188,7 @@ class Run:
         if stored is not None:
             load_parameters(stage.trainable(self.model), stored.trainable)
             stage.tuner.restore(network, stored.tuner)
-            network.eval()
+            self.model.eval()
             result = replace(stored.result, from_store=True)
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
@@ -220,7 +239,7 @@ class Run:
             self._is_in_fp32 |= stage.tuner.loads_in_fp32
             names.append(stage.name)
         torch.manual_seed(derived_seed(self.runtime.seed, *names))
-        network = stage.tuner.attach(model.causal, total_updates=stage.total_updates)
+        network = stage.tuner.attach(model.base, total_updates=stage.total_updates)
         model.wrap(network, packs=stage.tuner.packs, autocast=self._autocast)
         if stage.gradient_checkpointing:
             model.recompute_activations()
@@ -235,12 +254,15 @@ class Run:
         """
         for task in self.tasks:
             if task.items:
-                self._score(stage, task.judged_by, partial(task.score, self.model, stage=stage))
+                self._score(stage, task.judged_by, task.score)
         if self._retention is not None:
-            judged_by = {"retention": self._retention.fingerprint}
-            self._score(stage, judged_by, partial(score_retention, self.model, self._retention, stage=stage))
+            self._score(stage, {"retention": self._retention.fingerprint}, self._score_retention)
 
-    def _score(self, stage: str, judged_by: Mapping[str, object], measure: Callable[[], Score]) -> None:
+    def _score_retention(self, model: Trunk, *, stage: str) -> Score:
+        assert isinstance(model, LanguageModel) and self._retention is not None
+        return score_retention(model, self._retention, stage=stage)
+
+    def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
         key = fingerprint(self._state, judged_by)
         known = stored_score(key)
         if known is None:
@@ -250,7 +272,7 @@ class Run:
             self.log.write("scoring", stage=stage)
             started = time.perf_counter()
             with out_of_memory_named(f"scoring {stage}"):
-                card = Scorecard((measure(),))
+                card = Scorecard((measure(self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
             self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
@@ -262,4 +284,6 @@ class Run:
 
     @cached_property
     def _retention(self) -> RetentionSet | None:
-        return RetentionSet.load() if self.recipe.evaluation.retention else None
+        """What is kept of general text is asked of models that can write it."""
+        wanted = self.recipe.evaluation.retention and self.world.family == "decoder"
+        return RetentionSet.load() if wanted else None

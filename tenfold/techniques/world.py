@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from tenfold.data.gate import Finding
 from tenfold.data.splits import Splits, open_splits
 from tenfold.engine.trackers import require_trackers
-from tenfold.errors import Problem, UserError, collecting
+from tenfold.errors import Problem, RecipeError, UserError, collecting
 from tenfold.files import sha256_text
+from tenfold.models.architecture import Family, family_of
 from tenfold.models.context import context_length
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.sources import ModelFiles, resolve
@@ -26,6 +28,7 @@ class World:
 
     recipe: Recipe
     files: ModelFiles
+    family: Family
     tokenizer: Tokenizer
     identity: Identity
     tasks: Mapping[str, Task]
@@ -55,12 +58,12 @@ def open_world(recipe: Recipe) -> World:
         UserError: with every problem of model and data together.
     """
     problems: list[Problem] = []
-    files, context = None, None
+    files, family, context = None, None, None
     splits: dict[str, Splits] = {}
     with collecting(problems):
         files = resolve(recipe.model)
         network = outline(files.folder, trust_remote_code=recipe.model.trust_remote_code)
-        context = context_length(network)
+        family, context = family_of(network.config), context_length(network)
         rehearse(make_tuner(recipe.tuner), network)
     for name, data in recipe.tasks.items():
         with collecting(problems):
@@ -70,13 +73,16 @@ def open_world(recipe: Recipe) -> World:
             _require_validation(recipe, name, splits[name])
     with collecting(problems):
         require_trackers(recipe.log)
-    if problems or files is None:
+    if problems or files is None or family is None:
         raise UserError(*problems)
     tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
-    tasks = _open_tasks(splits, tokenizer, recipe, context)
+    opened = partial(open_task, tokenizer=tokenizer, recipe=recipe, family=family, context=context)
+    tasks = _open_tasks(splits, opened)
+    _require_something_to_train(recipe, tasks)
     return World(
         recipe=_resolved(recipe, tasks),
         files=files,
+        family=family,
         tokenizer=tokenizer,
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
@@ -90,20 +96,24 @@ def _require_validation(recipe: Recipe, name: str, splits: Splits) -> None:
         raise UserError(Problem("evaluation.every", "there are no validation rows to evaluate on", remedy=remedy))
 
 
-def _open_tasks(
-    splits: Mapping[str, Splits], tokenizer: Tokenizer, recipe: Recipe, context: int | None
-) -> dict[str, Task]:
+def _open_tasks(splits: Mapping[str, Splits], open_one: Callable[[str, Splits], Task]) -> dict[str, Task]:
     """Return all tasks; of one task the error keeps its type, of several their problems are told together."""
     if len(splits) == 1:
-        return {name: open_task(name, split, tokenizer, recipe, context=context) for name, split in splits.items()}
+        return {name: open_one(name, split) for name, split in splits.items()}
     problems: list[Problem] = []
     tasks = {}
     for name, split in splits.items():
         with collecting(problems):
-            tasks[name] = open_task(name, split, tokenizer, recipe, context=context)
+            tasks[name] = open_one(name, split)
     if problems:
         raise UserError(*problems)
     return tasks
+
+
+def _require_something_to_train(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
+    if recipe.tuner.kind == "frozen" and all(task.kind.head is None for task in tasks.values()):
+        found = "frozen trains heads alone, and no task has one: all are answered in words"
+        raise RecipeError(Problem("tuner.kind", found, remedy="choose another tuner, or rows with labels"))
 
 
 def _resolved(recipe: Recipe, tasks: Mapping[str, Task]) -> Recipe:
