@@ -50,6 +50,7 @@ ROOMS: dict[str, str] = {
     "running": "recipe engine techniques artifact saving",
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
+    "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering",
     "terminal": "errors paths files recipe data models evaluation engine tasks techniques artifact running answering",
     "cli": "errors paths files recipe artifact answering terminal",
 }
@@ -70,7 +71,7 @@ FENCES: dict[str, str] = {
     "sacrebleu": "evaluation/metrics.py",
     "safetensors": "engine/ models/heads.py tuning/",
     "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ techniques/"
-    " loading.py provenance.py",
+    " loading.py provenance.py testing.py",
     "transformers": "models/ data/render.py",
     "typer": "cli.py",
     "yaml": "recipe/load.py terminal/check_view.py",
