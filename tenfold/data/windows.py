@@ -74,10 +74,14 @@ class Windows:
 
     def window(self, update: int) -> Window:
         """Return the micro-batches of update number `update` (from 0), over as many epochs as that takes."""
+        return self.cut(self.rows_of(update))
+
+    def rows_of(self, update: int) -> list[int]:
+        """Return the places in the table of the rows that make update number `update`."""
         epoch, place = divmod(update, self.updates_per_epoch)
         start = place * self.batch_size
-        indices = self._order(epoch)[start : start + self.batch_size].tolist()
-        return self.cut(indices)
+        rows: list[int] = self._order(epoch)[start : start + self.batch_size].tolist()
+        return rows
 
     def cut(self, indices: list[int]) -> Window:
         """Return the rows at `indices` of the table, cut into micro-batches."""

@@ -58,20 +58,30 @@ class LanguageModel(Trunk):
         """Return the sum of cross entropies over the batch's supervised positions, a scalar in fp32."""
         states, targets_S = self._supervised(batch.to(self.device))
         with self.autocasting():
-            if not self.route.splits_head:
-                return functional.cross_entropy(
-                    states.float(), targets_S, reduction="sum", label_smoothing=label_smoothing
-                )
-            head = read_head(self.base)
-            return linear_cross_entropy(
-                states,
-                head.weight,
-                targets_S,
-                bias=head.bias,
-                softcap=head.softcap,
-                scale=head.scale,
-                label_smoothing=label_smoothing,
-            )
+            return self._cross_entropy(states, targets_S, label_smoothing=label_smoothing)
+
+    def row_losses(self, batch: Batch) -> Tensor:
+        """Return the cross entropy summed over each row's supervised positions, [N] in fp32, with a gradient."""
+        counts = [int((row != IGNORED).sum()) for row in batch.targets.split(batch.lengths)]
+        states, targets_S = self._supervised(batch.to(self.device))
+        with self.autocasting():
+            rows = zip(states.split(counts), targets_S.split(counts), strict=True)
+            return torch.stack([self._cross_entropy(*row, label_smoothing=0.0) for row in rows])
+
+    def _cross_entropy(self, states: Tensor, targets_S: Tensor, *, label_smoothing: float) -> Tensor:
+        if not self.route.splits_head:
+            logits = states.float()
+            return functional.cross_entropy(logits, targets_S, reduction="sum", label_smoothing=label_smoothing)
+        head = read_head(self.base)
+        return linear_cross_entropy(
+            states,
+            head.weight,
+            targets_S,
+            bias=head.bias,
+            softcap=head.softcap,
+            scale=head.scale,
+            label_smoothing=label_smoothing,
+        )
 
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:

@@ -175,6 +175,10 @@ class Run:
         runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
+    def record(self, score: Score) -> None:
+        """Add a score of the technique's own, beside those of the recipe's tasks."""
+        self.scorecard = self.scorecard.add(score)
+
     def save_merged(self) -> None:
         """Ask that the artifact also holds the base model with the adapter merged in."""
         self.wants_merged = True
