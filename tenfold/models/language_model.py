@@ -68,15 +68,15 @@ class LanguageModel(Trunk):
             rows = zip(states.split(counts), targets_S.split(counts), strict=True)
             return torch.stack([self._cross_entropy(*row, label_smoothing=0.0) for row in rows])
 
-    def _cross_entropy(self, states: Tensor, targets_S: Tensor, *, label_smoothing: float) -> Tensor:
+    def _cross_entropy(self, states: Tensor, targets: Tensor, *, label_smoothing: float) -> Tensor:
         if not self.route.splits_head:
             logits = states.float()
-            return functional.cross_entropy(logits, targets_S, reduction="sum", label_smoothing=label_smoothing)
+            return functional.cross_entropy(logits, targets, reduction="sum", label_smoothing=label_smoothing)
         head = read_head(self.base)
         return linear_cross_entropy(
             states,
             head.weight,
-            targets_S,
+            targets,
             bias=head.bias,
             softcap=head.softcap,
             scale=head.scale,
