@@ -188,7 +188,7 @@ RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "refused by PEFT": ({"tuner": {"kind": "oft", "block_size": 7}}, ["PEFT does not accept this"]),
     "unmergeable": (
         {"tuner": {"kind": "prompt"}, "technique": {"kind": "parameter_efficient", "merge": True}},
-        ["technique.merge: prompt adds tokens"],
+        ["technique.merge: prompt is no change of weights"],
     ),
     "full beside parameter_efficient": (
         {"tuner": "full", "technique": "parameter_efficient"},

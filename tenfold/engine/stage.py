@@ -51,7 +51,7 @@ class Stage:
         windows, selection = self.windows, self.selection
         return {
             "name": self.name,
-            "tuner": self.tuner.settings.model_dump(),
+            "tuner": [self.tuner.settings.model_dump(), self.tuner.starts_from],
             "objective": _described(self.objective),
             "windows": [
                 windows.prepared.fingerprint,

@@ -27,6 +27,7 @@ class PeftTuner(TunerDefaults):
 
     trains_base_weights = False
     loads_in_fp32 = False
+    saves_peft = True
 
     def __init__(self, settings: TunerSettings) -> None:
         self.settings = settings
