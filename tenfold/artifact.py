@@ -2,6 +2,7 @@
 
 recipe.yaml        the recipe with every `auto` replaced by what it became
 adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
+                   (bottleneck adapters, which PEFT does not have, by us)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes
 claims.json        what the technique promises, and whether it held here

@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from tenfold.errors import ModelError, Problem, nearest
 from tenfold.models.layout import find_blocks, hidden_size
-from tenfold.recipe.tuners import Bottleneck
+from tenfold.recipe.adapters import Bottleneck
 from tenfold.tuning.bottleneck_layers import BottleneckLayer, FusionLayer
 from tenfold.tuning.composition import Composition, Fuse, Stack, fusions_in, names_in
 

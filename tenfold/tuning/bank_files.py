@@ -17,14 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem
 from tenfold.files import sha256_file, sha256_text, write_json
-from tenfold.recipe.tuners import Bottleneck
+from tenfold.recipe.adapters import Bottleneck
 from tenfold.tuning.adapter_bank import AdapterBank, detach_bank, open_bank
 from tenfold.tuning.adapter_files import require_same_tensors
 from tenfold.tuning.composition import Composition, Fuse, from_json, to_json
@@ -57,7 +56,8 @@ def write_bank(bank: AdapterBank, folder: Path) -> None:
         {
             "format": FORMAT,
             "adapters": {
-                name: settings.model_dump(mode="json", exclude={"on"}) for name, settings in bank.settings.items()
+                name: settings.resolved.model_dump(mode="json", exclude={"on"})
+                for name, settings in bank.settings.items()
             },
             "fusions": [list(fuse.names) for fuse in bank.fused.values()],
             "active": to_json(bank.active),
@@ -91,11 +91,9 @@ def read_bank(folder: Path) -> SavedBank:
         )
     except SafetensorError as error:
         raise ArtifactError(Problem(str(folder / WEIGHTS), f"damaged: {error}")) from error
-    except ValidationError as error:
-        found = "; ".join(str(details["msg"]) for details in error.errors())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # settings out of range are a ValueError
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ArtifactError(Problem(str(folder / CONFIG), f"damaged: {found}")) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(Problem(str(folder / CONFIG), f"damaged: {error!r}")) from error
 
 
 def restore_bank(network: nn.Module, folder: Path) -> None:

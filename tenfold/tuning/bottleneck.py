@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tenfold.errors import ModelError, Problem
 from tenfold.files import sha256_text
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
-from tenfold.recipe.tuners import AdapterFusion, Bottleneck
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
 from tenfold.tuning.adapter_bank import AdapterBank, bank_of, open_bank
 from tenfold.tuning.bank_files import borrow_adapter, hash_bank, restore_bank, write_bank
 from tenfold.tuning.composition import Fuse, Stack

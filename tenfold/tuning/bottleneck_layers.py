@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tenfold.recipe.tuners import Bottleneck
+from tenfold.recipe.adapters import Bottleneck
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
@@ -34,15 +34,16 @@ class BottleneckLayer(nn.Module):
 
     def __init__(self, hidden: int, settings: Bottleneck) -> None:
         super().__init__()
+        settings = settings.resolved
+        assert settings.activation is not None and settings.scale is not None, "resolved"
         bottleneck = max(1, hidden // settings.reduction)
         self.down = nn.Linear(hidden, bottleneck, dtype=torch.float32)  # [B, H], drawn as torch draws (He et al.)
         self.up = nn.Linear(bottleneck, hidden, dtype=torch.float32)  # [H, B]
         for parameter in (self.down.bias, self.up.weight, self.up.bias):
             nn.init.zeros_(parameter)
         self.dropout = nn.Dropout(settings.dropout)
-        usual = "gelu" if settings.style == "houlsby" else "relu"
-        self.activation = _ACTIVATIONS[settings.activation or usual]
-        self.scale = settings.scale or (4.0 if settings.style == "parallel" else 1.0)
+        self.activation = _ACTIVATIONS[settings.activation]
+        self.scale = settings.scale
 
     def forward(self, states: Tensor) -> Tensor:
         """Return the update for `states`, both `[..., H]` and of one dtype."""

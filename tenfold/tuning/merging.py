@@ -16,7 +16,9 @@ from torch import nn
 
 from tenfold.errors import ModelError, Problem
 from tenfold.models.quantized import dequantize, dequantize_network, is_4bit
-from tenfold.recipe.tuners import AdapterFusion, Bottleneck, Full, Partial, TunerSettings
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Full, Partial
 from tenfold.tuning.peft_config import method_name
 
 

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from tenfold.models.quantized import Nf4
-from tenfold.recipe.tuners import Adalora, AdapterFusion, Bottleneck, Full, Lora, Partial, TunerSettings
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Adalora, Full, Lora, Partial
 from tenfold.tuning.adalora import AdaloraTuner
 from tenfold.tuning.bottleneck import BottleneckTuner, FusionTuner
 from tenfold.tuning.full import BaseWeightTuner

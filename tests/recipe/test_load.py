@@ -12,7 +12,11 @@ from tenfold.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, with_
 from tenfold.recipe.tuners import TUNERS
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").rglob("*.yaml"))
-REQUIRED: dict[str, dict[str, Any]] = {"partial": {"modules": ["layers\\.1"]}, "peft": {"method": "LOHA"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "partial": {"modules": ["layers\\.1"]},
+    "adapter_fusion": {"adapters": {"legal": "runs/legal", "own": None}},
+    "peft": {"method": "LOHA"},
+}
 
 
 def write(folder: Path, content: str | bytes) -> Path:

@@ -17,7 +17,7 @@ from tenfold.errors import ArtifactError, ModelError, RecipeError
 from tenfold.models.generate import continue_greedily
 from tenfold.models.language_model import Route
 from tenfold.recipe import parse_recipe
-from tenfold.recipe.tuners import AdapterFusion, Bottleneck
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
 from tenfold.tuning.adapter_bank import AdapterBank, bank_of, detach_bank, open_bank
 from tenfold.tuning.bank_files import write_bank
 from tenfold.tuning.bottleneck import BottleneckTuner, FusionTuner
