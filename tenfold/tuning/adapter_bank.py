@@ -81,7 +81,8 @@ class AdapterBank(nn.Module):
             site = place.name.rpartition("/")[2]
             if site in SITES[settings.style] and place.block not in settings.drop_layers:
                 # drawn on the CPU, so that every device starts with the same numbers
-                self.bottlenecks[f"{name}/{place.name}"] = BottleneckLayer(self.hidden, settings).to(self.device)
+                layer = BottleneckLayer(self.hidden, settings).to(self.device)
+                self.bottlenecks[f"{name}/{place.name}"] = layer.train(self.training)
                 self._hook(place)
 
     def add_fusion(self, fuse: Fuse) -> None:
@@ -245,7 +246,7 @@ def open_bank(network: nn.Module) -> AdapterBank:
     """
     bank = bank_of(network)
     if bank is None:
-        bank = AdapterBank(network)
+        bank = AdapterBank(network).train(network.training)
         network.add_module(ATTRIBUTE, bank)
     return bank
 

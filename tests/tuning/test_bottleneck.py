@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,36 @@ def test_adapters_swap_without_reloading() -> None:
         assert torch.equal(logits(network), answers[name])
     bank.activate(None)
     assert torch.equal(logits(network), base)
+
+
+def test_an_adapter_that_comes_later_is_in_the_networks_mode() -> None:
+    network = build()
+    bank = bank_with(network, "one", settings=Bottleneck(reduction=4, dropout=0.5))
+    bank.activate("one")
+    bare = [network(input_ids=IDS).logits for _ in range(2)]
+    assert torch.equal(*bare)
+    network.train()
+    bank_with(network, "two", settings=Bottleneck(reduction=4, dropout=0.5))
+    bank.activate("two")
+    bare = [network(input_ids=IDS).logits for _ in range(2)]
+    assert not torch.equal(*bare)
+
+
+def test_a_copy_of_the_network_has_adapters_of_its_own() -> None:
+    network = build()
+    bank = bank_with(network, "one", "two")
+    bank.activate("one")
+    answers = logits(network)
+    twin = copy.deepcopy(network)
+    second = bank_of(twin)
+    assert second is not None and second is not bank
+    second.activate("two")
+    assert torch.equal(logits(network), answers)
+    bank.activate("two")
+    assert torch.equal(logits(twin), logits(network))
+    detach_bank(twin)
+    assert torch.equal(logits(twin), logits(build()))
+    assert torch.equal(logits(network), logits(network)) and bank_of(network) is bank
 
 
 def test_two_adapters_trained_in_turn_do_not_touch_each_other() -> None:
