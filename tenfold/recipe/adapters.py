@@ -37,7 +37,7 @@ class Bottleneck(TunerSettings):
     Pfeiffer et al. 2020, arXiv 2005.00052). Not for `parallel`."""
     quantized_base: bool = False
     """Hold the frozen base in 4-bit NormalFloat, as `qlora` does."""
-    learning_rate: ClassVar[float] = 3e-4
+    learning_rate: ClassVar[float] = 1e-3
 
     @model_validator(mode="after")
     def _fits(self) -> Bottleneck:

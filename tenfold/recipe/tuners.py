@@ -2,8 +2,8 @@
 
 Default learning rates: LoRA and kin 2e-4 (QLoRA paper, table 9, for small models), full 2e-5 (the usual rate of
 instruction tuning), prompt methods 1e-2 to 3e-2 (their papers train few parameters at high rates), bottleneck adapters
-3e-4 (the middle of the three rates that Houlsby et al. search, section 3.2), their fusion 5e-5 (Pfeiffer et al. 2021,
-section 4.2).
+1e-3 (measured, docs/decisions.md; Houlsby et al. search 3e-5, 3e-4 and 3e-3, section 3.2), their fusion 5e-5 (Pfeiffer
+et al. 2021, section 4.2).
 """
 
 from __future__ import annotations
