@@ -191,7 +191,7 @@ RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
         ["technique.merge: prompt is no change of weights"],
     ),
     "no adapter there": (
-        {"tuner": {"kind": "bottleneck", "on": ["runs/nowhere"]}},
+        {"tuner": {"kind": "bottleneck", "below": ["runs/nowhere"]}},
         ["runs/nowhere: no adapters.json", "check the path"],
     ),
     "adapters of no run": (

@@ -100,7 +100,7 @@ def test_a_run_stands_on_the_adapters_of_earlier_runs(above: str, settings: Sett
         )
     tuner: Settings = {"kind": "adapter_fusion", "adapters": folders}
     if above == "stack":
-        tuner = {"kind": "bottleneck", "reduction": 4, "on": [folders["legal"]]}
+        tuner = {"kind": "bottleneck", "reduction": 4, "below": [folders["legal"]]}
     recipe = varied(settings, tuner=tuner, optim={"learning_rate": 1e-2}, output=str(tmp_path / above))
     artifact = run(recipe)
     assert "opened by Tenfold alone" in (artifact.folder / "README.md").read_text()

@@ -32,7 +32,7 @@ class Bottleneck(TunerSettings):
 
     AdapterDrop (Rücklé et al. 2021, arXiv 2010.11918) leaves out the first ones, for example `[0, 1, 2, 3, 4]`.
     """
-    on: tuple[str, ...] = ()
+    below: tuple[str, ...] = ()
     """Artifacts whose adapters lie below this one, frozen, the lowest first: a language's, for instance (MAD-X,
     Pfeiffer et al. 2020, arXiv 2005.00052). Not for `parallel`."""
     quantized_base: bool = False
@@ -41,11 +41,11 @@ class Bottleneck(TunerSettings):
 
     @model_validator(mode="after")
     def _fits(self) -> Bottleneck:
-        if self.on and self.style == "parallel":
-            raise ValueError("style: parallel does not stack: it does not read what the adapters below (`on`) give")
-        twice = next((name for name in self.below if (*self.below, "default").count(name) > 1), None)
+        if self.below and self.style == "parallel":
+            raise ValueError("style: parallel does not stack: it does not read what the adapters below (`below`) give")
+        twice = next((name for name in self.names_below if (*self.names_below, "default").count(name) > 1), None)
         if twice is not None:
-            raise ValueError(f"two adapters would be called {twice!r}: `on` names each by its folder; rename one")
+            raise ValueError(f"two adapters would be called {twice!r}: `below` names each by its folder; rename one")
         return self
 
     @property
@@ -58,9 +58,9 @@ class Bottleneck(TunerSettings):
         return self.model_copy(update={key: value for key, value in usual.items() if vars(self)[key] is None})
 
     @property
-    def below(self) -> tuple[str, ...]:
+    def names_below(self) -> tuple[str, ...]:
         """The names of the adapters below, the lowest first: those of the artifacts' folders."""
-        folders = [Path(folder).absolute() for folder in self.on]
+        folders = [Path(folder).absolute() for folder in self.below]
         names = [folder.parent.name if folder.name == "adapter" else folder.name for folder in folders]
         return tuple(re.sub(r"[^\w-]", "-", name) for name in names)
 

@@ -138,7 +138,7 @@ class AdapterBank(nn.Module):
             for name in names_in(composition):
                 if self.settings[name].style == "parallel":
                     found = f"{name!r} is a parallel adapter, which reads nothing of an adapter below it"
-                    raise ModelError(Problem("tuner.on", found, remedy="stack houlsby or pfeiffer adapters"))
+                    raise ModelError(Problem("tuner.below", found, remedy="stack houlsby or pfeiffer adapters"))
         self.active, self.left_out = composition, without
         self._reads_inputs = any(self.settings[name].style == "parallel" for name in names_in(composition))
 

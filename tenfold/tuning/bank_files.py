@@ -56,7 +56,7 @@ def write_bank(bank: AdapterBank, folder: Path) -> None:
         {
             "format": FORMAT,
             "adapters": {
-                name: settings.resolved.model_dump(mode="json", exclude={"on"})
+                name: settings.resolved.model_dump(mode="json", exclude={"below"})
                 for name, settings in bank.settings.items()
             },
             "fusions": [list(fuse.names) for fuse in bank.fused.values()],
@@ -136,7 +136,7 @@ def borrow_adapter(network: nn.Module, folder: Path, *, name: str) -> None:
             Problem(
                 where=str(folder),
                 found=f"not one adapter but a composition of {', '.join(saved.settings) or 'none'}",
-                allowed="the artifact of a single adapter, trained without `on`",
+                allowed="the artifact of a single adapter, trained without `below`",
             )
         )
     _require_same_base(network, folder)

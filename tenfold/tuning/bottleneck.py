@@ -81,18 +81,18 @@ class BottleneckTuner(BankTuner):
     @property
     def starts_from(self) -> str:
         """The hash of the adapters below, if there are any."""
-        return sha256_text(*(hash_bank(Path(folder)) for folder in self.settings.on)) if self.settings.on else ""
+        return sha256_text(*(hash_bank(Path(folder)) for folder in self.settings.below)) if self.settings.below else ""
 
     def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
         """Return `network` with the adapter active and alone trainable; added first where it is not there yet.
 
         Raises:
             ModelError: the architecture's blocks are not known, or `drop_layers` or names do not fit.
-            ArtifactError: an adapter of `on` cannot be read, or belongs to another base.
+            ArtifactError: an adapter of `below` cannot be read, or belongs to another base.
         """
         keep_trainable(network)
-        below = self.settings.below
-        for name, folder in zip(below, self.settings.on, strict=True):
+        below = self.settings.names_below
+        for name, folder in zip(below, self.settings.below, strict=True):
             borrow_adapter(network, Path(folder), name=name)
         bank = open_bank(network)
         if self.adapter not in bank.settings:

@@ -27,4 +27,4 @@ def bank_with(network: nn.Module, *names: str, settings: Bottleneck = PFEIFFER) 
 
 
 def resting_on(settings: Bottleneck, *folders: Path) -> Bottleneck:
-    return settings.model_copy(update={"on": tuple(map(str, folders))})
+    return settings.model_copy(update={"below": tuple(map(str, folders))})

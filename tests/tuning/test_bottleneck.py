@@ -230,10 +230,10 @@ def test_answers_with_a_cache_are_those_without_one(style: str) -> None:
 @pytest.mark.parametrize(
     ("tuner", "message"),
     [
-        ({"kind": "bottleneck", "style": "parallel", "on": ["runs/a"]}, "style: parallel does not stack"),
+        ({"kind": "bottleneck", "style": "parallel", "below": ["runs/a"]}, "style: parallel does not stack"),
         ({"kind": "bottleneck", "style": "pfeifer"}, "did you mean 'pfeiffer'"),
         ({"kind": "bottleneck", "drop_layers": [-1]}, "greater than or equal to 0"),
-        ({"kind": "bottleneck", "on": ["runs/a", "old/a"]}, "two adapters would be called 'a'"),
+        ({"kind": "bottleneck", "below": ["runs/a", "old/a"]}, "two adapters would be called 'a'"),
         ({"kind": "adapter_fusion", "adapters": {"one": "runs/a"}}, "at least 2 items"),
         ({"kind": "adapter_fusion", "adapters": {"one": "runs/a", "t.wo": "runs/b"}}, "'t.wo' is not a name"),
     ],
