@@ -1,7 +1,8 @@
 """The folder a run leaves behind: everything that predict, chat, evaluate and compare need.
 
 recipe.yaml        the recipe with every `auto` replaced by what it became
-adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are;
+adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
+                   (bottleneck adapters, which PEFT does not have, by us);
                    heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes

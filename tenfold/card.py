@@ -15,7 +15,7 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
     world = run.world
     header = {
         "base_model": facts["base"],
-        "library_name": "transformers" if facts["weights"] == "model" else "peft",
+        "library_name": _library(run),
         "tags": ["tenfold", str(facts["technique"]), str(facts["tuner"])],
     }
     parts = [
@@ -56,7 +56,16 @@ def _cost_table(cost: Cost) -> str:
     return "| cost | |\n| --- | --- |\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
 
 
+def _library(run: Run) -> str:
+    if run.tuner.trains_base_weights:
+        return "transformers"
+    return "peft" if run.tuner.saves_peft else "tenfold"
+
+
 def _usage(run: Run, facts: Mapping[str, object]) -> str:
+    commands = "```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```"
+    if _library(run) == "tenfold":
+        return f"{commands}\n\nPEFT has no such adapters: `adapter/` is opened by Tenfold alone."
     if facts["weights"] == "model":
         opening = 'model = AutoModelForCausalLM.from_pretrained("model")'
         imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
@@ -69,7 +78,7 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
         imports = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
         folder = "adapter"
     return (
-        f"```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```\n\n"
+        f"{commands}\n\n"
         f"Without Tenfold, in this folder:\n\n"
         f'```python\n{imports}\n\n{opening}\ntokenizer = AutoTokenizer.from_pretrained("{folder}")\n```'
     )

@@ -49,6 +49,8 @@ TUNERS: dict[str, Settings] = {
     "vera": {"kind": "vera", "rank": 8},
     "oft": {"kind": "oft", "block_size": 8},
     "adalora": {"kind": "adalora", "initial_rank": 4, "target_rank": 2},
+    "bottleneck": {"kind": "bottleneck", "style": "houlsby", "reduction": 4},
+    "parallel": {"kind": "bottleneck", "style": "parallel", "reduction": 4},
     "loha": {"kind": "peft", "method": "LOHA", "options": {"r": 4, "target_modules": "all-linear"}},
 }
 
@@ -78,6 +80,41 @@ def test_every_tuner_runs_saves_and_answers_as_it_did_in_training(tuner: Setting
     prompts = [line["prompt"] for line in lines]
     answers = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None)
     assert [json.loads(answer)["response"] for answer in answers] == [line["after"] for line in lines]
+    events = Log(artifact.folder / "log.jsonl").events()
+    losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("above", ["stack", "fusion"])
+def test_a_run_stands_on_the_adapters_of_earlier_runs(above: str, settings: Settings, tmp_path: Path) -> None:
+    folders = {name: str(tmp_path / name) for name in ("legal", "medical")}
+    for seed, folder in enumerate(folders.values()):
+        run(
+            varied(
+                settings,
+                tuner={"kind": "bottleneck", "reduction": 4},
+                optim={"learning_rate": 1e-2},
+                runtime={"seed": seed},
+                output=folder,
+            )
+        )
+    tuner: Settings = {"kind": "adapter_fusion", "adapters": folders}
+    if above == "stack":
+        tuner = {"kind": "bottleneck", "reduction": 4, "below": [folders["legal"]]}
+    recipe = varied(settings, tuner=tuner, optim={"learning_rate": 1e-2}, output=str(tmp_path / above))
+    artifact = run(recipe)
+    assert "opened by Tenfold alone" in (artifact.folder / "README.md").read_text()
+    assert 'library_name: "tenfold"' in (artifact.folder / "README.md").read_text()
+
+    for folder in folders.values():
+        shutil.rmtree(folder)  # the artifact is whole in itself
+    lines = [json.loads(line) for line in (artifact.folder / "generations.jsonl").read_text().splitlines()]
+    prompts = [line["prompt"] for line in lines]
+    answers = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None)
+    assert [json.loads(answer)["response"] for answer in answers] == [line["after"] for line in lines]
+    parts = {name.partition("/")[0] for name in load_file(artifact.weights / "adapters.safetensors")}
+    below = {"bottlenecks.legal"} | ({"bottlenecks.medical", "fusions.legal+medical"} if above == "fusion" else set())
+    assert parts == below | ({"bottlenecks.default"} if above == "stack" else set())
     events = Log(artifact.folder / "log.jsonl").events()
     losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
     assert losses[-1] < losses[0]

@@ -57,7 +57,7 @@ class Stage:
         selection = self.selection
         return {
             "name": self.name,
-            "tuner": self.tuner.settings.model_dump(),
+            "tuner": [self.tuner.settings.model_dump(), self.tuner.starts_from],
             "objective": _described(self.objective),
             "windows": self.windows.content,
             "optim": self.optim.model_dump(),

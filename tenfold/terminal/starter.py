@@ -31,7 +31,7 @@ technique:
   kind: $technique   # $when
 
 tuner:
-  kind: lora         # full, partial, lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, peft
+  kind: lora         # full, partial, lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, bottleneck, peft
   rank: 16           # more rank learns more and weighs more
 
 data:
