@@ -10,9 +10,49 @@ from evidence.tables import Row
 from scripts.samples import intents
 from scripts.samples.packages import fetch
 
-LANGUAGES = tuple(
-    "ar bg ca cs cy da de el en es eu fi fr ga gl hi hr hu is it ko lb lt lv ml nb ne nl pl pt pt-BR ro ru sk sl sr sv"
-    " th uk vi zh-CN zh-TW".split(" ")
+LANGUAGES = (
+    "ar",
+    "bg",
+    "ca",
+    "cs",
+    "cy",
+    "da",
+    "de",
+    "el",
+    "en",
+    "es",
+    "eu",
+    "fi",
+    "fr",
+    "ga",
+    "gl",
+    "hi",
+    "hr",
+    "hu",
+    "is",
+    "it",
+    "ko",
+    "lb",
+    "lt",
+    "lv",
+    "ml",
+    "nb",
+    "ne",
+    "nl",
+    "pl",
+    "pt",
+    "pt-BR",
+    "ro",
+    "ru",
+    "sk",
+    "sl",
+    "sr",
+    "sv",
+    "th",
+    "uk",
+    "vi",
+    "zh-CN",
+    "zh-TW",
 )
 """Those with eighteen intents or more and enough templates to hold some out."""
 PER_INTENT = {"train": 40, "validation": 4, "test": 8}

@@ -13,7 +13,13 @@ from pathlib import Path
 import numpy as np
 
 VERSIONS = (5, 6)
-DTYPES = {0: np.dtype("<f4"), 1: np.dtype("i1"), 2: np.dtype("<i2"), 3: np.dtype("<i4"), 4: np.dtype("<f2")}
+DTYPES: Mapping[int, np.dtype[np.generic]] = {
+    0: np.dtype("<f4"),
+    1: np.dtype("i1"),
+    2: np.dtype("<i2"),
+    3: np.dtype("<i4"),
+    4: np.dtype("<f2"),
+}
 
 
 @dataclass(frozen=True)
