@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evidence.debian import labels, paragraphs, preferences, summaries, translations
+from evidence.debian import labels, paragraphs, preferences, questions, summaries, translations
 from evidence.piece import Piece, TableMaker
 
 SOURCE = "index of the Debian archive (main, amd64), bookworm, one package a source, lists and code left out"
@@ -129,5 +129,18 @@ DEBIAN = (
         licence=LICENCE,
         group=GROUP,
         pitfalls="nobody chose: the rejected synopsis is right for another package, and differs often in one word",
+    ),
+    Piece(
+        name="questions",
+        kind="tables",
+        make=TableMaker("questions", questions.rows),
+        about="Extractive question answering (`question`, `context`, `answers` with text and start, as in SQuAD): six"
+        " questions about packages; the answer is the first mention of what volunteers tagged the package with, where"
+        " exactly one tagged value of its kind is mentioned. `value` is the tag.",
+        source="index of the Debian archive (main, amd64), bookworm, all packages with tags",
+        licence=LICENCE,
+        group=GROUP,
+        pitfalls="answers are right by the tag, places are found by spelling: the first mention is not always the one"
+        " that says it; the questions are six sentences, so this measures reading the context, not questions",
     ),
 )

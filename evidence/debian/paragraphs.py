@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evidence.debian.archive import STABLE, side_of
 from evidence.debian.apt import open_apt
+from evidence.debian.archive import STABLE, side_of
 from evidence.debian.index import packages
 from evidence.piece import Workshop
 from evidence.tables import Row, apart, capped

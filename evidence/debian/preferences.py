@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from evidence.debian.archive import NEWEST, STABLE, has_text, prompt, side_of
 from evidence.debian.apt import open_apt
+from evidence.debian.archive import NEWEST, STABLE, has_text, prompt, side_of
 from evidence.debian.index import Package, packages
 from evidence.piece import Workshop
 from evidence.tables import Row, apart, capped, draw, plain

@@ -10,8 +10,8 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from evidence.debian.archive import STABLE, has_text, side_of
 from evidence.debian.apt import open_apt
+from evidence.debian.archive import STABLE, has_text, side_of
 from evidence.debian.index import Package, packages
 from evidence.piece import Workshop
 from evidence.tables import Row, apart, capped

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from evidence.debian.archive import STABLE, side_of
 from evidence.debian.apt import Apt, open_apt
+from evidence.debian.archive import STABLE, side_of
 from evidence.debian.index import Package, descriptions, packages
 from evidence.piece import Workshop
 from evidence.tables import Row, apart, capped, plain
