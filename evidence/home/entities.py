@@ -65,7 +65,7 @@ def rows(workshop: Workshop) -> tuple[list[Row], Mapping[str, object]]:
         split = side("entities", block.template)
         for tokens, tags in _sentences(block, rules):
             text = " ".join(tokens)
-            row = {"tokens": tokens, "tags": tags, "text": text, "said": plain(text)}
+            row: Row = {"tokens": tokens, "tags": tags, "text": text, "said": plain(text)}
             found.append({**row, "group": block.template, "split": split})
     kept = capped(apart(found, "said"), SIZES, key=lambda row: row["group"])
     for row in kept:

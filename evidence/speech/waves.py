@@ -32,3 +32,10 @@ def convert(source: Path, target: Path) -> float:
         recording.setframerate(RATE)
         recording.writeframes(samples.tobytes())
     return len(samples) / RATE
+
+
+def read(path: Path) -> np.ndarray:
+    """Return the samples of a recording that `convert` wrote, between -1 and 1 [samples], float32."""
+    with wave.open(str(path), "rb") as recording:
+        samples = np.frombuffer(recording.readframes(recording.getnframes()), dtype="<i2")
+    return samples.astype(np.float32) / 32768
