@@ -136,11 +136,13 @@ DEBIAN = (
         make=TableMaker("questions", questions.rows),
         about="Extractive question answering (`question`, `context`, `answers` with text and start, as in SQuAD): six"
         " questions about packages; the answer is the first mention of what volunteers tagged the package with, where"
-        " exactly one tagged value of its kind is mentioned. `value` is the tag.",
+        " exactly one tagged value of its kind is mentioned. `value` is the tag; `rivals` counts other likely answers"
+        " that the description mentions.",
         source="index of the Debian archive (main, amd64), bookworm, all packages with tags",
         licence=LICENCE,
         group=GROUP,
         pitfalls="answers are right by the tag, places are found by spelling: the first mention is not always the one"
-        " that says it; the questions are six sentences, so this measures reading the context, not questions",
+        " that says it; without rivals it is enough to know the candidates, so report the rows with"
+        " rivals too; the questions are six sentences, so this measures reading the context, not questions",
     ),
 )

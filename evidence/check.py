@@ -93,7 +93,7 @@ def _encoder(folder: Path) -> Callable[[Sequence[str]], torch.Tensor]:
         parts = []
         for start in range(0, len(texts), 16):
             batch = tokenizer(
-                list(texts[start : start + 16]), padding=True, truncation=True, max_length=256, return_tensors="pt"
+                list(texts[start : start + 16]), padding=True, truncation=True, max_length=512, return_tensors="pt"
             )
             with torch.inference_mode():
                 hidden = model(**batch).last_hidden_state

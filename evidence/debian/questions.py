@@ -24,6 +24,16 @@ QUESTIONS = {
     "suite": "Which larger project does it belong to?",
     "culture": "Which language or people is it made for?",
 }
+COMMON = {
+    "implemented-in": ("c", "c++", "java", "ocaml", "perl", "python", "lisp", "ruby", "shell", "tcl", "php"),
+    "uitoolkit": ("gtk", "motif", "ncurses", "qt", "sdl", "tk", "wxwidgets", "xlib"),
+    "protocol": ("dns", "ftp", "http", "imap", "ipv6", "irc", "ldap", "smtp", "ssh", "ssl", "tcp", "udp"),
+    "works-with-format": ("html", "jpg", "mp3", "pdf", "png", "postscript", "svg", "tex", "wav", "xml", "zip"),
+    "suite": ("apache", "debian", "emacs", "gimp", "gnome", "gnu", "kde", "mozilla", "openstack", "xfce"),
+    "culture": ("arabic", "chinese", "french", "german", "italian", "japanese", "korean", "russian", "spanish"),
+}
+"""Values that could be taken for the answer where they are mentioned and not meant."""
+
 SPELLINGS = {
     "c": r"C(?![+#\w]| shell| library)",
     "c++": r"C\+\+",
@@ -62,20 +72,24 @@ SPELLINGS = {
 }
 """How a tag's value is written in prose, where not simply as it is; letters in capitals count."""
 
-SIZES = {"train": 200, "validation": 20, "test": 50}
-"""Rows of one answer at most, so that none of them is worth guessing."""
+SIZES = {"train": 100, "validation": 10, "test": 25}
+"""Rows of one answer at most, of those without rivals and of those with: none of them is worth guessing."""
 
 
 def rows(workshop: Workshop) -> tuple[list[Row], Mapping[str, object]]:
-    """Return rows (question, context, answers, group, split), `answers` as SQuAD has them: text and start, one each."""
+    """Return rows (question, context, answers, value, rivals, group, split) and how many each question has.
+
+    `answers` is as in SQuAD: text and start, one each. `rivals` counts other likely answers in the context.
+    """
     apt = open_apt(workshop.cache)
     found = [row for package in packages(apt, STABLE) if has_text(package) for row in asked(package)]
     distinct: list[Row] = []
     for question in QUESTIONS.values():
         distinct += apart([row for row in found if row["question"] == question], "context")
-    kept = capped(distinct, SIZES, key=lambda row: (row["question"], str(row["value"])))
+    kept = capped(distinct, SIZES, key=lambda row: (row["value"], bool(row["rivals"])))
     asked_for = dict(Counter(str(row["question"]) for row in kept).most_common())
-    return kept, {"questions": asked_for, "index_date": apt.date(STABLE)}
+    with_rivals = sum(bool(row["rivals"]) for row in kept if row["split"] == "test")
+    return kept, {"questions": asked_for, "test_rows_with_rivals": with_rivals, "index_date": apt.date(STABLE)}
 
 
 def asked(package: Package) -> Iterator[Row]:
@@ -88,7 +102,9 @@ def asked(package: Package) -> Iterator[Row]:
         if len(mentioned) == 1:
             value, match = mentioned[0]
             answers = {"text": [match[0]], "answer_start": [match.start()]}
+            rivals = sum(known != value and find(known, text) is not None for known in COMMON[facet])
             row = {"question": question, "context": text, "answers": answers, "value": f"{facet}::{value}"}
+            row |= {"rivals": rivals}
             yield {**row, "group": package.source, "split": side_of(package.source)}
 
 

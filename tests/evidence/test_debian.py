@@ -150,6 +150,13 @@ def test_a_question_is_asked_where_one_tagged_thing_is_mentioned() -> None:
     assert found["Which programming language is it written in?"]["answers"] == {"text": ["C++"], "answer_start": [35]}
 
 
+def test_rivals_are_the_other_likely_answers_in_the_text() -> None:
+    (row,) = asked(package("a", text="Written in Perl, not in Python or OCaml.", implemented_in="perl"))
+    assert row["rivals"] == 2
+    (row,) = asked(package("b", text="Written in Perl.", implemented_in="perl"))
+    assert row["rivals"] == 0
+
+
 def test_no_question_where_two_or_none_are_mentioned() -> None:
     assert not list(asked(package("a", text="From Python to Perl.", implemented_in="python perl")))
     assert not list(asked(package("b", text="Nothing is said.", implemented_in="python")))
