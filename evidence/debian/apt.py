@@ -14,7 +14,6 @@ from pathlib import Path
 
 from tenfold.errors import DataError, Problem
 
-MIRROR = "http://deb.debian.org/debian"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SUITES = {
     "bullseye": ("en",),
@@ -84,19 +83,40 @@ def open_apt(cache: Path) -> Apt:
     apt = Apt((cache / "apt").resolve())
     done = apt.root / "updated"
     if not done.is_file():
-        _lay_out(apt)
+        _lay_out(apt, _mirror())
         _update(apt)
         done.touch()
     return apt
 
 
-def _lay_out(apt: Apt) -> None:
+def archive_of(addresses: str) -> str:
+    """Return the first of the addresses, one a line, that is of a Debian archive (not of updates or other packages).
+
+    Raises:
+        DataError: none is.
+    """
+    found = [line.strip() for line in addresses.splitlines() if line.strip().rstrip("/").endswith("/debian")]
+    if not found:
+        raise DataError(
+            Problem(
+                "apt's sources", "name no Debian archive", remedy="add one to /etc/apt/sources.list.d and run again"
+            )
+        )
+    return found[0]
+
+
+def _mirror() -> str:
+    """Return the archive that the machine's own apt is set to."""
+    return archive_of(_apt_get("indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", environment=None))
+
+
+def _lay_out(apt: Apt, mirror: str) -> None:
     for folder in ("etc/apt.conf.d", "etc/preferences.d", "state/lists/partial", "cache/archives/partial"):
         (apt.root / folder).mkdir(parents=True, exist_ok=True)
     (apt.root / "state" / "status").touch()
     (apt.root / "apt.conf").write_text(SETTINGS.format(root=apt.root), encoding="utf-8")
     lines = [
-        f"deb [signed-by={KEYRING} lang={','.join(languages)}] {MIRROR} {suite} main\n"
+        f"deb [signed-by={KEYRING} lang={','.join(languages)}] {mirror} {suite} main\n"
         for suite, languages in SUITES.items()
     ]
     (apt.root / "etc" / "sources.list").write_text("".join(lines), encoding="utf-8")
@@ -104,12 +124,16 @@ def _lay_out(apt: Apt) -> None:
 
 def _update(apt: Apt) -> None:
     # Any failure is an error: apt would else go on with the lists that it got.
-    command = ["apt-get", "update", "--quiet=2", "--error-on=any"]
+    _apt_get("update", "--quiet=2", "--error-on=any", environment=apt.environment)
+
+
+def _apt_get(*arguments: str, environment: dict[str, str] | None) -> str:
     remedy = "run on Debian (or a system with apt and debian-archive-keyring) with a network"
     try:
-        done = subprocess.run(command, env=apt.environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(["apt-get", *arguments], env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError as error:
         raise DataError(Problem("apt-get", "is not installed", remedy=remedy)) from error
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise DataError(Problem("apt-get update", reason, remedy=remedy))
+        raise DataError(Problem(f"apt-get {arguments[0]}", reason, remedy=remedy))
+    return done.stdout

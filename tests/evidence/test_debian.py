@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from evidence.debian.apt import Apt
+from evidence.debian.apt import Apt, archive_of, open_apt
 from evidence.debian.archive import cap_families, family, side_of
 from evidence.debian.index import (
     Description,
@@ -102,6 +102,18 @@ def test_a_language_with_an_underscore_is_found(apt: Apt) -> None:
 def test_an_index_that_is_missing_is_named(apt: Apt) -> None:
     with pytest.raises(DataError, match="no Packages of bookworm"):
         apt.index("bookworm", "Packages")
+
+
+def test_the_archive_is_the_one_that_the_machine_uses() -> None:
+    assert archive_of("http://one/other\nhttp://two/debian-security\nhttp://three/debian/\n") == "http://three/debian/"
+    with pytest.raises(DataError, match="name no Debian archive"):
+        archive_of("http://one/ubuntu\n")
+
+
+def test_a_machine_without_apt_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DataError, match="apt-get: is not installed"):
+        open_apt(tmp_path / "cache")
 
 
 def test_each_source_gives_its_best_described_package() -> None:
