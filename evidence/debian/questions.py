@@ -103,7 +103,7 @@ def asked(package: Package) -> Iterator[Row]:
             value, match = mentioned[0]
             answers = {"text": [match[0]], "answer_start": [match.start()]}
             rivals = sum(known != value and find(known, text) is not None for known in COMMON[facet])
-            row = {"question": question, "context": text, "answers": answers, "value": f"{facet}::{value}"}
+            row: Row = {"question": question, "context": text, "answers": answers, "value": f"{facet}::{value}"}
             row |= {"rivals": rivals}
             yield {**row, "group": package.source, "split": side_of(package.source)}
 
