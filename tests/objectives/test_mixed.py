@@ -50,7 +50,7 @@ def test_each_row_counts_by_its_own_tasks_loss_over_that_tasks_units_in_a_row() 
     mixed = MixedObjective({"words": TaskLoss(plain, 4.0, weight=2.0), "kinds": TaskLoss(PerRow(), 1.0)})
     assert mixed.weight(words) == len(words.rows)
     torch.testing.assert_close(mixed(model, words).total, plain(model, words).total * 2 / 4)
-    assert float(mixed(model, kinds).total) == 3 * len(kinds.rows)
+    assert mixed(model, kinds).total.item() == 3 * len(kinds.rows)
     assert mixed.effective_weights() == {"words": 2.0, "kinds": 1.0}
 
 
@@ -61,7 +61,7 @@ def test_learned_weights_follow_the_published_loss() -> None:
     total = mixed(make_model(make_stage()), batch).total
     # with variance v = exp(s): L / v + log(sqrt(v)), a row
     variance = math.exp(0.7)
-    assert float(total) == pytest.approx(len(batch.rows) * (3 / variance + math.log(math.sqrt(variance))))
+    assert total.item() == pytest.approx(len(batch.rows) * (3 / variance + math.log(math.sqrt(variance))))
     total.backward()
     assert variances["kinds"].grad is None
     assert float(variances["words"].grad) == pytest.approx(len(batch.rows) * (0.5 - 3 / variance))
@@ -91,7 +91,7 @@ def test_what_the_loss_learns_trains_at_its_own_rate_and_is_no_part_of_the_model
     }
     update_once(model, stage, stage.windows.window(0), training)
     # the first step of Adam is the rate itself, against the gradient's sign: 0.5 - 3 is below zero
-    assert float(changes["learned"].parameters["kinds"]) == pytest.approx(0.05, rel=1e-4)
+    assert changes["learned"].parameters["kinds"].item() == pytest.approx(0.05, rel=1e-4)
     assert not any("objective" in name for name in stage.tuner.trainable(model.network))
     assert mixed.effective_weights()["kinds"] == pytest.approx(math.exp(-0.05), rel=1e-4)
 
