@@ -80,7 +80,7 @@ class Run:
 
     @property
     def model(self) -> Trunk:
-        """The model with a head for each task that asks for one; untouched by the tuner until the first stage trains."""
+        """The model with a head for each task that asks for one; untouched until the first stage is attached."""
         return self.subject.model
 
     @property

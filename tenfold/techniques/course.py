@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from tenfold.data.mixture import Mixture, apportioned
 from tenfold.engine.stage import Stage, StageResult
@@ -17,11 +16,9 @@ from tenfold.objectives.self_distillation import SelfDistillation
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.sequential_check import tuners_of
+from tenfold.techniques.sequential_options import Cure, SequentialOptions
 from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import Tuner, make_tuner
-
-if TYPE_CHECKING:
-    from tenfold.techniques.sequential import Cure, SequentialOptions
 
 
 class Course:

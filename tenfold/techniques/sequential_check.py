@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from tenfold.errors import Problem, nearest
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.recipe import Recipe
 from tenfold.recipe.tuners import Qlora, TunerSettings
-
-if TYPE_CHECKING:
-    from tenfold.techniques.sequential import SequentialOptions
+from tenfold.techniques.sequential_options import SequentialOptions
 
 
 def check(recipe: Recipe, options: SequentialOptions) -> list[Problem]:
     """Return what does not fit: unknown tasks, names given twice, cures for nothing, tuners that cannot follow."""
+    if not options.stages:
+        remedy = "name a task in each: stages: [{task: general}, {task: specific}]"
+        return [Problem("technique.stages", "no stage is named", allowed=", ".join(recipe.tasks), remedy=remedy)]
     return [*_names(recipe, options), *_cures(options), *_tuners(recipe, options)]
 
 
