@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from tenfold import __version__
-from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.errors import Problem, RecipeError, TenfoldError, nearest
 from tenfold.files import write_atomic
 from tenfold.paths import cache_folder, shows_tracebacks
 
@@ -185,6 +185,31 @@ def chat(
     from tenfold.terminal.chat import chat_loop
 
     chat_loop(artifact, system=system, temperature=temperature, max_new_tokens=max_new_tokens, base=base, task=task)
+
+
+@app.command(short_help="Give a model more words for the language of your rows.")
+def extend(
+    model: Annotated[str, typer.Argument(help="Alias, hub id, folder or .gguf file, with a BPE tokenizer.")],
+    data: Annotated[str, typer.Option(help="Rows in the language: a file, a folder, a hub id, or sample:NAME.")],
+    out: Annotated[Path, typer.Option(help="The new model's folder.")],
+    tokens: Annotated[int, typer.Option(min=1, help="How many new tokens at most.")] = 500,
+    init: Annotated[
+        str, typer.Option(help="New embeddings start from their old pieces' mean, all tokens' mean, or noise.")
+    ] = "pieces",
+    columns: Columns = None,
+) -> None:
+    """Add tokens that your rows need to a model's vocabulary; say how many fewer tokens the text takes then.
+
+    The new embeddings know little yet: train the whole model afterwards (tuner: full), with its folder as model.name.
+    """
+    if init not in ("pieces", "mean", "random"):
+        raise RecipeError(Problem("--init", f"found {init!r}", "pieces, mean, random", nearest(init, ["pieces"])))
+    from tenfold.extending import extend as extend_model
+    from tenfold.terminal.extension_view import show_extension
+
+    show_extension(
+        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns))  # type: ignore[arg-type]
+    )
 
 
 @app.command(short_help="Show what the cache holds and how big it is.")
