@@ -425,6 +425,16 @@ def test_out_of_memory_with_one_row_says_what_to_change(desk: Desk) -> None:
     assert "data.max_length lower" in done.err
 
 
+def test_out_of_memory_while_loading_is_no_fault_of_the_files(desk: Desk) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise OSError("Cannot allocate memory (os error 12)")
+
+    desk.monkeypatch.setattr("tenfold.models.load._open", hungry)
+    done = failing(desk, "run", desk.recipe())
+    assert "tiny-llama: out of memory while its weights were loaded" in done.err
+    assert "a smaller model.name" in done.err
+
+
 def test_out_of_memory_while_scoring_says_what_to_change(desk: Desk) -> None:
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError

@@ -18,11 +18,12 @@ from tenfold.data.batch import Window
 from tenfold.data.windows import Windows
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.engine.log import Log
-from tenfold.engine.memory import is_out_of_memory, out_of_memory_named
+from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
 from tenfold.models.language_model import LanguageModel
+from tenfold.models.memory import is_out_of_memory
 
 CHECKPOINT_SECONDS = 120.0
 """Longest time between checkpoints, however many updates apart the recipe sets them: what a crash can cost."""

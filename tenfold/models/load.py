@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tenfold.errors import ModelError, Problem
+from tenfold.errors import ModelError, OutOfMemory, Problem
 from tenfold.models.attention import register_attention
+from tenfold.models.memory import is_out_of_memory
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.models.quiet import quiet_loading
 from tenfold.models.sources import first_line
@@ -81,6 +82,7 @@ def load_network(
 
     Raises:
         ModelError: not a causal language model, or its files are damaged.
+        OutOfMemory: its weights do not fit.
         RecipeError: 4-bit loading was asked for and bitsandbytes is not installed.
     """
     register_attention()
@@ -93,6 +95,8 @@ def load_network(
         try:
             network, report = _open(folder, options)
         except Exception as error:  # damaged files end in errors of many unrelated types
+            if is_out_of_memory(error):
+                raise _no_room(folder) from error
             raise ModelError(
                 Problem(
                     str(folder),
@@ -119,6 +123,11 @@ def _open(folder: Path, options: dict[str, object]) -> tuple[nn.Module, dict[str
             raise
         opened = AutoModelForCausalLM.from_pretrained(folder, **options)
     return opened
+
+
+def _no_room(folder: Path) -> OutOfMemory:
+    remedy = "set runtime.precision: bf16, tuner.kind: qlora, or a smaller model.name; or close other programs"
+    return OutOfMemory(Problem(str(folder), "out of memory while its weights were loaded", remedy=remedy))
 
 
 def _require_all_weights(folder: Path, report: dict[str, Any]) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from tenfold.data.batch import Window
 from tenfold.engine.fit import Training, update_once
-from tenfold.engine.memory import is_out_of_memory
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.models.language_model import LanguageModel
+from tenfold.models.memory import is_out_of_memory
 
 WINDOWS_SEEN = 50
 """How many of the first updates are looked through for the one with the most tokens."""
