@@ -384,7 +384,9 @@ def test_no_space_left_keeps_the_checkpoint_before_and_goes_on_later(desk: Desk)
     with desk.monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "save_file", save_until_full)
         done = failing(desk, "run", desk.recipe())
-    assert "update-00000004: no space left on the device\n  do: free some space there and run the same command" in done.err
+    assert (
+        "update-00000004: no space left on the device\n  do: free some space there and run the same command" in done.err
+    )
     assert checkpoints(desk) == ["update-00000002"]
     done = desk.tenfold("run", "recipe.yaml")
     assert (done.code, "going on after update 2 of 6" in done.out) == (0, True)

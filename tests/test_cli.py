@@ -106,6 +106,18 @@ def test_run_tells_its_way_in_plain_lines_where_nobody_looks(desk: Desk) -> None
     assert "\x1b" not in told.out
 
 
+def test_validation_while_training_names_its_metric(desk: Desk) -> None:
+    sections: dict[str, dict[str, Any]] = {"evaluation": {"every": 3}, "data": {"validation_share": 0.2}}
+    told = desk.tenfold("run", desk.recipe(**sections))
+    assert "update 3: validation exact match 0." in told.out
+    desk.write("text.txt", "\n\n".join(f"lamp {number} is red" for number in range(40)))
+    sections["data"]["train"] = "text.txt"
+    told = desk.tenfold("run", desk.recipe(**sections, optim={"epochs": 4.0}, output="of-text"))
+    losses = [line.split()[5] for line in told.out.splitlines() if "validation response loss" in line]
+    assert len(losses) == 2
+    assert float(losses[1]) < float(losses[0])
+
+
 def test_a_second_run_says_that_nothing_changed(done: Desk) -> None:
     before = done.files()
     told = done.tenfold("run", "recipe.yaml")

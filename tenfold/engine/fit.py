@@ -194,7 +194,7 @@ def _select(model: LanguageModel, stage: Stage, selection: Selection, training: 
         training.position,
         selection_seconds=training.position.selection_seconds + time.perf_counter() - started,
     )
-    if position.best_value is None or value > position.best_value:
+    if selection.is_better(value, position.best_value):
         training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
         training.position = replace(position, best_value=value, best_update=position.update, evaluations_without_gain=0)
     else:
@@ -203,6 +203,7 @@ def _select(model: LanguageModel, stage: Stage, selection: Selection, training: 
         "evaluation",
         stage=stage.name,
         update=position.update,
+        metric=selection.metric,
         value=value,
         best=training.position.best_value,
         best_update=training.position.best_update,

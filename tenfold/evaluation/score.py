@@ -12,6 +12,9 @@ from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.retention import RetentionSet, retention_measures
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 
+RESPONSE_LOSS = "response_loss"
+"""What raw text is judged by: it asks nothing, so there are no answers to score."""
+
 
 class ScoredItem(TokenRow, Protocol):
     """One test row: a prompt to answer, the reference, and both as one row of tokens."""
@@ -70,6 +73,14 @@ def score_task(
     return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions))
 
 
+def task_metric(references: Sequence[str], metrics: Sequence[str] = ()) -> tuple[str, bool]:
+    """Return the name of the first measure that `score_task` gives, and whether more of it is better."""
+    if not any(references):
+        return RESPONSE_LOSS, False
+    name = (metrics or choose_metrics(references))[0]
+    return name, METRICS[name].higher_is_better
+
+
 def score_retention(model: ScoresTokens, items: RetentionSet, *, stage: str) -> Score:
     """Return the score of task `retention`."""
     return Score(stage, RETENTION, retention_measures(model, items))
@@ -108,7 +119,7 @@ def likelihood_measures(losses: Sequence[Losses]) -> list[Measure]:
     One that would divide by nothing is left out: replies of their end token alone have no bytes.
     """
     by_token = Measure(
-        name="response_loss",
+        name=RESPONSE_LOSS,
         unit="nats per token",
         higher_is_better=False,
         items=tuple(loss.per_token for loss in losses),

@@ -29,7 +29,7 @@ from tenfold.engine.store import (
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import score_retention, score_task
+from tenfold.evaluation.score import score_retention, score_task, task_metric
 from tenfold.evaluation.scorecard import Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.open import open_model
@@ -229,6 +229,7 @@ class Run:
         if evaluation.every is None or self.world.validation is None:
             return None
         chosen = items(self.world.validation, self.world.renderer, max_rows=evaluation.max_rows, seed=self.runtime.seed)
+        metric, higher_is_better = task_metric([item.reference for item in chosen], evaluation.metrics)
 
         def measure() -> float:
             score = score_task(
@@ -240,9 +241,11 @@ class Run:
                 metrics=evaluation.metrics[:1],
                 max_new_tokens=evaluation.max_new_tokens,
             )
-            return score.primary.value if score.primary.higher_is_better else -score.primary.value
+            return score.measures[metric].value
 
-        return Selection(measure, every=evaluation.every, patience=evaluation.patience)
+        return Selection(
+            measure, metric, every=evaluation.every, patience=evaluation.patience, higher_is_better=higher_is_better
+        )
 
     def _fingerprint(self, stage: Stage) -> str:
         """Return the hash of all that determines what `stage` comes to, the stages before it included."""

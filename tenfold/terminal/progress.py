@@ -50,8 +50,9 @@ class ProgressLine:
             case "scored":
                 self.end(f"score {event['stage']}", duration(float(str(event["seconds"]))))
             case "evaluation":
+                metric = str(event["metric"]).replace("_", " ")
                 self.say(
-                    f"update {event['update']}: validation {float(str(event['value'])):.4f} "
+                    f"update {event['update']}: validation {metric} {float(str(event['value'])):.4f} "
                     f"(best {float(str(event['best'])):.4f} at {event['best_update']})"
                 )
             case "stage_restored":
