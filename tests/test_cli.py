@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,6 +141,14 @@ def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
     for shown in ("before", "after", "exact match", "What the technique promises", "Cost", "tenfold chat out"):
         assert shown in told.out
     assert fits(told.out, done.folder)
+
+
+def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> None:
+    assert desk.tenfold("run", desk.recipe(evaluation={"max_new_tokens": 2})).code == 0
+    told = desk.tenfold("show", "out")
+    assert re.search(r" …\s+│", told.out)
+    assert "… cut at 2 tokens: evaluation.max_new_tokens" in told.out
+    assert fits(told.out, desk.folder)
 
 
 def test_predict_answers_prompts_and_rows_as_json_lines(done: Desk) -> None:

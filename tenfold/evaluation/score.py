@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from tenfold.evaluation.generate import BATCH_TOKENS, generate
+from tenfold.evaluation.generate import BATCH_TOKENS, Answer, greedy_answers
 from tenfold.evaluation.likelihood import Losses, ScoresTokens, Tokenizer, TokenRow, response_losses
 from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.retention import RetentionSet, retention_measures
@@ -62,15 +62,17 @@ def score_task(
     likelihood = likelihood_measures(response_losses(model, items))
     if not any(references):
         return Score(stage, task, {measure.name: measure for measure in likelihood})
-    predictions = generate_answers(
+    answers = generate_answers(
         model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
     )
+    predictions = [answer.text for answer in answers]
     measures = [
         Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
         for metric in (METRICS[name] for name in metrics or choose_metrics(references))
     ]
     measures += likelihood
-    return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions))
+    cut = tuple(answer.is_cut for answer in answers)
+    return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions), cut)
 
 
 def task_metric(references: Sequence[str], metrics: Sequence[str] = ()) -> tuple[str, bool]:
@@ -93,11 +95,11 @@ def generate_answers(
     stop_ids: Collection[int],
     max_new_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
-) -> list[str]:
+) -> list[Answer]:
     """Return the model's greedy answer to each item's prompt."""
     limit = max_new_tokens or default_max_new_tokens(model.tokenizer, [item.reference for item in items])
     with model.autocasting():
-        return generate(
+        return greedy_answers(
             model.network,
             model.tokenizer,
             [item.prompt_ids for item in items],
