@@ -135,7 +135,7 @@ def prepare(row: TrainingRow, options: Options) -> Path:
         "tokens": [window.num_tokens for window in windows],
         "computed": [sum(len(compacted(batch).input_ids) for batch in window.batches) for window in windows],
         "supervised": [sum(batch.num_supervised for batch in window.batches) for window in windows],
-        **_shapes(run.model.causal),
+        **_shapes(run.model.base),
     }
     (folder / "job.json").write_text(json.dumps(job))
     return folder

@@ -1,7 +1,8 @@
 """The folder a run leaves behind: everything that predict, chat, evaluate and compare need.
 
 recipe.yaml        the recipe with every `auto` replaced by what it became
-adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
+adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are;
+                   heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes
 claims.json        what the technique promises, and whether it held here
@@ -24,19 +25,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import ArtifactError, Problem, RecipeError
+from tenfold.errors import ArtifactError, Problem, RecipeError, nearest
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Scorecard
 from tenfold.files import require_folder, write_json, writing
 from tenfold.recipe import FREE_TO_CHANGE, Recipe, load_recipe
 
 if TYPE_CHECKING:
-    from tenfold.models.language_model import LanguageModel
+    from tenfold.models.trunk import Trunk
 
 FORMAT = 1
 """Version of the folder's layout."""
 
-FACTS = ("weights", "technique", "tuner", "base", "row_format")
+FACTS = ("weights", "technique", "tuner", "base", "tasks")
 """What `artifact.json` says, among other things."""
 
 
@@ -116,10 +117,10 @@ class Artifact:
 
     @property
     def weights(self) -> Path:
-        """The folder with the trained weights: `adapter/` or `model/`."""
+        """The folder with the trained weights: `adapter/`, `model/`, or `heads/` where nothing else was trained."""
         return self.folder / str(self.facts["weights"])
 
-    def load(self, *, base: str | None = None) -> LanguageModel:
+    def load(self, *, base: str | None = None) -> Trunk:
         """Return the tuned model, ready to answer; `base` names another copy of the base model.
 
         Raises:
@@ -129,7 +130,25 @@ class Artifact:
 
         if not self.weights.is_dir():
             raise _damaged(self.weights, "missing")
-        return load_tuned(self.recipe, self.weights, base=base)
+        return load_tuned(
+            self.recipe, self.weights, is_whole=self.facts["weights"] == "model", heads=self._heads, base=base
+        )
+
+    @property
+    def _heads(self) -> dict[str, Mapping[str, Any]]:
+        tasks: Mapping[str, Mapping[str, Any]] = self.facts["tasks"]
+        return {name: facts["head"] for name, facts in tasks.items() if facts["head"] is not None}
+
+    def task(self, name: str | None = None) -> str:
+        """Return `name`, or the name of the artifact's first task where none is given.
+
+        Raises:
+            RecipeError: the artifact has no such task.
+        """
+        tasks = self.recipe.tasks
+        if name is not None and name not in tasks:
+            raise RecipeError(Problem("--task", f"no task {name!r}", ", ".join(tasks), nearest(name, tasks)))
+        return name or next(iter(tasks))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
     parts = [
         "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---"]),
         f"# {world.files.name}, tuned by {facts['technique']} with {facts['tuner']}",
-        f"Made with Tenfold {facts['tenfold']} from {len(world.train.rows):,} rows of `{world.train.rows.name}`; "
-        f"scored on {len(world.test_items):,} held-out rows. Intervals are 95 % bootstrap intervals over rows.",
+        f"Made with Tenfold {facts['tenfold']} from {_rows(run)}; "
+        f"scored on {sum(len(task.items) for task in run.tasks):,} held-out rows. "
+        "Intervals are 95 % bootstrap intervals over rows.",
         f"## Before and after\n\n{markdown_table(run.scorecard)}",
         f"## Claims of the technique\n\n{_claims_table(claims)}",
         f"## Cost\n\n{_cost_table(cost)}",
@@ -33,6 +34,10 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
         *_allowed(run),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _rows(run: Run) -> str:
+    return ", ".join(f"{len(task.train.rows):,} rows of `{task.train.rows.name}`" for task in run.tasks)
 
 
 def _claims_table(claims: Sequence[Mapping[str, str]]) -> str:

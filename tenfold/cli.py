@@ -39,6 +39,7 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
 ]
+TaskName = Annotated[str | None, typer.Option("--task", help="Which of the artifact's tasks; the first when unset.")]
 Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
 
 
@@ -128,6 +129,7 @@ def predict(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
     columns: Columns = None,
     base: Base = None,
+    task: TaskName = None,
 ) -> None:
     """Answer prompts with the tuned model: one JSON line a row."""
     if not prompt and data is None:
@@ -145,6 +147,7 @@ def predict(
         out=out,
         max_new_tokens=max_new_tokens,
         base=base,
+        task=task,
     ):
         typer.echo(line)
 
@@ -156,6 +159,7 @@ def evaluate(
     max_rows: Annotated[int | None, typer.Option(min=1, help="Score at most this many rows.")] = None,
     columns: Columns = None,
     base: Base = None,
+    task: TaskName = None,
 ) -> None:
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
@@ -164,7 +168,8 @@ def evaluate(
     from tenfold.terminal.run_view import show_score
 
     announce_remote_code(Artifact.open(artifact).recipe.model)
-    show_score(evaluate_rows(artifact, data=data, columns=read_columns(columns), max_rows=max_rows, base=base))
+    score = evaluate_rows(artifact, data=data, columns=read_columns(columns), max_rows=max_rows, base=base, task=task)
+    show_score(score)
 
 
 @app.command()
@@ -174,11 +179,12 @@ def chat(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     base: Base = None,
+    task: TaskName = None,
 ) -> None:
     """Talk to the tuned model; its answer streams. An empty line or Ctrl-D ends."""
     from tenfold.terminal.chat import chat_loop
 
-    chat_loop(artifact, system=system, temperature=temperature, max_new_tokens=max_new_tokens, base=base)
+    chat_loop(artifact, system=system, temperature=temperature, max_new_tokens=max_new_tokens, base=base, task=task)
 
 
 @app.command(short_help="Show what the cache holds and how big it is.")

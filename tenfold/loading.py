@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from tenfold.engine.runtime import open_runtime
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.heads import HeadSettings, load_heads
 from tenfold.models.load import load_tokenizer
 from tenfold.models.open import open_model
 from tenfold.models.sources import resolve
+from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
 from tenfold.tuning.identity import check_identity, identify, read_identity
 from tenfold.tuning.tuner import make_tuner
 
 
-def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> LanguageModel:
+def load_tuned(
+    recipe: Recipe, weights: Path, *, is_whole: bool, heads: Mapping[str, Mapping[str, Any]], base: str | None = None
+) -> Trunk:
     """Return the model that `recipe` tuned, its trained weights read from the folder `weights`.
 
-    `base` names another copy of the base model.
+    `is_whole` says that they are a whole model, not an adapter beside one; `heads` are the settings of the heads on it
+    by task; `base` names another copy of the base.
 
     Raises:
         ArtifactError: the base is not the one that the adapter was trained on.
@@ -31,7 +37,7 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
     tokenizer = load_tokenizer(weights, trust_remote_code=section.trust_remote_code)
     tuner = make_tuner(recipe.tuner)
     folder = weights
-    if not tuner.trains_base_weights:
+    if not is_whole:
         files = resolve(section)
         folder = files.folder
         own = load_tokenizer(folder, trust_remote_code=section.trust_remote_code)
@@ -41,12 +47,17 @@ def load_tuned(recipe: Recipe, weights: Path, *, base: str | None = None) -> Lan
         tokenizer,
         dtype=torch.float32 if tuner.loads_in_fp32 else runtime.compute_dtype,
         device=runtime.device,
-        quantization=tuner.quantization,
+        quantization=None if is_whole else tuner.quantization,
         trust_remote_code=section.trust_remote_code,
     )
+    for task, settings in heads.items():
+        model.add_head(task, HeadSettings(**settings))
+    load_heads(model.heads, weights)
+    model.eval()
     if tuner.loads_in_fp32:
         model.autocast = runtime.autocast
+    if tuner.loads_in_fp32 or (is_whole and not tuner.trains_base_weights):
         return model
-    model.wrap(tuner.load(model.causal, weights), packs=tuner.packs, autocast=None)
-    model.network.eval()
+    model.wrap(tuner.load(model.base, weights), packs=tuner.packs, autocast=None)
+    model.eval()
     return model

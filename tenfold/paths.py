@@ -6,6 +6,8 @@ The cache is one folder with a room in it for each purpose; all that is in it ca
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tenfold.files import writing
@@ -28,6 +30,19 @@ def cache_folder(name: str) -> Path:
 def cache_root() -> Path:
     """Return `~/.cache/tenfold`, or the folder that the environment variable `TENFOLD_CACHE` names."""
     return Path(os.environ.get("TENFOLD_CACHE") or "~/.cache/tenfold").expanduser()
+
+
+@contextmanager
+def cache_at(folder: Path) -> Iterator[None]:
+    """Let the cache be in `folder` for the block, and where it was before afterwards: for tests."""
+    before = os.environ.get("TENFOLD_CACHE")
+    os.environ["TENFOLD_CACHE"] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ["TENFOLD_CACHE"]
+        if before is not None:
+            os.environ["TENFOLD_CACHE"] = before
 
 
 def shows_tracebacks() -> bool:

@@ -18,7 +18,6 @@ PACKAGES = ("torch", "transformers", "peft", "tokenizers", "datasets", "safetens
 def provenance(run: Run) -> dict[str, object]:
     """Return what someone needs to know to make the same run again, as plain JSON values."""
     world = run.world
-    splits = {"train": world.train, "validation": world.validation, "test": world.test}
     return {
         "tenfold": __version__,
         "python": sys.version.split()[0],
@@ -30,9 +29,11 @@ def provenance(run: Run) -> dict[str, object]:
         "git": _git_state(),
         "model": {"name": world.files.name, "origin": world.files.origin, **vars(world.identity)},
         "data": {
-            name: {"source": part.rows.name, "rows": len(part.rows), "sha256": part.fingerprint}
-            for name, part in splits.items()
-            if part is not None
+            task.name: {
+                name: {"source": side.rows.name, "rows": len(side.rows), "sha256": side.fingerprint}
+                for name, side in task.sides.items()
+            }
+            for task in run.tasks
         },
         "route": vars(run.model.route),
         "seed": run.runtime.seed,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from tenfold import __version__
@@ -13,10 +15,12 @@ from tenfold.data.preview import preview
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.files import atomic_folder, write_atomic, write_json
+from tenfold.models.heads import save_heads
 from tenfold.models.save import save_model
 from tenfold.provenance import provenance
 from tenfold.recipe import dump_recipe
-from tenfold.techniques.context import TASK, Run
+from tenfold.tasks.task import Task
+from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Evidence, Technique
 from tenfold.tuning.identity import write_identity
 
@@ -28,10 +32,11 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         DiskFull: no space is left; the stage store still holds the trained weights.
     """
     folder = run.folder
-    weights = "model" if run.tuner.trains_base_weights else "adapter"
+    cost = _cost(run)  # before anything is merged: then nothing is left to count
+    weights = _kind_of_weights(run)
     _save_weights(run, folder / weights)
-    cost = _cost(run, folder / weights)
-    if run.wants_merged:
+    cost = replace(cost, bytes_on_disk=_safetensors_bytes(folder / weights))
+    if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     claims = [
         {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost)))}
@@ -51,7 +56,10 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "technique": technique.kind,
         "tuner": run.tuner.name,
         "base": run.world.files.name,
-        "row_format": run.world.train.rows.format,
+        "tasks": {
+            task.name: {**task.kind.facts, "head": None if task.kind.head is None else vars(task.kind.head)}
+            for task in run.tasks
+        },
         "updates": sum(result.updates for result in run.results),
     }
     write_atomic(folder / "README.md", model_card(run, facts, cost, claims))
@@ -60,10 +68,21 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     return Artifact.open(folder)
 
 
+def _kind_of_weights(run: Run) -> str:
+    """Return the name of the folder for what was trained, which says what it is."""
+    if run.tuner.trains_base_weights or run.is_rebased:
+        return "model"
+    return "heads" if run.tuner.name == "frozen" else "adapter"
+
+
 def _save_weights(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
-        run.tuner.save(run.model.network, partial)
+        if run.is_rebased and not run.tuner.trains_base_weights:
+            save_model(run.tuner.merge(run.model.network), partial)
+        else:
+            run.tuner.save(run.model.network, partial)
+        save_heads(run.model.heads, partial)
         run.world.tokenizer.save_pretrained(partial)
         write_identity(run.world.identity, partial)
 
@@ -75,8 +94,9 @@ def _save_merged(run: Run, folder: Path) -> None:
         run.world.tokenizer.save_pretrained(partial)
 
 
-def _cost(run: Run, weights: Path) -> Cost:
-    trainable = sum(parameter.numel() for parameter in run.tuner.trainable(run.model.network).values())
+def _cost(run: Run) -> Cost:
+    tuned = [*run.tuner.trainable(run.model.network).values(), *run.model.head_parameters().values()]
+    trainable = sum(parameter.numel() for parameter in tuned)
     base = run.world.files
     total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
     seconds = sum(result.seconds for result in run.results)
@@ -88,7 +108,7 @@ def _cost(run: Run, weights: Path) -> Cost:
         trainable_parameters=trainable,
         total_parameters=total,
         trainable_share=trainable / total,
-        bytes_on_disk=_safetensors_bytes(weights),
+        bytes_on_disk=0,
         base_bytes=sum(path.stat().st_size for path in base.weight_files),
     )
 
@@ -100,21 +120,20 @@ def _safetensors_bytes(folder: Path) -> int:
 def _preview(run: Run) -> str:
     """Return rows as the trainer saw them; tokens in the loss stand between ⟦ and ⟧."""
     lines = []
-    for row in preview(run.world.windows, run.world.renderer).rows:
-        marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
-        lines.append(f"# {row.origin}\n{marked}\n")
+    for task in run.tasks:
+        for row in preview(task.windows, task.kind.renderer).rows:
+            marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
+            lines.append(f"# {row.origin}\n{marked}\n")
     return "\n".join(lines)
 
 
 def _generations(run: Run) -> str:
-    before, after = (run.scorecard.score(stage, TASK) for stage in (BEFORE, run.results[-1].name))
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for task in run.tasks for row in _answers(run, task))
+
+
+def _answers(run: Run, task: Task) -> Iterator[dict[str, str]]:
+    before, after = (run.scorecard.score(stage, task.name) for stage in (BEFORE, run.results[-1].name))
     if before is None or after is None or not after.predictions:
-        return ""
-    rows = zip(run.world.test_items, before.predictions, after.predictions, strict=True)
-    return "".join(
-        json.dumps(
-            {"prompt": item.prompt, "reference": item.reference, "before": old, "after": new}, ensure_ascii=False
-        )
-        + "\n"
-        for item, old, new in rows
-    )
+        return
+    for item, old, new in zip(task.items, before.predictions, after.predictions, strict=True):
+        yield {"task": task.name, "prompt": item.prompt, "reference": item.reference, "before": old, "after": new}

@@ -239,7 +239,7 @@ def test_recipe_files(desk: Desk) -> None:
         ),
         "architecture": (
             lambda folder: change_json(folder / "config.json", model_type="t5"),
-            "not a causal language model",
+            "no model that can be tuned here",
         ),
         "more layers": (lambda folder: change_json(folder / "config.json", num_hidden_layers=3), "has no weights for"),
         "other shape": (
@@ -441,7 +441,7 @@ def test_out_of_memory_while_scoring_says_what_to_change(desk: Desk) -> None:
     def hungry(*_: object, **__: object) -> None:
         raise MemoryError
 
-    desk.monkeypatch.setattr("tenfold.techniques.context.score_task", hungry)
+    desk.monkeypatch.setattr("tenfold.tasks.generation.score_task", hungry)
     done = failing(desk, "run", desk.recipe())
     assert "scoring before: out of memory" in done.err
     assert "evaluation.max_new_tokens" in done.err

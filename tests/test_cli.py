@@ -147,7 +147,7 @@ def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> 
     assert desk.tenfold("run", desk.recipe(evaluation={"max_new_tokens": 2})).code == 0
     told = desk.tenfold("show", "out")
     assert re.search(r" …\s+│", told.out)
-    assert "… cut at 2 tokens: evaluation.max_new_tokens" in told.out
+    assert "… cut at the longest answer allowed: max_new_tokens" in told.out
     assert fits(told.out, desk.folder)
 
 

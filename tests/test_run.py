@@ -328,7 +328,7 @@ def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_pa
         "learning_rate": 0.5,
         "total_updates": 99,
         "penalties": (shrink,),
-        "selection": Selection(lambda: 0.0, "exact_match", every=3),
+        "selection": Selection(lambda: 0.0, every=3),
         "gradient_checkpointing": True,
     }
     contents = [json.dumps(replace(stage, **{name: value}).content) for name, value in changes.items()]

@@ -5,14 +5,26 @@ Shape letters: T tokens in a packed batch, N rows (segments) in it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 IGNORED = -100
 """The target of a position outside the loss; the value torch's cross entropy ignores too."""
+
+
+class Entry(NamedTuple):
+    """One row as tokens: what a batch is packed from."""
+
+    row: int
+    """Its number in its table."""
+    input_ids: list[int]
+    supervised: list[bool]
+    """Whether that token itself is in the loss."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +61,8 @@ class Batch:
         return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device))
 
 
-def pack(rows: list[tuple[int, list[int], list[bool]]], *, task: str = "main") -> Batch:
-    """Lay `(row number, input_ids, supervised)` triples end to end.
+def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str = "main") -> Batch:
+    """Lay rows end to end, for language modelling.
 
     `supervised[t]` says that token t itself is in the loss, so position t - 1 gets it as its target.
     A row's first token has nothing before it and can never be supervised.

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from tenfold.data.arrow_cache import Columns, cached_table
+from tenfold.data.batch import Batch, Entry, pack
 from tenfold.data.examples import Example, RowFault, to_example
 from tenfold.data.identity import hash_of, prompt_keys, row_key
 from tenfold.data.render import Rendered, Renderer
@@ -53,19 +54,24 @@ class Prepared:
     rows: Rows
     table: Dataset
     fingerprint: str
+    task: str = "main"
 
     def __len__(self) -> int:
         """How many entries."""
         return len(self.table)
 
-    def row(self, index: int) -> tuple[int, list[int], list[bool]]:
-        """The entry's number, tokens and loss mask, as `pack` takes them."""
+    def row(self, index: int) -> Entry:
+        """Return one entry."""
         return self.entries([index])[0]
 
-    def entries(self, indices: Sequence[int]) -> list[tuple[int, list[int], list[bool]]]:
-        """Return `row` of each of `indices`, read in one go."""
+    def entries(self, indices: Sequence[int]) -> list[Entry]:
+        """Return the entries at `indices`, read in one go."""
         chunk = self.table[list(indices)]
-        return list(zip(indices, chunk["input_ids"], chunk["supervised"], strict=True))
+        return [Entry(*each) for each in zip(indices, chunk["input_ids"], chunk["supervised"], strict=True)]
+
+    def batch(self, entries: Sequence[Entry]) -> Batch:
+        """Return `entries` as one batch of this table's task."""
+        return pack(entries, task=self.task)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""
@@ -97,8 +103,8 @@ class Item:
     supervised: list[bool]
 
 
-def prepare(rows: Rows, renderer: Renderer) -> Prepared:
-    """Return all `rows` as tokens, from the cache when the same rows were rendered the same way before.
+def prepare(rows: Rows, renderer: Renderer, *, task: str = "main") -> Prepared:
+    """Return all `rows` of `task` as tokens, from the cache when the same rows were rendered the same way before.
 
     Raises:
         DataError: rows that cannot be learned from; the first five with their place, and how many there are. Or a
@@ -108,7 +114,7 @@ def prepare(rows: Rows, renderer: Renderer) -> Prepared:
         key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
     except RowFault as fault:  # not even the question and the reply that the fingerprint tries
         raise DataError(Problem("chat template", str(fault), remedy="set data.chat_template to another one")) from None
-    return Prepared(rows, cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer)), key)
+    return Prepared(rows, cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer)), key, task)
 
 
 def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -> list[Item]:
@@ -120,17 +126,17 @@ def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -
 
 
 def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
-    _, input_ids, supervised = prepared.row(index)
+    entry = prepared.row(index)
     if prepared.rows.format == "text":
-        return Item(index, [], "", "", input_ids, supervised)
+        return Item(index, [], "", "", entry.input_ids, entry.supervised)
     example = prepared.rows.example(index)
     return Item(
         row=index,
         prompt_ids=renderer.prompt(example),
         prompt=example.turns[-2].content,
         reference=renderer.reference(example),
-        input_ids=input_ids,
-        supervised=supervised,
+        input_ids=entry.input_ids,
+        supervised=entry.supervised,
     )
 
 

@@ -75,6 +75,11 @@ class Rows:
         digest = hashlib.sha256(self.fingerprint.encode() + indices.astype("<i8").tobytes()).hexdigest()
         return replace(self, table=self.table.select(indices), fingerprint=digest)
 
+    def with_columns(self, columns: Mapping[str, str]) -> Rows:
+        """Return the same rows read by other `columns`: another answer to the same prompts, for example."""
+        digest = hashlib.sha256(json.dumps([self.fingerprint, sorted(columns.items())]).encode()).hexdigest()
+        return replace(self, columns=columns, fingerprint=digest)
+
 
 def open_rows(
     source: str,

@@ -45,6 +45,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
     Raises:
         DataError: a source that cannot be read, no such column to group by, or too few groups to split.
     """
+    assert data.train is not None, "the section of one task names its rows"
     rows = open_rows(data.train, format=data.format, columns=data.columns)
     validation = _named(data.validation, data)
     test = _named(data.test, data)

@@ -8,11 +8,42 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
-from tenfold.data.batch import Window, pack
+from tenfold.data.batch import Window
 from tenfold.data.prepare import Prepared
+
+
+class WindowSource(Protocol):
+    """Where the engine takes the rows of each update from: one table (`Windows`), or several in a mixture."""
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        """The bound on the tokens of one micro-batch."""
+        ...
+
+    @property
+    def content(self) -> object:
+        """All that decides which rows make which update, as plain values."""
+        ...
+
+    def window(self, update: int) -> Window:
+        """Return the micro-batches of update number `update` (from 0)."""
+        ...
+
+    def with_micro_batch_tokens(self, tokens: int) -> WindowSource:
+        """Return the same windows with another bound on a micro-batch."""
+        ...
+
+    def padded(self, is_padded: bool) -> WindowSource:
+        """Return the same windows for a model that pads rows (or packs them)."""
+        ...
+
+    def origin(self, row: int) -> str:
+        """Return where a row of a batch stands, for messages."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -43,17 +74,34 @@ class Windows:
 
     def window(self, update: int) -> Window:
         """Return the micro-batches of update number `update` (from 0), over as many epochs as that takes."""
+        return self.cut(self.rows_of(update))
+
+    def rows_of(self, update: int) -> list[int]:
+        """Return the places in the table of the rows that make update number `update`."""
         epoch, place = divmod(update, self.updates_per_epoch)
         start = place * self.batch_size
-        indices = self._order(epoch)[start : start + self.batch_size].tolist()
-        rows = self.prepared.entries(indices)
-        lengths = [len(input_ids) for _, input_ids, _ in rows]
+        rows: list[int] = self._order(epoch)[start : start + self.batch_size].tolist()
+        return rows
+
+    def cut(self, indices: list[int]) -> Window:
+        """Return the rows at `indices` of the table, cut into micro-batches."""
+        entries = self.prepared.entries(indices)
+        lengths = [len(entry.input_ids) for entry in entries]
         bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
-        return Window(tuple(pack([rows[place] for place in members]) for members in bins))
+        return Window(tuple(self.prepared.batch([entries[place] for place in members]) for members in bins))
+
+    @property
+    def content(self) -> object:
+        """All that decides which rows make which update, as plain values."""
+        return [self.prepared.fingerprint, self.batch_size, self.micro_batch_tokens, self.seed]
 
     def with_micro_batch_tokens(self, tokens: int) -> Windows:
         """Return the same windows with another bound on a micro-batch (after running out of memory)."""
         return replace(self, micro_batch_tokens=tokens)
+
+    def padded(self, is_padded: bool) -> Windows:
+        """Return the same windows for a model that pads rows (or packs them)."""
+        return replace(self, is_padded=is_padded)
 
     def origin(self, row: int) -> str:
         """Where a row of a batch stands, for messages: `orders.jsonl, line 3`."""

@@ -15,22 +15,22 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.batch import Window
-from tenfold.data.windows import Windows
+from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
-from tenfold.models.language_model import LanguageModel
 from tenfold.models.memory import is_out_of_memory
+from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
 """Longest time between checkpoints, however many updates apart the recipe sets them: what a crash can cost."""
 
 
 def fit(
-    model: LanguageModel,
+    model: Trunk,
     stage: Stage,
     *,
     log: Log,
@@ -47,7 +47,7 @@ def fit(
         DiskFull: a checkpoint could not be written.
     """
     training = _begin(model, stage, log, checkpoints)
-    model.network.train()
+    model.train()
     saved_at = time.perf_counter()
     while training.position.update < stage.total_updates and not _lost_patience(stage.selection, training.position):
         started = time.perf_counter()
@@ -79,7 +79,7 @@ def fit(
             raise _interrupted(training.position)
     if training.best is not None:
         load_parameters(training.parameters, training.best)
-    model.network.eval()
+    model.eval()
     return training.result(stage)
 
 
@@ -89,17 +89,17 @@ class Training:
 
     parameters: Mapping[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
-    windows: Windows
+    windows: WindowSource
     position: Position
     best: Mapping[str, Tensor] | None
 
     @classmethod
-    def begin(cls, model: LanguageModel, stage: Stage) -> Training:
+    def begin(cls, model: Trunk, stage: Stage) -> Training:
         """Return the state before the first update."""
-        optimizer = make_optimizer(stage, model.network)
-        return cls(stage.tuner.trainable(model.network), optimizer, stage.windows, Position(), None)
+        optimizer = make_optimizer(stage, model)
+        return cls(stage.trainable(model), optimizer, stage.windows, Position(), None)
 
-    def checkpoint(self, model: LanguageModel, stage: Stage) -> Checkpoint:
+    def checkpoint(self, model: Trunk, stage: Stage) -> Checkpoint:
         """Return the state to save."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
         return Checkpoint(
@@ -137,7 +137,7 @@ class Step:
     rate: float
 
 
-def _begin(model: LanguageModel, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
+def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
     training = Training.begin(model, stage)
     checkpoint, notes = checkpoints.newest()
     log.rewind(stage.name, checkpoint.position.update if checkpoint else 0)
@@ -156,7 +156,7 @@ def _begin(model: LanguageModel, stage: Stage, log: Log, checkpoints: Checkpoint
     return training
 
 
-def update_once(model: LanguageModel, stage: Stage, window: Window, training: Training) -> Step:
+def update_once(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
     """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved."""
     training.optimizer.zero_grad(set_to_none=True)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
@@ -184,12 +184,12 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
     return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
 
 
-def _select(model: LanguageModel, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
+def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
     started = time.perf_counter()
-    model.network.eval()
+    model.eval()
     with out_of_memory_named("evaluation on validation rows"):
         value = selection.measure()
-    model.network.train()
+    model.train()
     position = replace(
         training.position,
         selection_seconds=training.position.selection_seconds + time.perf_counter() - started,
@@ -223,7 +223,7 @@ def _lost_patience(selection: Selection | None, position: Position) -> bool:
     )
 
 
-def _smaller(training: Training, window: Window, error: Exception, log: Log) -> Windows:
+def _smaller(training: Training, window: Window, error: Exception, log: Log) -> WindowSource:
     """Return windows of half the micro-batch if `error` means "out of memory"; else raise it again."""
     if not is_out_of_memory(error):
         raise error

@@ -7,9 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
+from typing import Any
 
-from tenfold.data.windows import Windows
+from torch import nn
+
+from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
 from tenfold.tuning.tuner import Tuner
@@ -23,9 +27,11 @@ class Selection:
     """
 
     measure: Callable[[], float]
-    metric: str
     every: int
     patience: int | None = None
+    content: object = None
+    """All that decides what `measure` returns for given weights, as plain values."""
+    metric: str = "score"
     higher_is_better: bool = True
 
     def is_better(self, value: float, best: float | None) -> bool:
@@ -42,7 +48,7 @@ class Stage:
     name: str
     tuner: Tuner
     objective: Objective
-    windows: Windows
+    windows: WindowSource
     optim: OptimSection
     learning_rate: float
     total_updates: int
@@ -56,17 +62,12 @@ class Stage:
 
         An objective, penalty or measure of selection counts by its `repr` and by the source file that defines it.
         """
-        windows, selection = self.windows, self.selection
+        selection = self.selection
         return {
             "name": self.name,
             "tuner": self.tuner.settings.model_dump(),
             "objective": _described(self.objective),
-            "windows": [
-                windows.prepared.fingerprint,
-                windows.batch_size,
-                windows.micro_batch_tokens,
-                windows.seed,
-            ],
+            "windows": self.windows.content,
             "optim": self.optim.model_dump(),
             "learning_rate": self.learning_rate,
             "total_updates": self.total_updates,
@@ -78,10 +79,21 @@ class Stage:
                 selection.higher_is_better,
                 selection.every,
                 selection.patience,
+                selection.content,
                 _source(selection.measure),
             ],
             "gradient_checkpointing": self.gradient_checkpointing,
         }
+
+    def trainable(self, model: Trunk) -> dict[str, nn.Parameter]:
+        """Return what trains in `model`, by name, always in the same order."""
+        return {**self.tuner.trainable(model.network), **model.head_parameters()}
+
+    def parameter_groups(self, model: Trunk) -> list[dict[str, Any]]:
+        """Return the groups for a torch optimizer, each with `params` and its own `lr`: the tuner's and the heads'."""
+        groups = self.tuner.parameter_groups(model.network, self.learning_rate)
+        heads = list(model.head_parameters().values())
+        return [*groups, {"params": heads, "lr": self.optim.head_learning_rate}] if heads else groups
 
     @property
     def is_storable(self) -> bool:

@@ -75,14 +75,6 @@ def score_task(
     return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions), cut)
 
 
-def task_metric(references: Sequence[str], metrics: Sequence[str] = ()) -> tuple[str, bool]:
-    """Return the name of the first measure that `score_task` gives, and whether more of it is better."""
-    if not any(references):
-        return RESPONSE_LOSS, False
-    name = (metrics or choose_metrics(references))[0]
-    return name, METRICS[name].higher_is_better
-
-
 def score_retention(model: ScoresTokens, items: RetentionSet, *, stage: str) -> Score:
     """Return the score of task `retention`."""
     return Score(stage, RETENTION, retention_measures(model, items))

@@ -16,6 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from tenfold.kernels.bidirectional_attention import bidirectional_attention
 from tenfold.kernels.packed_attention import packed_attention
 
 NAME = "tenfold"
@@ -99,7 +100,13 @@ def tenfold_attention(
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     borders, key_borders = kwargs.pop("cu_seq_lens_q", None), kwargs.pop("cu_seq_lens_k", None)
     if isinstance(borders, Tensor):
-        window = _check_packed(module, query, key, attention_mask, kwargs)
+        is_causal = _is_causal(module, kwargs.pop("is_causal", None))
+        window = _check_packed(query, key, attention_mask, kwargs, is_causal=is_causal)
+        if not is_causal:
+            if softcap is not None or window is not None:
+                raise NotImplementedError("packed attention to later tokens has no soft cap and no window")
+            output = bidirectional_attention(query[0], key[0], value[0], borders, scaling=scaling, dropout=dropout)
+            return output[None], None
         output = packed_attention(
             query[0],
             key[0],
@@ -121,16 +128,20 @@ def tenfold_attention(
     return result
 
 
+def _is_causal(module: nn.Module, given: object) -> bool:
+    return bool(getattr(module, "is_causal", True) if given is None else given)
+
+
 def _check_packed(
-    module: nn.Module,
     query: Tensor,
     key: Tensor,
     mask: Tensor | DeferredMask | None,
     kwargs: dict[str, object],
+    *,
+    is_causal: bool,
 ) -> int | None:
     """Refuse what packed attention would compute wrongly; return the sliding window."""
     window = kwargs.pop("sliding_window", None)
-    is_causal = kwargs.pop("is_causal", None)
     problems = [
         f"the argument {name!r}" for name, given in kwargs.items() if given is not None and name not in _HARMLESS
     ]
@@ -138,13 +149,11 @@ def _check_packed(
         problems.append(f"{query.shape[0]} lines of packed rows (one is expected)")
     if key.shape[2] != query.shape[2]:
         problems.append("a cache of keys and values, or attention to another sequence")
-    if not (getattr(module, "is_causal", True) if is_causal is None else is_causal):
-        problems.append("attention that is not causal")
     if isinstance(mask, Tensor):
         problems.append("a mask beside the rows' borders")
     if isinstance(mask, DeferredMask) and mask.window != window:
         problems.append(f"a mask of local size {mask.window} with a sliding window of {window}")
-    if isinstance(mask, DeferredMask) and mask.sees_future:
+    if is_causal and isinstance(mask, DeferredMask) and mask.sees_future:
         problems.append("a mask that lets tokens see later ones")
     if problems:
         raise NotImplementedError(f"packed attention does not support {', '.join(problems)}")

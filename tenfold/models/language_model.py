@@ -10,27 +10,17 @@ Shape letters: T tokens in a batch, S supervised positions, N rows, L longest ro
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from tenfold.data.batch import IGNORED, Batch, pack
 from tenfold.kernels.linear_cross_entropy import linear_cross_entropy, token_losses
 from tenfold.models.compact import CompactBatch, compacted, whole
-
-
-@dataclass(frozen=True)
-class Route:
-    """Which short cuts hold for this model; with all off it is the model's own forward on padded rows."""
-
-    packs: bool
-    splits_head: bool
-    compacts: bool = False
-    """Needs `packs`."""
+from tenfold.models.trunk import MISFITS, Route, Trunk, close, padded, probe, probe_rows, tolerance
 
 
 @dataclass(frozen=True)
@@ -43,66 +33,55 @@ class Head:
     softcap: float | None
 
 
-class LanguageModel:
-    """A causal language model with its tokenizer: the one door through which batches pass.
+class LanguageModel(Trunk):
+    """A causal language model: a trunk that also predicts the next token."""
 
-    `causal` is the transformers model itself; `network` is what is called: the same, or a PEFT wrapper around it.
-    """
-
-    def __init__(
-        self,
-        causal: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        device: torch.device,
-        route: Route,
-    ) -> None:
-        self.causal = causal
-        self.network: nn.Module = causal
-        self.tokenizer = tokenizer
-        self.device = device
-        self.route = route
-        self.autocast: torch.dtype | None = None
-
-    def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
-        """Call `network` (a tuner's wrapper around `causal`) from now on; `packs=False` if it prepends tokens.
+    def route_through(self, network: nn.Module) -> Route:
+        """Return which short cuts still hold in `network`, a wrapper around the base.
 
         Under dropout every row has noise of its own, so nothing is computed once for several rows. An output layer
         that now computes more than its own product is left to the model.
         """
-        self.network = network
-        self.autocast = autocast
-        if not packs:
-            self.route = Route(packs=False, splits_head=False)
-            return
-        self.route = replace(
-            self.route,
-            splits_head=self.route.splits_head and _is_plain_product(self.causal.get_output_embeddings()),
-            compacts=self.route.compacts and not _drops(network, self.causal),
+        own = self._own_route
+        return replace(
+            own,
+            splits_head=own.splits_head and _is_plain_product(self.base.get_output_embeddings()),
+            compacts=own.compacts and not _drops(network, self.base),
         )
 
-    def recompute_activations(self) -> None:
-        """Recompute each block's activations in the backward pass from here on, instead of keeping them."""
-        self.causal.activation_checkpointing_enable()
+    @property
+    def call_options(self) -> dict[str, object]:
+        """What else the base's forward is given: no cache of keys and values while rows are read whole."""
+        return {"use_cache": False}
 
     def loss_sum(self, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the sum of cross entropies over the batch's supervised positions, a scalar in fp32."""
         states, targets_S = self._supervised(batch.to(self.device))
         with self.autocasting():
-            if not self.route.splits_head:
-                return functional.cross_entropy(
-                    states.float(), targets_S, reduction="sum", label_smoothing=label_smoothing
-                )
-            head = read_head(self.causal)
-            return linear_cross_entropy(
-                states,
-                head.weight,
-                targets_S,
-                bias=head.bias,
-                softcap=head.softcap,
-                scale=head.scale,
-                label_smoothing=label_smoothing,
-            )
+            return self._cross_entropy(states, targets_S, label_smoothing=label_smoothing)
+
+    def row_losses(self, batch: Batch) -> Tensor:
+        """Return the cross entropy summed over each row's supervised positions, [N] in fp32, with a gradient."""
+        counts = [int((row != IGNORED).sum()) for row in batch.targets.split(batch.lengths)]
+        states, targets_S = self._supervised(batch.to(self.device))
+        with self.autocasting():
+            rows = zip(states.split(counts), targets_S.split(counts), strict=True)
+            return torch.stack([self._cross_entropy(*row, label_smoothing=0.0) for row in rows])
+
+    def _cross_entropy(self, states: Tensor, targets_S: Tensor, *, label_smoothing: float) -> Tensor:
+        if not self.route.splits_head:
+            logits = states.float()
+            return functional.cross_entropy(logits, targets_S, reduction="sum", label_smoothing=label_smoothing)
+        head = read_head(self.base)
+        return linear_cross_entropy(
+            states,
+            head.weight,
+            targets_S,
+            bias=head.bias,
+            softcap=head.softcap,
+            scale=head.scale,
+            label_smoothing=label_smoothing,
+        )
 
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:
@@ -111,7 +90,7 @@ class LanguageModel:
         with self.autocasting():
             if not self.route.splits_head:
                 return functional.cross_entropy(states.float(), targets_S, reduction="none")
-            head = read_head(self.causal)
+            head = read_head(self.base)
             return token_losses(states, head.weight, targets_S, bias=head.bias, softcap=head.softcap, scale=head.scale)
 
     def _supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -134,9 +113,7 @@ class LanguageModel:
         return states[0, batch.supervised], batch.targets
 
     def _padded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        rows = batch.input_ids.split(batch.lengths)
-        input_ids_NL = nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
-        mask_NL = nn.utils.rnn.pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        input_ids_NL, mask_NL = padded(batch)
         targets_NL = nn.utils.rnn.pad_sequence(
             list(batch.targets.split(batch.lengths)), batch_first=True, padding_value=IGNORED
         )
@@ -148,16 +125,10 @@ class LanguageModel:
 
     def _call(self, **inputs: object) -> Tensor:
         if self.route.splits_head:
-            hidden: Tensor = self.causal.base_model(**inputs, use_cache=False).last_hidden_state
+            hidden: Tensor = self.base.base_model(**inputs, use_cache=False).last_hidden_state
             return hidden
         logits: Tensor = self.network(**inputs, use_cache=False).logits
         return logits
-
-    def autocasting(self) -> AbstractContextManager[object]:
-        """Return the context in which this model computes: autocast when fp32 weights train in bf16."""
-        if self.autocast is None:
-            return nullcontext()
-        return torch.autocast(self.device.type, self.autocast)
 
 
 def read_head(causal: PreTrainedModel) -> Head:
@@ -183,21 +154,17 @@ def find_route(causal: PreTrainedModel, device: torch.device) -> Route:
     and those must agree with the row run alone. The split head must agree with the model's own logits, and rows that
     begin alike with the same rows in full.
     """
-    vocabulary = causal.config.get_text_config().vocab_size
-    generator = torch.Generator().manual_seed(0)
-    first, other, second = (
-        torch.randint(0, vocabulary, (length,), generator=generator).tolist() for length in (7, 7, 9)
-    )
+    first, other, second = probe_rows(causal.config.get_text_config().vocab_size)
     own = causal(input_ids=torch.tensor([second], device=device), use_cache=False).logits[0]
     for route in (Route(True, True), Route(False, True), Route(True, False)):
         model = LanguageModel(causal, tokenizer=None, device=device, route=route)
         try:
-            leaked, _ = model._supervised(_probe(first, second).to(device))
-            kept, _ = model._supervised(_probe(other, second).to(device))
+            leaked, _ = model._supervised(probe(first, second).to(device))
+            kept, _ = model._supervised(probe(other, second).to(device))
             logits = [_logits(causal, route, states) for states in (leaked, kept)]
-        except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
+        except MISFITS:
             continue
-        if _close(logits[0], logits[1], 1e-5) and _close(logits[0], own[:-1], _tolerance(own.dtype)):
+        if close(logits[0], logits[1], 1e-5) and close(logits[0], own[:-1], tolerance(own.dtype)):
             return replace(route, compacts=route.packs and _compacts(model, first, other, second))
     return Route(False, False)
 
@@ -211,10 +178,10 @@ def _compacts(model: LanguageModel, beginning: list[int], first: list[int], seco
     batch = pack(rows).to(model.device)
     try:
         states = [model._packed(each)[0] for each in (whole(batch), compacted(batch))]
-    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
+    except MISFITS:
         return False
-    expected, found = (_logits(model.causal, model.route, each) for each in states)
-    return _close(found, expected, _tolerance(model.causal.dtype))
+    expected, found = (_logits(model.base, model.route, each) for each in states)
+    return close(found, expected, tolerance(model.base.dtype))
 
 
 @torch.enable_grad()
@@ -233,7 +200,7 @@ def _is_plain_product(layer: nn.Module) -> bool:
         layer.requires_grad_(True)
         answer = layer(torch.ones(1, weight.shape[1], dtype=weight.dtype, device=weight.device))
         gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
-    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError):
+    except MISFITS:
         return False
     finally:
         for parameter, was_required in zip(parameters, required, strict=True):
@@ -247,24 +214,9 @@ def _drops(network: nn.Module, causal: PreTrainedModel) -> bool:
     return in_attention > 0 or any(isinstance(module, nn.Dropout) and module.p > 0 for module in network.modules())
 
 
-def _probe(first: list[int], second: list[int]) -> Batch:
-    in_loss = [True] * len(second)
-    return pack([(0, first, [False] * len(first)), (1, second, in_loss)])
-
-
 def _logits(causal: PreTrainedModel, route: Route, states: Tensor) -> Tensor:
     if not route.splits_head:
         return states
     head = read_head(causal)
     logits = functional.linear(states, head.weight, head.bias).float() * head.scale
     return logits if head.softcap is None else head.softcap * torch.tanh(logits / head.softcap)
-
-
-def _tolerance(dtype: torch.dtype) -> float:
-    # bf16 keeps 8 bits: thirty layers of differently ordered sums drift by a percent or two, a wrong head by far more
-    return 1e-4 if dtype == torch.float32 else 0.05
-
-
-def _close(found: Tensor, expected: Tensor, tolerance: float) -> bool:
-    difference = (found.float() - expected.float()).norm()
-    return bool(difference <= tolerance * expected.float().norm())

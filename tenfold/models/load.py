@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedConfig,
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 from tenfold.errors import ModelError, OutOfMemory, Problem
+from tenfold.models.architecture import family_of
 from tenfold.models.attention import register_attention
 from tenfold.models.memory import is_out_of_memory
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
@@ -50,16 +52,16 @@ def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenize
 
 
 def outline(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
-    """Return the folder's causal language model without its weights: every module and shape, on the meta device.
+    """Return the folder's model without its weights: every module and shape, on the meta device.
 
     Raises:
-        ModelError: the configuration is damaged, or is not a causal language model's.
+        ModelError: the configuration is damaged, or is of no family that Tenfold tunes.
     """
     with quiet_loading():
         config = _config(folder, trust_remote_code)
         try:
             with torch.device("meta"):
-                network: PreTrainedModel = AutoModelForCausalLM.from_config(
+                network: PreTrainedModel = _opener(config).from_config(
                     config, dtype=torch.float32, trust_remote_code=trust_remote_code
                 )
         except Exception as error:  # a value that fits no model ends in errors of many unrelated types
@@ -76,12 +78,12 @@ def load_network(
     quantization: Nf4 | None = None,
     trust_remote_code: bool = False,
 ) -> nn.Module:
-    """Return the causal language model in `folder`, in evaluation mode, on `device`.
+    """Return the model in `folder`, in evaluation mode, on `device`; a decoder with its output layer.
 
     Frozen weights stay in `dtype`. Attention is our packed one where the architecture lets attention be chosen.
 
     Raises:
-        ModelError: not a causal language model, or its files are damaged.
+        ModelError: of no family that Tenfold tunes, or its files are damaged.
         OutOfMemory: its weights do not fit.
         RecipeError: 4-bit loading was asked for and bitsandbytes is not installed.
     """
@@ -91,16 +93,16 @@ def load_network(
         require_bitsandbytes()
         options["quantization_config"] = quantization.config(dtype)
     with quiet_loading():
-        _config(folder, trust_remote_code)
+        opener = _opener(_config(folder, trust_remote_code))
         try:
-            network, report = _open(folder, options)
+            network, report = _open(opener, folder, options)
         except Exception as error:  # damaged files end in errors of many unrelated types
             if is_out_of_memory(error):
                 raise _no_room(folder) from error
             raise ModelError(
                 Problem(
                     str(folder),
-                    f"cannot be opened as a causal language model: {first_line(error)}",
+                    f"cannot be opened: {first_line(error)}",
                     remedy="check that the folder is complete and that transformers knows the architecture",
                 )
             ) from error
@@ -111,17 +113,22 @@ def load_network(
     return network.eval().to(device)
 
 
-def _open(folder: Path, options: dict[str, object]) -> tuple[nn.Module, dict[str, Any]]:
+def _opener(config: PreTrainedConfig) -> Any:
+    """Return the class of transformers that opens models of this configuration."""
+    return AutoModel if family_of(config) == "encoder" else AutoModelForCausalLM
+
+
+def _open(opener: Any, folder: Path, options: dict[str, object]) -> tuple[nn.Module, dict[str, Any]]:
     # what is missing or of another shape is told by `_require_all_weights`; transformers would only log it
     options |= {"output_loading_info": True, "ignore_mismatched_sizes": True, "local_files_only": True}
     try:
-        opened: tuple[nn.Module, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+        opened: tuple[nn.Module, dict[str, Any]] = opener.from_pretrained(
             folder, attn_implementation="tenfold", **options
         )
     except ValueError as error:
         if "tenfold" not in str(error) and "attention" not in str(error):
             raise
-        opened = AutoModelForCausalLM.from_pretrained(folder, **options)
+        opened = opener.from_pretrained(folder, **options)
     return opened
 
 
@@ -133,7 +140,8 @@ def _no_room(folder: Path) -> OutOfMemory:
 def _require_all_weights(folder: Path, report: dict[str, Any]) -> None:
     """Refuse a model of which some weights would be random: the files do not fit the configuration."""
     faults = {
-        "has no weights for": sorted(report["missing_keys"]),
+        # an encoder's pooler answers nobody here: heads are put on the hidden states themselves
+        "has no weights for": sorted(name for name in report["missing_keys"] if not name.startswith("pooler.")),
         "has weights of another shape for": sorted(name for name, *_ in report["mismatched_keys"]),
     }
     problems = [
@@ -150,16 +158,16 @@ def _require_all_weights(folder: Path, report: dict[str, Any]) -> None:
 
 
 def _config(folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
-    """Return the configuration of a causal language model."""
+    """Return the configuration of a model that can be tuned."""
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=trust_remote_code, local_files_only=True
         )
     except Exception as error:  # a damaged file ends in errors of many unrelated types
         raise _unusable_config(folder, error) from error
-    if type(config) not in AutoModelForCausalLM._model_mapping and not trust_remote_code:
+    if family_of(config) not in ("decoder", "encoder") and not trust_remote_code:
         raise ModelError(
-            Problem(str(folder), f"{config.model_type} is not a causal language model", allowed="a text generator")
+            Problem(str(folder), f"{config.model_type} is no model that can be tuned here", "a decoder or an encoder")
         )
     return config
 

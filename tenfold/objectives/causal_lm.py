@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tenfold.data.batch import Batch
 from tenfold.models.language_model import LanguageModel
+from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Loss
 
 
@@ -23,6 +24,7 @@ class CausalLanguageModelling:
         """Return the number of supervised tokens."""
         return batch.num_supervised
 
-    def __call__(self, model: LanguageModel, batch: Batch) -> Loss:
+    def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the summed cross entropy."""
+        assert isinstance(model, LanguageModel), "words are predicted by a language model"
         return Loss(model.loss_sum(batch, label_smoothing=self.label_smoothing))

@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from tenfold.data.batch import Batch
-from tenfold.models.language_model import LanguageModel
+from tenfold.models.trunk import Trunk
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Objective(Protocol):
         """Return how many units (tokens, rows) the batch's loss sums over."""
         ...
 
-    def __call__(self, model: LanguageModel, batch: Batch) -> Loss:
+    def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the batch's summed loss."""
         ...
 

@@ -3,6 +3,7 @@
 from tenfold.recipe.load import dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.sections import (
     FREE_TO_CHANGE,
+    TASK,
     DataSection,
     EvaluationSection,
     GateSection,
@@ -16,6 +17,7 @@ from tenfold.recipe.sections import (
 
 __all__ = [
     "FREE_TO_CHANGE",
+    "TASK",
     "DataSection",
     "EvaluationSection",
     "GateSection",

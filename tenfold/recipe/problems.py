@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -61,9 +61,8 @@ def _problem(recipe_type: type[BaseModel], details: Any) -> Problem:
 def _known_keys(recipe_type: type[BaseModel], path: list[str], tuner_kind: str | None) -> list[str]:
     if tuner_kind is not None:
         return sorted(TUNERS[tuner_kind].model_fields)
-    model = recipe_type
+    place: Any = recipe_type
     for part in path:
-        annotation = model.model_fields[part].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        model = annotation
-    return list(model.model_fields)
+        # a mapping of sections by a name of the user's own (`data.tasks.NAME`) has one type for all names
+        place = get_args(place)[1] if get_origin(place) is dict else place.model_fields[part].annotation
+    return list(place.model_fields)

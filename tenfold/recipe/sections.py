@@ -14,6 +14,16 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=64)]
+
+DEFAULT_ROWS = "sample:household"
+"""What is learned where a recipe names no rows."""
+
+SIDES = ("train", "validation", "test")
+"""The sides that rows are on, as the recipe names them."""
+
+TASK = "main"
+"""The name of the task of a recipe that has just one."""
 
 
 class Section(BaseModel):
@@ -47,11 +57,17 @@ class TechniqueSection(BaseModel):
         return dict(self.model_extra or {})
 
 
+MetricName = Literal["exact_match", "json_match", "token_f1", "rouge_l", "chrf"]
+
+
 class DataSection(Section):
     """Which rows to learn from, and how a row becomes tokens and a loss mask."""
 
-    train: Name = "sample:household"
-    """File, folder, hub id (`org/name` or `org/name:split`), saved data set, or `sample:NAME`."""
+    train: Name | None = None
+    """File, folder, hub id (`org/name` or `org/name:split`), saved data set, or `sample:NAME`.
+
+    When unset: `sample:household`, or nothing where `tasks` has rows of its own.
+    """
     validation: Name | None = None
     """Rows that choose the checkpoint; else `validation_share` of the training rows when one is to be chosen."""
     test: Name | None = None
@@ -75,6 +91,35 @@ class DataSection(Section):
     """Tokens; longer rows are cut, and the gate counts them."""
     max_rows: Positive | None = None
     """Use at most this many training rows, the first ones in a seeded order."""
+    metrics: tuple[MetricName, ...] = ()
+    """The task's own metrics, the first one its task metric; when empty, those of `evaluation`."""
+    max_new_tokens: Positive | None = None
+    """The task's own limit of an answer; when unset, that of `evaluation`."""
+    tasks: dict[TaskName, DataSection] = Field(default_factory=dict)
+    """Several tasks by name, each with rows of its own; what one leaves unset it takes from the settings above."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inherited(cls, tree: Any) -> Any:
+        if not isinstance(tree, Mapping):
+            return tree
+        tasks = tree.get("tasks")
+        if not tasks or not isinstance(tasks, Mapping):
+            return {**tree, "train": DEFAULT_ROWS} if tree.get("train") is None else tree
+        shared = {key: value for key, value in tree.items() if key not in ("tasks", *SIDES)}
+        written = {name: {"train": task} if isinstance(task, str) else task for name, task in tasks.items()}
+        whole = {name: {**shared, **task} if isinstance(task, Mapping) else task for name, task in written.items()}
+        return {**tree, "tasks": whole}
+
+    @model_validator(mode="after")
+    def _fits(self) -> DataSection:
+        given = [side for side in SIDES if self.tasks and getattr(self, side) is not None]
+        if given:
+            raise ValueError(f"{' and '.join(given)} beside tasks: each task has rows of its own; move them there")
+        nested = [name for name, task in self.tasks.items() if task.tasks]
+        if nested:
+            raise ValueError(f"tasks.{nested[0]} has tasks itself; one level is enough")
+        return self
 
 
 class OptimSection(Section):
@@ -82,6 +127,8 @@ class OptimSection(Section):
 
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
     """Peak rate; when unset, the tuner's own default."""
+    head_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-3
+    """Peak rate of new heads, which start from nothing and need to move further than what is tuned."""
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
     max_updates: Positive | None = None
     """Stop after this many updates, however many epochs that is."""
@@ -95,9 +142,6 @@ class OptimSection(Section):
     epsilon: Annotated[float, Field(gt=0.0)] = 1e-8
     max_gradient_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-
-MetricName = Literal["exact_match", "json_match", "token_f1", "rouge_l", "chrf"]
 
 
 class EvaluationSection(Section):
@@ -188,6 +232,18 @@ class Recipe(Section):
     output: Name = "runs/latest"
     """The artifact's folder."""
 
+    @property
+    def tasks(self) -> dict[str, DataSection]:
+        """The data section of each task by name, `main` where there is just one.
+
+        Metrics and length of answers are those of `evaluation` where a task has none of its own.
+        """
+        shared = {key: getattr(self.evaluation, key) for key in ("metrics", "max_new_tokens")}
+        return {
+            name: data.model_copy(update={key: getattr(data, key) or value for key, value in shared.items()})
+            for name, data in (self.data.tasks or {TASK: self.data}).items()
+        }
+
     def __init__(self, **sections: Any) -> None:
         """Validate; every problem of shape and range is raised at once as a `RecipeError`."""
         from tenfold.recipe.problems import explained
@@ -202,19 +258,19 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Recipe:
-        data, evaluation = self.data, self.evaluation
         problems = []
-        if evaluation.every is None:
-            remedy = "set evaluation.every: how many updates lie between evaluations"
-            if evaluation.patience is not None:
-                problems.append(Problem("evaluation.patience", "nothing to be patient with", remedy=remedy))
-            if data.validation is not None:
-                problems.append(Problem("data.validation", "these rows would be read by nothing", remedy=remedy))
-        test = data.test_share if data.test is None else 0.0
-        validation = data.validation_share if evaluation.every and data.validation is None else 0.0
-        if test + validation >= 1.0:
-            found = f"data.test_share and data.validation_share take {test + validation:.0%} of the rows"
-            problems.append(Problem("data", found, remedy="leave some to train on"))
+        unread = "set evaluation.every: how many updates lie between evaluations"
+        if self.evaluation.every is None and self.evaluation.patience is not None:
+            problems.append(Problem("evaluation.patience", "nothing to be patient with", remedy=unread))
+        for name, data in self.tasks.items():
+            where = f"data.tasks.{name}" if self.data.tasks else "data"
+            if self.evaluation.every is None and data.validation is not None:
+                problems.append(Problem(f"{where}.validation", "these rows would be read by nothing", remedy=unread))
+            test = data.test_share if data.test is None else 0.0
+            validation = data.validation_share if self.evaluation.every and data.validation is None else 0.0
+            if test + validation >= 1.0:
+                found = f"{where}.test_share and {where}.validation_share take {test + validation:.0%} of the rows"
+                problems.append(Problem(where, found, remedy="leave some to train on"))
         if problems:
             raise RecipeError(*problems)
         return self

@@ -30,6 +30,12 @@ class Full(TunerSettings):
     learning_rate: ClassVar[float] = 2e-5
 
 
+class Frozen(TunerSettings):
+    """Nothing of the network trains, only the heads on it: for tasks that are answered with labels."""
+
+    kind: Literal["frozen"] = "frozen"
+
+
 class Partial(TunerSettings):
     """The parameters whose names match one of `modules` train, as they are."""
 
@@ -181,12 +187,13 @@ class Peft(TunerSettings):
     learning_rate: ClassVar[float] = 1e-3
 
 
-Tuner = Full | Partial | Lora | Qlora | Ia3 | Prefix | Prompt | PTuning | Vera | Oft | Adalora | Peft
+Tuner = Full | Partial | Frozen | Lora | Qlora | Ia3 | Prefix | Prompt | PTuning | Vera | Oft | Adalora | Peft
 """The tagged union of the recipe's `tuner` section."""
 
 TUNERS: dict[str, type[TunerSettings]] = {
     "full": Full,
     "partial": Partial,
+    "frozen": Frozen,
     "lora": Lora,
     "qlora": Qlora,
     "ia3": Ia3,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
-from tenfold.data.prepare import items
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit, load_parameters
 from tenfold.engine.log import Log
@@ -29,17 +29,23 @@ from tenfold.engine.store import (
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import score_retention, score_task, task_metric
+from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
 from tenfold.evaluation.scorecard import Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.open import open_model
-from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
+from tenfold.tasks.task import Task
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
 
-TASK = "main"
-"""The name of a recipe's own task in the scorecard."""
+
+class ScoresModel(Protocol):
+    """What measures a model at a stage."""
+
+    def __call__(self, model: Trunk, *, stage: str) -> Score:
+        """Return the score."""
+        ...
 
 
 class Run:
@@ -64,17 +70,26 @@ class Run:
         self.log = log
         self.stop_asked = stop_asked
         self.tuner: Tuner = make_tuner(world.recipe.tuner)
+        """What trains now: the recipe's tuner, or that of the last stage."""
         self.scorecard = Scorecard()
         self.results: list[StageResult] = []
         self.evaluation_seconds = 0.0
         self.wants_merged = False
-        self._attached = False
+        self.is_rebased = False
+        """Whether a tuner sits on a base that earlier stages have changed, so that only a whole model says it all."""
+        self._is_attached = False
+        self._is_in_fp32 = self.tuner.loads_in_fp32
         loaded = [runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
-        self._state = fingerprint("base", world.identity.sha256, *loaded)
+        heads = {task.name: repr(task.kind.head) for task in self.tasks if task.kind.head}
+        seeded = {"heads": heads, "seed": runtime.seed} if heads else {}
+        self._state = fingerprint("base", world.identity.sha256, *loaded, seeded)
 
     @cached_property
-    def model(self) -> LanguageModel:
-        """The language model, loaded when first needed; untouched by the tuner until the first stage trains."""
+    def model(self) -> Trunk:
+        """The model with a head for each task that asks for one, loaded when first needed.
+
+        It is untouched by the tuner until the first stage trains.
+        """
         model = open_model(
             self.world.files.folder,
             self.world.tokenizer,
@@ -84,30 +99,80 @@ class Run:
             trust_remote_code=self.recipe.model.trust_remote_code,
         )
         model.autocast = self._autocast
+        for task in self.tasks:
+            if task.kind.head is not None:
+                torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
+                model.add_head(task.name, task.kind.head)
         return model
 
     @property
     def _dtype(self) -> torch.dtype:
-        return torch.float32 if self.tuner.loads_in_fp32 else self.runtime.compute_dtype
+        return torch.float32 if self._is_in_fp32 else self.runtime.compute_dtype
 
     @property
     def _autocast(self) -> torch.dtype | None:
-        return self.runtime.autocast if self.tuner.loads_in_fp32 else None
+        return self.runtime.autocast if self._is_in_fp32 else None
 
-    def stage(self, name: str) -> Stage:
-        """Return the stage that the recipe describes: its tuner, response loss, rows, length and selection."""
+    @property
+    def tasks(self) -> list[Task]:
+        """The recipe's tasks, in its order."""
+        return list(self.world.tasks.values())
+
+    def stage(self, name: str, task: Task | None = None) -> Stage:
+        """Return the stage that the recipe describes for `task` (the first one when unset).
+
+        It has the recipe's tuner and, from the task, its loss, rows, length and selection.
+        """
+        task = task or self.world.first
         optim = self.recipe.optim
         assert optim.learning_rate is not None, "the resolved recipe has a learning rate"
         return Stage(
             name=name,
             tuner=self.tuner,
-            objective=CausalLanguageModelling(label_smoothing=optim.label_smoothing),
-            windows=self.world.windows,
+            objective=task.objective(self.recipe),
+            windows=task.windows,
             optim=optim,
             learning_rate=optim.learning_rate,
-            total_updates=self.world.total_updates,
-            selection=self._selection(),
+            total_updates=task.windows.total_updates(optim.epochs, optim.max_updates),
+            selection=self.selection([task]),
             gradient_checkpointing=self.recipe.runtime.gradient_checkpointing,
+        )
+
+    def selection(self, tasks: list[Task]) -> Selection | None:
+        """Return how the best checkpoint is chosen: by the mean of the tasks' own metrics on validation rows."""
+        evaluation, seed = self.recipe.evaluation, self.runtime.seed
+        sides = {task.name: task.validation for task in tasks if task.validation is not None}
+        if evaluation.every is None or not sides:
+            return None
+        chosen = {
+            task.name: task.kind.items(sides[task.name], max_rows=evaluation.max_rows, seed=seed)
+            for task in tasks
+            if task.name in sides
+        }
+
+        def measure() -> float:
+            measures = []
+            for task in tasks:
+                data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
+                items = chosen[task.name]
+                score = task.kind.score(self.model, items, stage="validation", task=task.name, data=data)
+                measures.append(score.primary)
+            if len(measures) == 1:
+                return measures[0].value
+            return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
+
+        judged = [
+            [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
+        ]
+        settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
+        names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
+        return Selection(
+            measure,
+            metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
+            higher_is_better=names != [RESPONSE_LOSS],
+            every=evaluation.every,
+            patience=evaluation.patience,
+            content=[*judged, evaluation.max_rows, seed],
         )
 
     @property
@@ -116,27 +181,30 @@ class Run:
         runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
+    def record(self, score: Score) -> None:
+        """Add a score of the technique's own, beside those of the recipe's tasks."""
+        self.scorecard = self.scorecard.add(score)
+
     def save_merged(self) -> None:
         """Ask that the artifact also holds the base model with the adapter merged in."""
         self.wants_merged = True
 
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""
-        assert stage.tuner is self.tuner, "one tuner serves all stages of a run: vary the stage, not its tuner"
         stage = self.attach(stage)
         network = self.model.network
-        key = self._fingerprint(stage)
+        key = fingerprint(self._state, stage.content, {"seed": self.runtime.seed})
         stored = stored_stage(key)
         if stored is not None:
-            load_parameters(self.tuner.trainable(network), stored.trainable)
-            self.tuner.restore(network, stored.tuner)
-            network.eval()
+            load_parameters(stage.trainable(self.model), stored.trainable)
+            stage.tuner.restore(network, stored.tuner)
+            self.model.eval()
             result = replace(stored.result, from_store=True)
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
             result = self._fit(stage)
             if stage.is_storable:
-                store_stage(key, StoredStage(self.tuner.trainable(network), self.tuner.state(network), result))
+                store_stage(key, StoredStage(stage.trainable(self.model), stage.tuner.state(network), result))
         self.evaluation_seconds += result.selection_seconds
         self._state = key
         self.results.append(result)
@@ -159,22 +227,33 @@ class Run:
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
     def attach(self, stage: Stage) -> Stage:
-        """Let the tuner take hold of the model, once: from here on, what it chose trains and all else is frozen.
+        """Let the stage's tuner take hold of the model: from here on, what it chose trains and all else is frozen.
 
-        Return the stage with its micro-batches as the model's route needs them.
+        A tuner that comes after another sits on the base with all that was trained before merged into it. Return the
+        stage with its micro-batches as the model's route needs them.
+
+        Raises:
+            ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        if not self._attached:
+        assert stage.name not in (result.name for result in self.results), f"{stage.name} has been trained already"
+        if not self._is_attached or stage.tuner is not self.tuner:
             self._attach(stage)
-        return replace(stage, windows=replace(stage.windows, is_padded=not self.model.route.packs))
+        return replace(stage, windows=stage.windows.padded(not self.model.route.packs))
 
     def _attach(self, stage: Stage) -> None:
         model = self.model
-        torch.manual_seed(derived_seed(self.runtime.seed, "attach"))
-        network = self.tuner.attach(model.causal, total_updates=stage.total_updates)
-        model.wrap(network, packs=self.tuner.packs, autocast=self._autocast)
+        names = ["attach"]
+        if self._is_attached:
+            self.is_rebased |= bool(self.tuner.trainable(model.network))
+            model.rebase(self.tuner.merge(model.network))
+            self._is_in_fp32 |= stage.tuner.loads_in_fp32
+            names.append(stage.name)
+        torch.manual_seed(derived_seed(self.runtime.seed, *names))
+        network = stage.tuner.attach(model.base, total_updates=stage.total_updates)
+        model.wrap(network, packs=stage.tuner.packs, autocast=self._autocast)
         if stage.gradient_checkpointing:
             model.recompute_activations()
-        self._attached = True
+        self.tuner, self._is_attached = stage.tuner, True
 
     def score(self, stage: str) -> None:
         """Add the scorecard's rows for the model as it is now, measured or remembered.
@@ -183,9 +262,18 @@ class Run:
             Interrupted: `stop_asked()` is true, and they would have to be measured.
             OutOfMemory: the answers' cache does not fit.
         """
-        retention = "" if self._retention is None else self._retention.fingerprint
-        items = [self.world.test_fingerprint, [item.row for item in self.world.test_items]]
-        key = fingerprint(self._state, {"items": items}, retention, self.recipe.evaluation.model_dump())
+        for task in self.tasks:
+            if task.items:
+                self._score(stage, task.judged_by, task.score)
+        if self._retention is not None:
+            self._score(stage, {"retention": self._retention.fingerprint}, self._score_retention)
+
+    def _score_retention(self, model: Trunk, *, stage: str) -> Score:
+        assert isinstance(model, LanguageModel) and self._retention is not None
+        return score_retention(model, self._retention, stage=stage)
+
+    def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+        key = fingerprint(self._state, judged_by)
         known = stored_score(key)
         if known is None:
             if self.stop_asked():
@@ -194,7 +282,7 @@ class Run:
             self.log.write("scoring", stage=stage)
             started = time.perf_counter()
             with out_of_memory_named(f"scoring {stage}"):
-                card = Scorecard(tuple(self._measured(stage)))
+                card = Scorecard((measure(self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
             self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
@@ -206,51 +294,6 @@ class Run:
 
     @cached_property
     def _retention(self) -> RetentionSet | None:
-        return RetentionSet.load() if self.recipe.evaluation.retention else None
-
-    def _measured(self, stage: str) -> Iterator[Score]:
-        evaluation = self.recipe.evaluation
-        if self.world.test_items:
-            yield score_task(
-                self.model,
-                self.world.test_items,
-                stage=stage,
-                task=TASK,
-                stop_ids=self.world.renderer.stop_ids,
-                metrics=evaluation.metrics,
-                max_new_tokens=evaluation.max_new_tokens,
-            )
-        if self._retention is not None:
-            yield score_retention(self.model, self._retention, stage=stage)
-
-    def _selection(self) -> Selection | None:
-        """Return how the best checkpoint is chosen: by the task metric on the validation rows."""
-        evaluation = self.recipe.evaluation
-        if evaluation.every is None or self.world.validation is None:
-            return None
-        chosen = items(self.world.validation, self.world.renderer, max_rows=evaluation.max_rows, seed=self.runtime.seed)
-        metric, higher_is_better = task_metric([item.reference for item in chosen], evaluation.metrics)
-
-        def measure() -> float:
-            score = score_task(
-                self.model,
-                chosen,
-                stage="validation",
-                task=TASK,
-                stop_ids=self.world.renderer.stop_ids,
-                metrics=evaluation.metrics[:1],
-                max_new_tokens=evaluation.max_new_tokens,
-            )
-            return score.measures[metric].value
-
-        return Selection(
-            measure, metric, every=evaluation.every, patience=evaluation.patience, higher_is_better=higher_is_better
-        )
-
-    def _fingerprint(self, stage: Stage) -> str:
-        """Return the hash of all that determines what `stage` comes to, the stages before it included."""
-        judged: dict[str, object] = {}
-        if stage.selection is not None and self.world.validation is not None:
-            judged = self.recipe.evaluation.model_dump(include={"metrics", "max_rows", "max_new_tokens"})
-            judged["rows"] = self.world.validation.fingerprint
-        return fingerprint(self._state, stage.content, judged, {"seed": self.runtime.seed})
+        """What is kept of general text is asked of models that can write it."""
+        wanted = self.recipe.evaluation.retention and self.world.family == "decoder"
+        return RetentionSet.load() if wanted else None

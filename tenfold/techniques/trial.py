@@ -10,8 +10,8 @@ from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
-from tenfold.models.language_model import LanguageModel
 from tenfold.models.memory import is_out_of_memory
+from tenfold.models.trunk import Trunk
 
 WINDOWS_SEEN = 50
 """How many of the first updates are looked through for the one with the most tokens."""
@@ -28,7 +28,7 @@ class Trial:
     training_seconds: float
 
 
-def try_updates(model: LanguageModel, stage: Stage) -> Trial:
+def try_updates(model: Trunk, stage: Stage) -> Trial:
     """Make three real updates on `model` (which is then of no further use) and return what the run would take.
 
     Raises:
@@ -39,7 +39,7 @@ def try_updates(model: LanguageModel, stage: Stage) -> Trial:
     seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
     largest = max(seen, key=lambda window: max(len(batch.input_ids) for batch in window.batches))
     usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
-    model.network.train()
+    model.train()
     with PeakMemory(model.device) as memory:
         _try(model, stage, largest, training)
         started = time.perf_counter()
@@ -57,7 +57,7 @@ def try_updates(model: LanguageModel, stage: Stage) -> Trial:
     )
 
 
-def _try(model: LanguageModel, stage: Stage, window: Window, training: Training) -> None:
+def _try(model: Trunk, stage: Stage, window: Window, training: Training) -> None:
     try:
         update_once(model, stage, window, training)
     except (MemoryError, RuntimeError) as error:

@@ -6,21 +6,32 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tenfold.answering import ask
+from tenfold.answering import open_kind
 from tenfold.artifact import Artifact
 from tenfold.data.examples import Turn
-from tenfold.data.render import Renderer
+from tenfold.errors import ArtifactError, Problem
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
+from tenfold.tasks.generation import Generation
 from tenfold.terminal.remote_code import announce_remote_code
 
 
-def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_tokens: int, base: str | None) -> None:
+def chat_loop(
+    folder: Path,
+    *,
+    system: str | None,
+    temperature: float,
+    max_new_tokens: int,
+    base: str | None,
+    task: str | None = None,
+) -> None:
     """Read prompts from standard input and stream answers until an empty line or the end of input."""
     artifact = Artifact.open(folder)
     announce_remote_code(artifact.recipe.model)
     model = artifact.load(base=base)
-    renderer = Renderer(model.tokenizer, artifact.recipe.data)
+    kind = open_kind(artifact, artifact.task(task), model)
+    if not isinstance(kind, Generation):
+        raise ArtifactError(Problem(str(folder), f"a model for {kind.name}", remedy="use `tenfold predict`"))
     console = Console(highlight=False)
     turns = [Turn("system", system)] if system else []
     console.print("Type a prompt; an empty line ends.", style="dim", soft_wrap=True)
@@ -31,8 +42,8 @@ def chat_loop(folder: Path, *, system: str | None, temperature: float, max_new_t
             for piece in stream(
                 model.network,
                 model.tokenizer,
-                renderer.prompt(ask(artifact, turns)),
-                stop_ids=renderer.stop_ids,
+                kind.renderer.prompt(kind.ask(turns)),
+                stop_ids=kind.renderer.stop_ids,
                 max_new_tokens=max_new_tokens,
                 sampling=Sampling(temperature=temperature),
             ):

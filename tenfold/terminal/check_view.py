@@ -14,7 +14,7 @@ from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
-from tenfold.recipe import Recipe, dump_recipe
+from tenfold.recipe import TASK, Recipe, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
 from tenfold.techniques.trial import Trial, try_updates
@@ -40,7 +40,8 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     _show_recipe(console, run.resolved_recipe)
     _show_rows(console, world)
-    _show_preview(console, preview(world.windows, world.renderer))
+    for task in run.tasks:
+        _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
     for finding in world.findings:
         console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
     stage = run.stage("check")
@@ -63,13 +64,13 @@ def _show_rows(console: Console, world: World) -> None:
         table.add_column(heading)
     for heading in ("rows", "tokens", "longest", "supervised"):
         table.add_column(heading, justify="right")
-    for name, side in (("train", world.train), ("validation", world.validation), ("test", world.test)):
-        if side is None:
-            continue
+    several = len(world.tasks) > 1
+    sides = [(task.name, *each) for task in world.tasks.values() for each in task.sides.items()]
+    for task, name, side in sides:
         lengths = side.column("length")
         supervised = side.column("num_supervised").sum() / lengths.sum()
         table.add_row(
-            name,
+            f"{task}, {name}" if several else name,
             escape(side.rows.name),
             side.rows.format,
             f"{len(side.rows):,}",
@@ -80,14 +81,15 @@ def _show_rows(console: Console, world: World) -> None:
     console.print(table)
 
 
-def _show_preview(console: Console, shown: Preview) -> None:
-    console.rule("Lengths of training rows, in tokens", align="left")
+def _show_preview(console: Console, task: str, shown: Preview) -> None:
+    of_task = "" if task == TASK else f" of {escape(task)}"
+    console.rule(f"Lengths of training rows{of_task}, in tokens", align="left")
     most = max(count for _, _, count in shown.lengths)
     for low, high, count in shown.lengths:
         console.print(f"{low:>7}-{high:<7} {'█' * round(BAR * count / most)} {count:,}")
     has_colour = console.color_system is not None
     marked = "[green]green[/green]" if has_colour else "⟦what stands here⟧"
-    console.rule(f"Training rows as the trainer sees them; {marked} is in the loss", align="left")
+    console.rule(f"Training rows{of_task} as the trainer sees them; {marked} is in the loss", align="left")
     for row in shown.rows:
         console.print(Text(row.origin, style="dim"))
         text = Text()
@@ -99,7 +101,7 @@ def _show_preview(console: Console, shown: Preview) -> None:
 
 def _show_size(console: Console, run: Run, stage: Stage) -> None:
     console.rule("Training", align="left")
-    trainable = sum(parameter.numel() for parameter in run.tuner.trainable(run.model.network).values())
+    trainable = sum(parameter.numel() for parameter in stage.trainable(run.model).values())
     total = run.world.files.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
     route = run.model.route
     console.print(f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%})")

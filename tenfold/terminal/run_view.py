@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +15,8 @@ from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE, Score
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table
-from tenfold.recipe import Recipe
+from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
-from tenfold.techniques.context import TASK
 from tenfold.terminal.duration import duration
 from tenfold.terminal.progress import progress_on
 from tenfold.terminal.remote_code import announce_remote_code
@@ -92,20 +92,21 @@ def _answers(artifact: Artifact) -> Iterator[Table]:
     headings = ("prompt", "reference", "before", "after")
     for heading in headings:
         table.add_column(heading, ratio=1, overflow="fold")
-    cut = {"before": _cut(artifact, BEFORE), "after": _cut(artifact, artifact.scorecard.stages[-1])}
-    for number, row in enumerate(shown):
-        marks = {heading: " …" for heading, rows in cut.items() if number in rows}
+    stages = {"before": BEFORE, "after": artifact.scorecard.stages[-1]}
+    numbers: Counter[str] = Counter()
+    for row in shown:
+        task = row.get("task", TASK)
+        number, numbers[task] = numbers[task], numbers[task] + 1
+        marks = {heading: " …" for heading, stage in stages.items() if _is_cut(artifact, stage, task, number)}
         table.add_row(*(escape(_short(row[heading]) + marks.get(heading, "")) for heading in headings))
         if marks:
-            limit = artifact.recipe.evaluation.max_new_tokens
-            table.caption, table.caption_justify = f"… cut at {limit} tokens: evaluation.max_new_tokens", "left"
+            table.caption, table.caption_justify = "… cut at the longest answer allowed: max_new_tokens", "left"
     yield table
 
 
-def _cut(artifact: Artifact, stage: str) -> set[int]:
-    """Return which answers of the stage were cut."""
-    score = artifact.scorecard.score(stage, TASK)
-    return set() if score is None else {number for number, is_cut in enumerate(score.cut) if is_cut}
+def _is_cut(artifact: Artifact, stage: str, task: str, number: int) -> bool:
+    score = artifact.scorecard.score(stage, task)
+    return score is not None and score.cut[number : number + 1] == (True,)
 
 
 def _claims(artifact: Artifact) -> Table:

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from tenfold.models.quantized import Nf4
-from tenfold.recipe.tuners import Adalora, Full, Lora, Partial, TunerSettings
+from tenfold.recipe.tuners import Adalora, Frozen, Full, Lora, Partial, TunerSettings
 from tenfold.tuning.adalora import AdaloraTuner
+from tenfold.tuning.frozen import FrozenTuner
 from tenfold.tuning.full import BaseWeightTuner
 from tenfold.tuning.lora import LoraTuner
 from tenfold.tuning.peft_tuner import PeftTuner
@@ -101,6 +102,8 @@ def make_tuner(settings: TunerSettings) -> Tuner:
     """
     if isinstance(settings, Full | Partial):
         return BaseWeightTuner(settings)
+    if isinstance(settings, Frozen):
+        return FrozenTuner(settings)
     if isinstance(settings, Lora):
         return LoraTuner(settings)
     if isinstance(settings, Adalora):

@@ -43,7 +43,7 @@ def test_packed_rows_train_as_padded_rows_do(family: str, tmp_path: Path) -> Non
     for route in (Route(packs=True, splits_head=True), Route(packs=False, splits_head=False)):
         stage = make_stage(Full(), rate=1e-3, updates=4)
         model = make_model(stage, family=family, route=route)
-        for module in model.causal.modules():
+        for module in model.base.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
         run_stage(model, stage, tmp_path / str(route.packs))
@@ -63,15 +63,15 @@ def test_the_update_is_adamw_on_the_mean_loss_over_supervised_tokens(tmp_path: P
     losses, start = [], 0
     for length in batch.lengths:
         ids, targets = batch.input_ids[start : start + length], batch.targets[start : start + length]
-        logits = reference.causal(input_ids=ids[None]).logits[0]
+        logits = reference.base(input_ids=ids[None]).logits[0]
         losses.append(nn.functional.cross_entropy(logits, targets, ignore_index=IGNORED, reduction="none"))
         start += length
     loss = torch.cat(losses).sum() / batch.num_supervised
-    optimizer = torch.optim.AdamW(reference.causal.parameters(), lr=1e-2, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(reference.base.parameters(), lr=1e-2, weight_decay=0.0)
     loss.backward()
     optimizer.step()
     for (name, found), (_, expected) in zip(
-        model.causal.named_parameters(), reference.causal.named_parameters(), strict=True
+        model.base.named_parameters(), reference.base.named_parameters(), strict=True
     ):
         # the first Adam step is rate * sign(gradient): where that is nearly zero, its sign is rounding
         moved = (found - expected).abs()
@@ -197,7 +197,7 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
         states.append(trained(model, stage))
         return next(values)
 
-    stage = replace(stage, selection=Selection(measure, "exact_match", every=2, patience=3))
+    stage = replace(stage, selection=Selection(measure, every=2, patience=3))
     result = run_stage(model, stage, tmp_path)
     assert (result.best_value, result.best_update, result.updates) == (0.5, 4, 10)
     for name, value in trained(model, stage).items():
@@ -208,7 +208,7 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
 def test_a_metric_of_which_less_is_better_keeps_its_lowest_value(tmp_path: Path) -> None:
     values = iter([0.5, 0.2, 0.4])
     stage = make_stage(updates=6)
-    selection = Selection(lambda: next(values), "response_loss", every=2, higher_is_better=False)
+    selection = Selection(lambda: next(values), every=2, higher_is_better=False)
     result = run_stage(make_model(stage), replace(stage, selection=selection), tmp_path)
     assert (result.best_value, result.best_update) == (0.2, 4)
 
@@ -221,7 +221,7 @@ def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> No
         if is_on:
             model.recompute_activations()
         counted: list[int] = []
-        model.causal.model.layers[0].self_attn.register_forward_hook(lambda *_, counted=counted: counted.append(1))
+        model.base.model.layers[0].self_attn.register_forward_hook(lambda *_, counted=counted: counted.append(1))
         run_stage(model, stage, tmp_path / str(is_on))
         ends.append(trained(model, stage))
         calls.append(len(counted))

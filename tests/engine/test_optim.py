@@ -38,7 +38,7 @@ def test_without_warm_up_the_first_update_has_the_full_rate() -> None:
 def test_lora_plus_gives_b_its_own_peak() -> None:
     stage = make_stage(Lora(rank=4, plus_ratio=16.0), rate=1e-4)
     model = make_model(stage)
-    optimizer = make_optimizer(stage, model.network)
+    optimizer = make_optimizer(stage, model)
     rates = {
         name: group["initial_lr"]
         for group in optimizer.param_groups

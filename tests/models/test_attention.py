@@ -148,8 +148,8 @@ def _mask(**changes: Any) -> Any:
         ({"position_bias": torch.zeros(1)}, "'position_bias'"),
         ({"key": torch.zeros(1, 2, 6, 8)}, "a cache of keys"),
         ({"query": torch.zeros(2, 2, 4, 8)}, "2 lines of packed rows"),
-        ({"is_causal": False}, "not causal"),
-        ({"module": SimpleNamespace(is_causal=False)}, "not causal"),
+        ({"is_causal": False, "sliding_window": 2}, "no soft cap and no window"),
+        ({"module": SimpleNamespace(is_causal=False), "softcap": 2.0}, "no soft cap and no window"),
         ({"attention_mask": torch.ones(1, 1, 4, 4, dtype=torch.bool)}, "a mask beside"),
         ({"attention_mask": _mask(local_size=3)}, "local size 3 with a sliding window of None"),
         (

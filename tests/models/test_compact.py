@@ -59,7 +59,7 @@ def test_losses_and_gradients_are_those_of_the_whole_batch(family: str, supervis
         model = _model(family, compacts=compacts)
         loss = model.loss_sum(batch)
         loss.backward()
-        gradients = {name: part.grad for name, part in model.causal.named_parameters() if part.grad is not None}
+        gradients = {name: part.grad for name, part in model.base.named_parameters() if part.grad is not None}
         results.append((loss.detach(), model.token_losses(batch), gradients))
     (loss, losses, gradients), (plain_loss, plain_losses, plain_gradients) = results
     torch.testing.assert_close(loss, plain_loss, atol=1e-4, rtol=1e-5)
@@ -106,7 +106,7 @@ def test_a_model_that_ignores_what_is_shared_does_not_get_the_short_cut(monkeypa
 
 def test_under_dropout_each_row_is_computed_alone() -> None:
     model = _model("llama", compacts=True)
-    model.wrap(torch.nn.Sequential(model.causal, torch.nn.Dropout(0.1)), packs=True, autocast=None)
+    model.wrap(torch.nn.Sequential(model.base, torch.nn.Dropout(0.1)), packs=True, autocast=None)
     assert model.route == Route(packs=True, splits_head=True, compacts=False)
 
 

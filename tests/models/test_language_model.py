@@ -58,7 +58,7 @@ def routed(causal: PreTrainedModel) -> LanguageModel:
 
 
 def assert_right(model: LanguageModel) -> None:
-    expected = own_losses(model.causal)
+    expected = own_losses(model.base)
     # fp32, the same sums in another order
     assert float(model.loss_sum(batch()).detach()) == pytest.approx(sum(expected), rel=1e-5)
     found = model.token_losses(batch())
@@ -121,15 +121,15 @@ def test_with_both_short_cuts_off_it_is_still_right() -> None:
 def test_gradients_are_those_of_the_models_own_forward(family: str, smoothing: float) -> None:
     model = routed(opened(family))
     model.loss_sum(batch(), label_smoothing=smoothing).backward()
-    found = {name: weight.grad for name, weight in model.causal.named_parameters()}
-    model.causal.zero_grad()
+    found = {name: weight.grad for name, weight in model.base.named_parameters()}
+    model.base.zero_grad()
     for _, ids, in_loss in rows():
-        logits = model.causal(input_ids=torch.tensor([ids])).logits[0, :-1]
+        logits = model.base(input_ids=torch.tensor([ids])).logits[0, :-1]
         kept = torch.tensor(in_loss[1:])
         nn.functional.cross_entropy(
             logits[kept], torch.tensor(ids[1:])[kept], reduction="sum", label_smoothing=smoothing
         ).backward()
-    for name, weight in model.causal.named_parameters():
+    for name, weight in model.base.named_parameters():
         # fp32 through two layers and a wide vocabulary, summed in another order
         torch.testing.assert_close(found[name], weight.grad, rtol=1e-3, atol=1e-4)
 

@@ -1,0 +1,86 @@
+"""What is put on a model to answer with labels instead of words: one small layer a task, on the last hidden states."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tenfold.data.batch import Batch
+from tenfold.errors import ArtifactError, Problem
+
+Pooling = Literal["first", "last", "mean", "none"]
+"""Which of a row's states answer for it: its first token's, its last one's, their mean; or each for itself."""
+
+FILE = "heads.safetensors"
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """A head's shape: `num_outputs` values from one pooled state (from each token's state with pooling `none`)."""
+
+    num_outputs: int
+    pooling: Pooling
+    dropout: float = 0.0
+
+
+class TaskHead(nn.Module):
+    """A linear layer in fp32 on pooled hidden states.
+
+    Source: Devlin et al. 2018 (arXiv 1810.04805), section 4.1 and 4.2; Radford et al. 2018, section 3.2, for the last
+    token of a decoder.
+    """
+
+    def __init__(self, settings: HeadSettings, hidden_size: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.dropout = nn.Dropout(settings.dropout)
+        self.linear = nn.Linear(hidden_size, settings.num_outputs, dtype=torch.float32)
+        nn.init.normal_(self.linear.weight, std=0.02)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        """Return logits in fp32 for `states` [T, H] of `batch`: [N, C], or [T, C] with pooling `none`."""
+        pooled = states if self.settings.pooling == "none" else pool(states, batch, self.settings.pooling)
+        with torch.autocast(states.device.type, enabled=False):
+            logits: Tensor = self.linear(self.dropout(pooled.float()))
+        return logits
+
+
+def pool(states: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
+    """Return one state for each row, [N, H], from `states` [T, H] of the batch's tokens; means are in fp32."""
+    borders = batch.cu_seqlens.to(states.device, torch.int64)
+    if pooling == "first":
+        return states[borders[:-1]]
+    if pooling == "last":
+        return states[borders[1:] - 1]
+    assert pooling == "mean", "pooling `none` leaves every token its state"
+    return torch.stack([row.float().mean(0) for row in states.split(batch.lengths)])
+
+
+def save_heads(heads: nn.ModuleDict, folder: Path) -> None:
+    """Write the heads, if there are any, beside the weights in `folder`."""
+    if heads:
+        tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in heads.state_dict().items()}
+        save_file(tensors, folder / FILE)
+
+
+def load_heads(heads: nn.ModuleDict, folder: Path) -> None:
+    """Fill the heads with what `save_heads` wrote.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or holds heads for other tasks or labels.
+    """
+    if not heads:
+        return
+    path = folder / FILE
+    try:
+        heads.load_state_dict(load_file(path))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        found = f"these heads do not fit: {(str(error).strip().splitlines() or [''])[0][:200]}"
+        raise ArtifactError(Problem(str(path), found, remedy="run the recipe again")) from error

@@ -1,0 +1,121 @@
+"""Rows that are answered in words: conversations, prompts with responses, raw text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tenfold.data.examples import SEPARATORS, Example, RowFault, Turn, to_question
+from tenfold.data.prepare import Item, Prepared, items
+from tenfold.data.render import Renderer
+from tenfold.data.sources import Rows
+from tenfold.errors import DataError, Problem
+from tenfold.evaluation.generate import generate
+from tenfold.evaluation.metrics import choose_metrics
+from tenfold.evaluation.score import default_max_new_tokens, score_task
+from tenfold.evaluation.scorecard import Score
+from tenfold.models.language_model import LanguageModel
+from tenfold.models.load import Tokenizer
+from tenfold.models.trunk import Trunk
+from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.recipe import DataSection, OptimSection
+
+DEFAULT_NEW_TOKENS = 256
+"""Longest answer to a prompt, in tokens, where the command does not say."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Something to answer, and the answer that the row holds, if it holds one."""
+
+    example: Example
+    reference: str | None = None
+
+
+class Generation:
+    """Tasks of language modelling: the loss is on the responses' tokens, the score on greedy answers."""
+
+    name = "generation"
+    head = None
+
+    def __init__(self, tokenizer: Tokenizer, data: DataSection, *, format: str) -> None:
+        self.data = data
+        self.renderer = Renderer(tokenizer, data)
+        self.format = format
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The format of the rows, which decides how a prompt alone is laid out."""
+        return {"kind": self.name, "format": self.format}
+
+    def objective(self, optim: OptimSection) -> CausalLanguageModelling:
+        """Return the cross entropy of supervised tokens."""
+        return CausalLanguageModelling(label_smoothing=optim.label_smoothing)
+
+    def items(self, prepared: Prepared, *, max_rows: int, seed: int) -> list[Item]:
+        """Return at most `max_rows` rows to answer, chosen by content and seed."""
+        return items(prepared, self.renderer, max_rows=max_rows, seed=seed)
+
+    def settled(self, items: Sequence[Item], data: DataSection) -> DataSection:
+        """Return `data` with metrics that fit the references, and room for the longest of them."""
+        references = [item.reference for item in items if item.reference]
+        if not references:
+            return data
+        metrics = data.metrics or choose_metrics(references)
+        limit = data.max_new_tokens or default_max_new_tokens(self.renderer.tokenizer, references)
+        return data.model_copy(update={"metrics": metrics, "max_new_tokens": limit})
+
+    def score(self, model: Trunk, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
+        """Return the task's score: metrics over greedy answers, and what the references cost in likelihood."""
+        assert isinstance(model, LanguageModel), "words are written by a language model"
+        return score_task(
+            model,
+            items,
+            stage=stage,
+            task=task,
+            stop_ids=self.renderer.stop_ids,
+            metrics=data.metrics,
+            max_new_tokens=data.max_new_tokens,
+        )
+
+    def questions(self, rows: Rows) -> list[Question]:
+        """Return each row without its last reply.
+
+        Raises:
+            DataError: a row asks nothing.
+        """
+        questions = []
+        for origins, chunk in rows.chunks():
+            for origin, row in zip(origins, chunk, strict=True):
+                try:
+                    questions.append(Question(*to_question(row, rows.format, rows.columns)))
+                except RowFault as fault:
+                    raise DataError(Problem(origin, str(fault), remedy=fault.remedy)) from None
+        return questions
+
+    def question(self, prompt: str) -> Question:
+        """Return `prompt` as a user's turn."""
+        return Question(self.ask([Turn("user", prompt)]))
+
+    def ask(self, turns: Sequence[Turn]) -> Example:
+        """Return `turns` as an example laid out as the rows were that the artifact learned from."""
+        return Example(tuple(turns), separator=SEPARATORS.get(self.format, "\n"))
+
+    def answers(
+        self, model: Trunk, questions: Sequence[Question], *, max_new_tokens: int | None
+    ) -> list[dict[str, Any]]:
+        """Return `prompt`, `response` and, where the row has one, `reference` of each question."""
+        with model.autocasting():
+            answers = generate(
+                model.network,
+                model.tokenizer,
+                [self.renderer.prompt(question.example) for question in questions],
+                stop_ids=self.renderer.stop_ids,
+                max_new_tokens=max_new_tokens or DEFAULT_NEW_TOKENS,
+            )
+        return [
+            {"prompt": question.example.turns[-1].content, "response": answer}
+            | ({} if question.reference is None else {"reference": question.reference})
+            for question, answer in zip(questions, answers, strict=True)
+        ]

@@ -1,0 +1,154 @@
+"""What a run is asked to learn: named tasks, each of them data that knows how to be trained on and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tenfold.data.gate import Finding, check_signal
+from tenfold.data.prepare import Item, Prepared, prepare
+from tenfold.data.sources import Rows
+from tenfold.data.splits import Splits
+from tenfold.data.windows import Windows
+from tenfold.errors import DataError, Problem, collecting
+from tenfold.evaluation.scorecard import Score
+from tenfold.models.architecture import Family
+from tenfold.models.load import Tokenizer
+from tenfold.models.trunk import Trunk
+from tenfold.objectives.objective import Objective
+from tenfold.recipe import DataSection, Recipe
+from tenfold.tasks.generation import Generation
+from tenfold.tasks.kind import TaskKind
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a run: its rows as tokens, and the rows that judge it."""
+
+    name: str
+    kind: TaskKind
+    data: DataSection
+    """The task's section of the recipe, with metrics and the length of answers settled."""
+    train: Prepared
+    validation: Prepared | None
+    test: Prepared | None
+    items: list[Item]
+    """The test rows that the scorecard reports."""
+    windows: Windows
+    findings: list[Finding]
+    """What the gate found and the recipe allows."""
+
+    @property
+    def sides(self) -> dict[str, Prepared]:
+        """The sides that have rows, by name."""
+        sides = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: side for name, side in sides.items() if side is not None}
+
+    def objective(self, recipe: Recipe) -> Objective:
+        """Return the loss that trains the task."""
+        return self.kind.objective(recipe.optim)
+
+    @property
+    def judged_by(self) -> dict[str, object]:
+        """All that decides the task's score for given weights, as plain values."""
+        test = "" if self.test is None else self.test.fingerprint
+        rows = [item.row for item in self.items]
+        return {
+            "task": self.name,
+            "kind": dict(self.kind.facts),
+            "test": test,
+            "rows": rows,
+            "data": self.data.model_dump(),
+        }
+
+    def score(self, model: Trunk, *, stage: str) -> Score:
+        """Return the model's score on the task's test rows."""
+        return self.kind.score(model, self.items, stage=stage, task=self.name, data=self.data)
+
+
+def make_kind(format: str, family: Family, tokenizer: Tokenizer, data: DataSection) -> TaskKind:
+    """Return the kind of task that rows of `format` are for a model of `family`.
+
+    Raises:
+        DataError: such a model cannot learn from such rows.
+    """
+    if family != "decoder":
+        found = f"rows of format {format} are answered in words, and the model is of the family {family}"
+        raise DataError(Problem("data", found, remedy="choose a decoder for model.name, or rows with labels"))
+    return Generation(tokenizer, data, format=format)
+
+
+def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSection) -> TaskKind:
+    """Return the kind whose `facts` an artifact kept."""
+    return Generation(tokenizer, data, format=str(facts["format"]))
+
+
+def open_task(
+    name: str, splits: Splits, tokenizer: Tokenizer, recipe: Recipe, *, family: Family, context: int | None
+) -> Task:
+    """Return the task `name` of `recipe` with its rows tokenised and looked through by the gate.
+
+    `context` is how many tokens the model reads at most (None: no limit).
+
+    Raises:
+        DataError: rows that cannot be learned from, or are too long for the model.
+        SignalError: the gate refuses them.
+    """
+    data = recipe.tasks[name]
+    kind = make_kind(splits.train.format, family, tokenizer, data)
+    sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
+    require_context(sides.values(), context)
+    train, validation, test = sides["train"], sides.get("validation"), sides.get("test")
+    findings = check_signal(train, {"validation": validation, "test": test}, renderer=kind.renderer, gate=recipe.gate)
+    seed = recipe.runtime.seed
+    items = [] if test is None else kind.items(test, max_rows=recipe.evaluation.max_rows, seed=seed)
+    return Task(
+        name=name,
+        kind=kind,
+        data=kind.settled(items, data),
+        train=train,
+        validation=validation,
+        test=test,
+        items=items,
+        windows=Windows(
+            train,
+            batch_size=recipe.optim.batch_size,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+            seed=seed,
+        ),
+        findings=findings,
+    )
+
+
+def _prepared(sides: Mapping[str, Rows | None], kind: TaskKind, task: str) -> dict[str, Prepared]:
+    """Return the sides that have rows, as tokens; faulty rows of all sides are told together."""
+    problems: list[Problem] = []
+    prepared = {}
+    for name, rows in sides.items():
+        if rows is not None:
+            with collecting(problems):
+                prepared[name] = prepare(rows, kind.renderer, task=task)
+    if problems:
+        raise DataError(*dict.fromkeys(problems))
+    return prepared
+
+
+def require_context(sides: Iterable[Prepared], context: int | None) -> None:
+    """Check that no row is longer than the `context` tokens that the model reads at most (None: no limit).
+
+    Raises:
+        DataError: some are; with the place of the first one of each side.
+    """
+    problems = []
+    for side in sides if context is not None else ():
+        lengths = side.column("length")
+        longest = int(lengths.argmax())
+        if lengths[longest] > context:
+            count = int((lengths > context).sum())
+            found = f"{lengths[longest]:,} tokens, more than the model can read ({count} such rows)"
+            problems.append(
+                Problem(side.origin(longest), found, f"at most {context:,}", f"set data.max_length: {context}")
+            )
+    if problems:
+        raise DataError(*problems)
