@@ -99,12 +99,20 @@ def test_run_tells_its_way_in_plain_lines_where_nobody_looks(desk: Desk) -> None
     told = desk.tenfold("run", desk.recipe(optim={"max_updates": 40, "epochs": 10}))
     assert told.code == 0
     assert fits(told.out, desk.folder)
+    assert [line for line in told.out.splitlines() if "before: begun" in line] == ["score before: begun"]
     steps = [line for line in told.out.splitlines() if "train instruction: " in line and "/40 loss" in line]
     assert [line.split(": ")[1].split("/")[0] for line in steps] == [str(update) for update in range(4, 41, 4)]
     assert all("tok/s" in line for line in steps)
     assert all("left" in line for line in steps[:-1])
     assert "exact match" in told.out
     assert "\x1b" not in told.out
+
+
+def test_scoring_says_of_what(desk: Desk) -> None:
+    told = desk.tenfold("run", desk.recipe(evaluation={"retention": True}))
+    begun = [line for line in told.out.splitlines() if line.endswith(": begun")]
+    expected = ["score before", "retention before", "train instruction", "score instruction", "retention instruction"]
+    assert begun == [f"{name}: begun" for name in expected]
 
 
 def test_validation_while_training_names_its_metric(desk: Desk) -> None:
