@@ -289,8 +289,23 @@ def test_an_output_that_belongs_to_a_different_recipe_or_model(desk: Desk) -> No
     assert "out belongs to a different recipe: optim.max_updates: 6 there, 5 here" in done.err
     assert "--set output=runs/ANOTHER-NAME" in done.err
     assert "belongs to a different recipe" in refused(desk, "check", "other.yaml").err
-    desk.write("rows.jsonl", rows())
-    assert "data's files have changed" in refused(desk, "run", "recipe.yaml").err
+
+
+def test_an_output_whose_files_have_changed_names_them(desk: Desk) -> None:
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 99 red", "completion": "set red"}))
+    assert desk.tenfold("run", desk.recipe(data={"test": "held.jsonl"})).code == 0
+    kept = (desk.folder / "rows.jsonl").read_text(encoding="utf-8")
+    desk.write("rows.jsonl", kept + json.dumps({"prompt": "lamp 77 red", "completion": "set red"}))
+    done = refused(desk, "run", "recipe.yaml")
+    assert "the same settings, but these have changed since: train rows (rows.jsonl)\n" in done.err
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 98 red", "completion": "set red"}))
+    assert "since: train rows (rows.jsonl), test rows (held.jsonl)\n" in refused(desk, "run", "recipe.yaml").err
+    desk.write("rows.jsonl", kept)
+    assert "since: test rows (held.jsonl)\n" in refused(desk, "check", "recipe.yaml").err
+    note = json.loads((desk.folder / "out" / "run.json").read_text())
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 99 red", "completion": "set red"}))
+    (desk.folder / "out" / "run.json").write_text(json.dumps({**note, "fingerprint": "of another version"}))
+    assert "read by another version of Tenfold" in refused(desk, "run", "recipe.yaml").err
 
 
 def test_damaged_artifacts(desk: Desk) -> None:

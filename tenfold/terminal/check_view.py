@@ -36,7 +36,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     announce_remote_code(recipe.model)
     find_technique(recipe.technique.kind).require_fit(recipe)
     world = open_world(recipe)
-    check_output(recipe, world.fingerprint)
+    check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     _show_recipe(console, run.resolved_recipe)
     _show_rows(console, world)
