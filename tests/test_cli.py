@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,49 @@ def test_init_writes_a_recipe_that_loads_and_names_the_format(desk: Desk) -> Non
     told = desk.tenfold("init", "instruction", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "new/a b.yaml")
     assert told.code == 0
     assert "prompt_completion" in told.out
+    assert "tenfold check 'new/a b.yaml'" in told.out
     recipe = load_recipe(desk.folder / "new" / "a b.yaml")
     assert (recipe.data.train, recipe.model.name, recipe.technique.kind) == ("rows.jsonl", "tiny-llama", "instruction")
+
+
+FORMATS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "messages": lambda ask, say: {
+        "messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": say}]
+    },
+    "sharegpt": lambda ask, say: {"conversations": [{"from": "human", "value": ask}, {"from": "gpt", "value": say}]},
+    "alpaca": lambda ask, say: {"instruction": "Make the call.", "input": ask, "output": say},
+    "prompt_completion": lambda ask, say: {"prompt": ask, "completion": say},
+    "text": lambda ask, say: {"text": f"{ask}: {say}"},
+}
+
+
+@pytest.mark.parametrize("technique", ["instruction", "parameter_efficient"])
+@pytest.mark.parametrize(("name", "row"), FORMATS.items(), ids=FORMATS)
+def test_a_starter_of_every_format_passes_its_check_and_fits_the_terminal(
+    desk: Desk, name: str, row: Callable[[str, str], dict[str, Any]], technique: str
+) -> None:
+    desk.write("own.jsonl", "".join(json.dumps(row(f"lamp {n} red", f"set {n}")) + "\n" for n in range(40)))
+    made = desk.tenfold("init", technique, "--data", "own.jsonl", "--model", "tiny-llama")
+    assert (made.code, f"format: {name}\n" in made.out) == (0, True), made.text
+    assert fits((desk.folder / "recipe.yaml").read_text(encoding="utf-8"), desk.folder)
+    told = desk.tenfold("check", "recipe.yaml", "--no-trial")
+    assert (told.code, "No problems found" in told.out) == (0, True), told.text
+    assert fits(told.out, desk.folder)
+
+
+def test_a_starter_reads_few_rows_several_times_and_many_once(desk: Desk) -> None:
+    for count, expected in {40: (3, 4), 1000: (1, 16)}.items():
+        desk.write("own.txt", "\n\n".join(f"row {n}" for n in range(count)))
+        assert desk.tenfold("init", "instruction", "--data", "own.txt", "--out", f"{count}.yaml").code == 0
+        optim = load_recipe(desk.folder / f"{count}.yaml").optim
+        assert (optim.epochs, optim.batch_size) == expected
 
 
 def test_columns_are_mapped_from_the_command_line_by_init_predict_and_evaluate(desk: Desk) -> None:
     desk.write("own.csv", "question,answer\n" + "".join(f"lamp {n} red,set red\n" for n in range(30)))
     mapped = ("--columns", "prompt=question", "--columns", "completion=answer")
     refused = desk.tenfold("init", "instruction", "--data", "own.csv")
-    assert (refused.code, "prompt: question, completion: answer" in refused.err) == (2, True)
+    assert (refused.code, "--columns prompt=question --columns completion=answer" in refused.err) == (2, True)
     made = desk.tenfold(
         "init", "instruction", "--data", "own.csv", "--model", "tiny-llama", "--out", "own.yaml", *mapped
     )
