@@ -150,6 +150,22 @@ def test_scoring_says_of_what(desk: Desk) -> None:
     assert begun == [f"{name}: begun" for name in expected]
 
 
+def test_too_few_test_rows_are_told_by_check_and_by_show(desk: Desk) -> None:
+    desk.write("few.jsonl", "".join(f'{{"prompt": "lamp {n}", "completion": "set {n}"}}\n' for n in range(5)))
+    note = "5 test rows can never show a clear change; 6 can (data.test_share, data.test)\n"
+    assert note in desk.tenfold("check", desk.recipe(data={"test": "few.jsonl"})).out
+    assert note in desk.tenfold("run", "recipe.yaml").out
+    assert "can never show" not in desk.tenfold("run", desk.recipe("other.yaml", output="other")).out
+
+
+def test_what_is_in_the_loss_is_marked_in_one_piece_where_there_is_no_colour(desk: Desk) -> None:
+    told = desk.tenfold("check", desk.recipe(), "--no-trial")
+    assert re.search(r"^⟦set (red|green|blue|grey|pink|brown|black|white)<\|im_end\|>⟧$", told.out, re.MULTILINE)
+    assert desk.tenfold("run", "recipe.yaml").code == 0
+    preview = (desk.folder / "out" / "preview.txt").read_text(encoding="utf-8")
+    assert len(re.findall("⟦set [a-z]+<", preview)) == 3
+
+
 def test_validation_while_training_names_its_metric(desk: Desk) -> None:
     sections: dict[str, dict[str, Any]] = {"evaluation": {"every": 3}, "data": {"validation_share": 0.2}}
     told = desk.tenfold("run", desk.recipe(**sections))

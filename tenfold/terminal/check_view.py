@@ -14,6 +14,7 @@ from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
+from tenfold.evaluation.scorecard_view import too_few
 from tenfold.recipe import TASK, Recipe, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
@@ -79,6 +80,9 @@ def _show_rows(console: Console, world: World) -> None:
             f"{supervised:.1%}",
         )
     console.print(table)
+    for opened in world.tasks.values():
+        if opened.test is not None and (note := too_few(len(opened.items))):
+            console.print(f"[yellow]{note}[/yellow]")
 
 
 def _show_preview(console: Console, task: str, shown: Preview) -> None:
@@ -92,11 +96,8 @@ def _show_preview(console: Console, task: str, shown: Preview) -> None:
     console.rule(f"Training rows{of_task} as the trainer sees them; {marked} is in the loss", align="left")
     for row in shown.rows:
         console.print(Text(row.origin, style="dim"))
-        text = Text()
-        for token, in_loss in row.tokens:
-            shown_token = f"⟦{token}⟧" if in_loss and not has_colour else token
-            text.append(shown_token, style="bold green" if in_loss else "")
-        console.print(text)
+        text = Text.assemble(*((run, "bold green" if in_loss else "") for run, in_loss in row.runs))
+        console.print(text if has_colour else Text(row.marked))
 
 
 def _show_size(console: Console, run: Run, stage: Stage) -> None:

@@ -13,8 +13,8 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
-from tenfold.evaluation.scorecard import BEFORE, Score
-from tenfold.evaluation.scorecard_view import interval_text, terminal_table
+from tenfold.evaluation.scorecard import BEFORE, Score, Scorecard
+from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.duration import duration
@@ -58,7 +58,11 @@ def show_artifact(artifact: Artifact) -> None:
     """
     console = Console()
     facts = artifact.facts
-    parts = (terminal_table(artifact.scorecard), *_answers(artifact), _claims(artifact), _cost(artifact.cost))
+    scorecard = artifact.scorecard
+    parts = (
+        *(terminal_table(scorecard), *_notes(scorecard), *_answers(artifact)),
+        *(_claims(artifact), _cost(artifact.cost)),
+    )
     console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
     for part in parts:
         console.print(part)
@@ -81,6 +85,13 @@ def show_score(score: Score) -> None:
             measure.name.replace("_", " ") + note, escape(interval_text(measure.interval)), str(len(measure.items))
         )
     console.print(table)
+
+
+def _notes(scorecard: Scorecard) -> Iterator[str]:
+    """Yield a line for each task that has too few rows for any change to be clear."""
+    scores = [scorecard.score(scorecard.stages[-1], task) for task in scorecard.tasks]
+    notes = [too_few(len(score.primary.items)) for score in scores if score is not None]
+    yield from (f"[yellow]{note}[/yellow]" for note in dict.fromkeys(notes) if note)
 
 
 def _answers(artifact: Artifact) -> Iterator[Table]:
