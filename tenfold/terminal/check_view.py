@@ -21,7 +21,7 @@ from tenfold.techniques.technique import find_technique
 from tenfold.techniques.trial import Trial, try_updates
 from tenfold.techniques.world import World, open_world
 from tenfold.terminal.duration import duration
-from tenfold.terminal.remote_code import announce_remote_code
+from tenfold.terminal.model_notice import announce_model
 
 BAR = 40
 """Columns of the longest bar."""
@@ -34,7 +34,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         UserError: with every problem of the first layer that has any.
     """
     console = Console()
-    announce_remote_code(recipe.model)
+    announce_model(recipe.model)
     find_technique(recipe.technique.kind).require_fit(recipe)
     world = open_world(recipe)
     check_output(recipe, world.fingerprint, parts=world.parts)

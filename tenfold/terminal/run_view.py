@@ -18,8 +18,8 @@ from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.duration import duration
+from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.progress import progress_on
-from tenfold.terminal.remote_code import announce_remote_code
 from tenfold.terminal.stopping import stop_signals
 
 OUTCOME_STYLE = {"held": "green", "not held here": "red", "unclear": "yellow"}
@@ -42,7 +42,7 @@ def run_and_show(recipe: Recipe) -> None:
         RunFailure: the training could not go on, or was stopped.
     """
     console = Console()
-    announce_remote_code(recipe.model)
+    announce_model(recipe.model)
     with stop_signals(console) as stop, progress_on(console) as progress:
         artifact = run(recipe, listeners=(stop, progress), stop_asked=lambda: stop.is_asked)
     if not progress.heard_anything:
