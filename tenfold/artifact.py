@@ -169,16 +169,17 @@ class Output:
     machine: Mapping[str, Any]
     """What the run measured and chose when it began: going on with another choice would not be the same run."""
 
-    def begin(self, fingerprint: str, recipe: Recipe, *, machine: Mapping[str, object]) -> None:
+    def begin(
+        self, fingerprint: str, recipe: Recipe, *, parts: Mapping[str, str], machine: Mapping[str, object]
+    ) -> None:
         """Note whose folder this is, before anything else is written."""
-        write_json(
-            self.folder / "run.json",
-            {"fingerprint": fingerprint, "requested": recipe.model_dump(mode="json"), "machine": machine},
-        )
+        requested = recipe.model_dump(mode="json")
+        note = {"fingerprint": fingerprint, "requested": requested, "parts": parts, "machine": machine}
+        write_json(self.folder / "run.json", note)
 
 
 @contextmanager
-def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
+def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> Iterator[Output]:
     """Yield the recipe's output folder, locked for this process; the lock dies with it.
 
     Raises:
@@ -186,7 +187,7 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
         UserError: nobody may write there.
     """
     folder = Path(recipe.output)
-    begun = check_output(recipe, fingerprint)
+    begun = check_output(recipe, fingerprint, parts=parts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -197,13 +198,15 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
             raise ArtifactError(
                 Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
             ) from None
-        begun = check_output(recipe, fingerprint)  # again: another process may have begun a run meanwhile
+        begun = check_output(recipe, fingerprint, parts=parts)  # again: another process may have begun a run meanwhile
         is_finished = (folder / "artifact.json").is_file()
         yield Output(folder, finished=Artifact.open(folder) if is_finished else None, machine=begun.get("machine", {}))
 
 
-def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> dict[str, Any]:
     """Return what `run.json` in the recipe's output folder says, or nothing for a new folder; writes nothing.
+
+    `parts` are the hashes of the files that the recipe names, each under what a message calls it.
 
     Raises:
         ArtifactError: the folder is another recipe's, or holds other files.
@@ -214,7 +217,7 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     if (folder / "run.json").is_file():
         begun = _read_json(folder / "run.json", "fingerprint", "requested", "machine")
         if begun["fingerprint"] != fingerprint:
-            raise ArtifactError(_belongs_elsewhere(folder, begun["requested"], recipe))
+            raise ArtifactError(_belongs_elsewhere(folder, begun, recipe, parts))
         return begun
     others = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
     if others:
@@ -229,16 +232,21 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return {}
 
 
-def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
+def _belongs_elsewhere(folder: Path, begun: Mapping[str, Any], recipe: Recipe, parts: Mapping[str, str]) -> Problem:
     mine = recipe.model_dump(mode="json")
     changed = [
         f"{section}.{key}: {json.dumps(theirs)} there, {json.dumps(mine[section].get(key))} here"
-        for section, values in requested.items()
+        for section, values in begun["requested"].items()
         if isinstance(values, dict) and section not in ("log",)
         for key, theirs in values.items()
         if mine[section].get(key) != theirs and not (section == "runtime" and key in FREE_TO_CHANGE)
     ]
-    why = "; ".join(changed[:5]) or "the same settings, but the model's or the data's files have changed since"
+    before = begun.get("parts", {})
+    others = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
+    same = "the same settings and files, read by another version of Tenfold or of its libraries"
+    if others:
+        same = f"the same settings, but these have changed since: {', '.join(others)}"
+    why = "; ".join(changed[:5]) or same
     return Problem(
         "output",
         f"{folder} belongs to a different recipe: {why}",

@@ -136,9 +136,9 @@ def predict(
         raise RecipeError(Problem("predict", "nothing to answer", allowed="--prompt TEXT or --data FILE"))
     from tenfold.answering import predict_rows
     from tenfold.artifact import Artifact
-    from tenfold.terminal.remote_code import announce_remote_code
+    from tenfold.terminal.model_notice import announce_model
 
-    announce_remote_code(Artifact.open(artifact).recipe.model)
+    announce_model(Artifact.open(artifact).recipe.model)
     for line in predict_rows(
         artifact,
         prompts=prompt or [],
@@ -164,10 +164,10 @@ def evaluate(
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
     from tenfold.artifact import Artifact
-    from tenfold.terminal.remote_code import announce_remote_code
+    from tenfold.terminal.model_notice import announce_model
     from tenfold.terminal.run_view import show_score
 
-    announce_remote_code(Artifact.open(artifact).recipe.model)
+    announce_model(Artifact.open(artifact).recipe.model)
     score = evaluate_rows(artifact, data=data, columns=read_columns(columns), max_rows=max_rows, base=base, task=task)
     show_score(score)
 

@@ -133,8 +133,7 @@ def _preview(run: Run) -> str:
     lines = []
     for task in run.tasks:
         for row in preview(task.windows, task.kind.renderer).rows:
-            marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
-            lines.append(f"# {row.origin}\n{marked}\n")
+            lines.append(f"# {row.origin}\n{row.marked}\n")
     return "\n".join(lines)
 
 

@@ -21,7 +21,7 @@ from tenfold.tuning.tuner import Tuner
 
 @dataclass(frozen=True)
 class Selection:
-    """How the best checkpoint is chosen: `measure` is called every `every` updates; higher is better.
+    """How the best checkpoint is chosen: `measure` gives the value of `metric`, every `every` updates.
 
     With `patience`, training stops after that many measurements in a row without a better value.
     """
@@ -31,6 +31,14 @@ class Selection:
     patience: int | None = None
     content: object = None
     """All that decides what `measure` returns for given weights, as plain values."""
+    metric: str = "score"
+    higher_is_better: bool = True
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Return whether `value` is better than the `best` so far; the first one always is."""
+        if best is None:
+            return True
+        return value > best if self.higher_is_better else value < best
 
 
 @dataclass(frozen=True)
@@ -87,7 +95,14 @@ class Stage:
             "penalties": [_described(penalty) for penalty in self.penalties],
             "selection": None
             if selection is None
-            else [selection.every, selection.patience, selection.content, _source(selection.measure)],
+            else [
+                selection.metric,
+                selection.higher_is_better,
+                selection.every,
+                selection.patience,
+                selection.content,
+                _source(selection.measure),
+            ],
             "gradient_checkpointing": self.gradient_checkpointing,
             "learned": None if self.learned is None else self.learned.content,
             "tasks": self.tasks,

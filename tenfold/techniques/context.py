@@ -30,8 +30,8 @@ from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import score_retention
-from tenfold.evaluation.scorecard import Score, Scorecard
+from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
+from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
@@ -137,19 +137,25 @@ class Run:
         }
 
         def measure() -> float:
-            values = []
+            measures = []
             for task in tasks:
                 data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
                 items = chosen[task.name]
                 score = task.kind.score(self.model, items, stage="validation", task=task.name, data=data)
-                values.append(score.primary.value if score.primary.higher_is_better else -score.primary.value)
-            return sum(values) / len(values)
+                measures.append(score.primary)
+            if len(measures) == 1:
+                return measures[0].value
+            return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
 
         judged = [
             [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
         ]
+        settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
+        names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
         return Selection(
             measure,
+            metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
+            higher_is_better=names != [RESPONSE_LOSS],
             every=evaluation.every,
             patience=evaluation.patience,
             content=[*judged, evaluation.max_rows, seed],
@@ -231,30 +237,30 @@ class Run:
         """
         for task in self.tasks:
             if task.items:
-                self._score(stage, task.judged_by, task.score)
+                self._score(stage, task.name, task.judged_by, task.score)
         if self._retention is not None:
-            self._score(stage, {"retention": self._retention.fingerprint}, self._score_retention)
+            self._score(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-    def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+    def _score(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
         key = fingerprint(self.subject.key, judged_by)
         known = stored_score(key)
         if known is None:
             if self.stop_asked():
                 again = "run the same command again: what was trained is in the store"
                 raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
-            self.log.write("scoring", stage=stage)
+            self.log.write("scoring", stage=stage, task=task)
             started = time.perf_counter()
             with out_of_memory_named(f"scoring {stage}"):
                 card = Scorecard((measure(self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
-            self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
+            self.log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))
         else:
-            self.log.write("score_restored", stage=stage)
+            self.log.write("score_restored", stage=stage, task=task)
         self.evaluation_seconds += known.seconds
         for score in Scorecard.from_json(known.scorecard).scores:
             self.scorecard = self.scorecard.add(replace(score, stage=stage))
