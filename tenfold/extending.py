@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from tenfold.data.examples import Example, RowFault
+from tenfold.data.examples import Example
+from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of
 from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import DataError, Problem, UserError

@@ -99,10 +99,11 @@ def _save_merged(run: Run, folder: Path) -> None:
 
 
 def _cost(run: Run) -> Cost:
-    tuned = [*run.tuner.trainable(run.model.network).values(), *run.model.head_parameters().values()]
-    trainable = sum(parameter.numel() for parameter in tuned)
+    tuned, heads = run.tuner.trainable(run.model.network), run.model.head_parameters()
+    trainable = sum(parameter.numel() for parameter in (*tuned.values(), *heads.values()))
     base = run.world.files
-    total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
+    added = heads if run.tuner.trains_base_weights else {**tuned, **heads}
+    total = base.num_parameters + sum(parameter.numel() for parameter in added.values())
     saved = _saved(run)
     seconds = sum(result.seconds for result in saved)
     return Cost(
@@ -133,7 +134,8 @@ def _preview(run: Run) -> str:
     lines = []
     for task in run.tasks:
         for row in preview(task.windows, task.kind.renderer).rows:
-            lines.append(f"# {row.origin}\n{row.marked}\n")
+            label = f"→ {row.label}\n" if row.label else ""
+            lines.append(f"# {row.origin}\n{row.marked}\n{label}")
     return "\n".join(lines)
 
 
