@@ -188,7 +188,20 @@ RECIPES: dict[str, tuple[dict[str, Any], list[str]]] = {
     "refused by PEFT": ({"tuner": {"kind": "oft", "block_size": 7}}, ["PEFT does not accept this"]),
     "unmergeable": (
         {"tuner": {"kind": "prompt"}, "technique": {"kind": "parameter_efficient", "merge": True}},
-        ["technique.merge: prompt adds tokens"],
+        ["technique.merge: prompt is no change of weights"],
+    ),
+    "no adapter there": (
+        {"tuner": {"kind": "bottleneck", "below": ["runs/nowhere"]}},
+        ["runs/nowhere: no adapters.json", "check the path"],
+    ),
+    "adapters of no run": (
+        {"tuner": {"kind": "adapter_fusion", "adapters": {"law": None, "medicine": None}}},
+        ["there is no adapter 'law'", "there is no adapter 'medicine'"],
+    ),
+    "no such block": ({"tuner": {"kind": "bottleneck", "drop_layers": [99]}}, ["there is no block 99", "of 0 to 1"]),
+    "unmergeable adapter": (
+        {"tuner": "bottleneck", "technique": {"kind": "parameter_efficient", "merge": True}},
+        ["technique.merge: bottleneck is no change of weights"],
     ),
     "full beside parameter_efficient": (
         {"tuner": "full", "technique": "parameter_efficient"},

@@ -60,7 +60,7 @@ def test_the_loss_is_the_papers(smoothing: float, example: ModuleType) -> None:
     expected = torch.zeros(())
     for number, (chosen, rejected) in enumerate((ROWS, MORE)):
         margin = log_probability(model, *chosen[1:]) - log_probability(model, *rejected[1:])
-        logit = 0.5 * (float(margin) - reference[number])
+        logit = 0.5 * (float(margin.detach()) - reference[number])
         right, wrong = -math.log1p(math.exp(-logit)), -math.log1p(math.exp(logit))
         expected -= (1 - smoothing) * right + smoothing * wrong
     batch = pack([*ROWS, *MORE])

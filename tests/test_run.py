@@ -22,7 +22,7 @@ from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.engine.stage import Selection, Stage
+from tenfold.engine.stage import Learned, Selection, Stage
 from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import OptimSection, Recipe, load_recipe, parse_recipe
@@ -49,6 +49,8 @@ TUNERS: dict[str, Settings] = {
     "vera": {"kind": "vera", "rank": 8},
     "oft": {"kind": "oft", "block_size": 8},
     "adalora": {"kind": "adalora", "initial_rank": 4, "target_rank": 2},
+    "bottleneck": {"kind": "bottleneck", "style": "houlsby", "reduction": 4},
+    "parallel": {"kind": "bottleneck", "style": "parallel", "reduction": 4},
     "loha": {"kind": "peft", "method": "LOHA", "options": {"r": 4, "target_modules": "all-linear"}},
 }
 
@@ -78,6 +80,41 @@ def test_every_tuner_runs_saves_and_answers_as_it_did_in_training(tuner: Setting
     prompts = [line["prompt"] for line in lines]
     answers = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None)
     assert [json.loads(answer)["response"] for answer in answers] == [line["after"] for line in lines]
+    events = Log(artifact.folder / "log.jsonl").events()
+    losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("above", ["stack", "fusion"])
+def test_a_run_stands_on_the_adapters_of_earlier_runs(above: str, settings: Settings, tmp_path: Path) -> None:
+    folders = {name: str(tmp_path / name) for name in ("legal", "medical")}
+    for seed, folder in enumerate(folders.values()):
+        run(
+            varied(
+                settings,
+                tuner={"kind": "bottleneck", "reduction": 4},
+                optim={"learning_rate": 1e-2},
+                runtime={"seed": seed},
+                output=folder,
+            )
+        )
+    tuner: Settings = {"kind": "adapter_fusion", "adapters": folders}
+    if above == "stack":
+        tuner = {"kind": "bottleneck", "reduction": 4, "below": [folders["legal"]]}
+    recipe = varied(settings, tuner=tuner, optim={"learning_rate": 1e-2}, output=str(tmp_path / above))
+    artifact = run(recipe)
+    assert "opened by Tenfold alone" in (artifact.folder / "README.md").read_text()
+    assert 'library_name: "tenfold"' in (artifact.folder / "README.md").read_text()
+
+    for folder in folders.values():
+        shutil.rmtree(folder)  # the artifact is whole in itself
+    lines = [json.loads(line) for line in (artifact.folder / "generations.jsonl").read_text().splitlines()]
+    prompts = [line["prompt"] for line in lines]
+    answers = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None)
+    assert [json.loads(answer)["response"] for answer in answers] == [line["after"] for line in lines]
+    parts = {name.partition("/")[0] for name in load_file(artifact.weights / "adapters.safetensors")}
+    below = {"bottlenecks.legal"} | ({"bottlenecks.medical", "fusions.legal+medical"} if above == "fusion" else set())
+    assert parts == below | ({"bottlenecks.default"} if above == "stack" else set())
     events = Log(artifact.folder / "log.jsonl").events()
     losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
     assert losses[-1] < losses[0]
@@ -332,6 +369,9 @@ def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_pa
         "penalties": (shrink,),
         "selection": Selection(lambda: 0.0, every=3),
         "gradient_checkpointing": True,
+        "learned": Learned({"weight": torch.nn.Parameter(torch.zeros(1))}, 0.1),
+        "tasks": ("another",),
+        "starts_from": "before",
     }
     contents = [json.dumps(replace(stage, **{name: value}).content) for name, value in changes.items()]
     assert len({json.dumps(stage.content), *contents}) == 1 + len(fields(Stage))

@@ -6,7 +6,8 @@ import json
 import random
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -94,37 +95,65 @@ def cut(package: Path) -> list[Row]:
 def _commands(intents: dict[str, Any], rules: dict[str, Node]) -> dict[tuple[str, str], list[Command]]:
     """Return the natural sentences of each (intent, template), in an order drawn by hash."""
     found: dict[tuple[str, str], set[Command]] = defaultdict(set)
+    for block in blocks(intents):
+        for sentence in _draws(block, rules):
+            call = {"intent": block.intent, **block.slots, **sentence.slots}
+            found[block.intent, block.template].add((sentence.text, _json(call)))
+    return {key: sorted(texts, key=lambda text: draw("household", *text)) for key, texts in found.items()}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A template of an intent, the kinds of device it is about, and the slots that it sets without a word."""
+
+    intent: str
+    template: str
+    domains: Sequence[str]
+    slots: Mapping[str, object]
+
+
+def blocks(intents: dict[str, Any]) -> Iterator[Block]:
+    """Yield every template whose sentences make sense without knowing who says them and where."""
     for intent, body in sorted(intents.items()):
         if intent in UNUSED_INTENTS:
             continue
-        for block in body["data"]:
-            context = block.get("requires_context", {})
+        for data in body["data"]:
+            context = data.get("requires_context", {})
             # "Turn on the lights in here" needs to know where the speaker is; the call cannot say.
             if "area" in context and intent in ("HassTurnOn", "HassTurnOff"):
                 continue
             if "binary_sensor" in context.get("domain", ()):
                 continue
-            for template in block["sentences"]:
-                for sentence in _draws(template, rules, context.get("domain", ())):
-                    call = {"intent": intent, **block.get("slots", {}), **sentence.slots}
-                    found[intent, template].add((sentence.text, _json(call)))
-    return {key: sorted(texts, key=lambda text: draw("household", *text)) for key, texts in found.items()}
+            for template in data["sentences"]:
+                yield Block(intent, template, context.get("domain", ()), data.get("slots", {}))
 
 
-def _draws(template: str, rules: dict[str, Node], domains: list[str]) -> Iterator[Sentence]:
-    if any(f"{{{name}:" in template for name in UNUSED_LISTS) or "{name} <light>" in template:
+def _draws(block: Block, rules: dict[str, Node]) -> Iterator[Sentence]:
+    tree = wording(block)
+    if tree is None:
         return
-    wording = template
-    if set(domains) & set(words.PROPER):
-        wording = re.sub(r"\[<the>\] \{name\}(?! weather)", "{name}", wording)
-    for pattern, replacement in words.REWRITES:
-        wording = re.sub(pattern, replacement, wording)
-    rng = random.Random(f"household {template}")
-    tree = parse(wording)
+    rng = random.Random(f"household {block.template}")
     for _ in range(DRAWS_PER_TEMPLATE):
-        sentence = sample(tree, rules, _filler(rng, domains, template), rng)
-        if not UNNATURAL.search(sentence.text) and _clear(sentence):
+        sentence = sample(tree, rules, filler(rng, block.domains, block.template), rng)
+        if natural(sentence):
             yield sentence
+
+
+def wording(block: Block) -> Node | None:
+    """Return the tree of the block's template, reworded to sound natural; None where it cannot."""
+    template = block.template
+    if any(f"{{{name}:" in template for name in UNUSED_LISTS) or "{name} <light>" in template:
+        return None
+    if set(block.domains) & set(words.PROPER):
+        template = re.sub(r"\[<the>\] \{name\}(?! weather)", "{name}", template)
+    for pattern, replacement in words.REWRITES:
+        template = re.sub(pattern, replacement, template)
+    return parse(template)
+
+
+def natural(sentence: Sentence) -> bool:
+    """Tell whether somebody would say the sentence, and whether it says what its slots mean."""
+    return not UNNATURAL.search(sentence.text) and _clear(sentence)
 
 
 def _clear(sentence: Sentence) -> bool:
@@ -140,7 +169,7 @@ def _clear(sentence: Sentence) -> bool:
     return len(times) < 2 or times in SAID_TOGETHER
 
 
-def _filler(rng: random.Random, domains: list[str], template: str) -> Fill:
+def filler(rng: random.Random, domains: Sequence[str], template: str) -> Fill:
     """Return what says a value for a list; a title fits the kind of media that the sentence names."""
     kind = rng.choice(sorted(words.QUERIES))
     names = [name for domain in domains for name in words.NAMES.get(domain, ())]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ PER_INTENT = {"train": 14, "validation": 2, "test": 4}
 DRAWS_PER_TEMPLATE = 12
 
 
-def cut(package: Path) -> list[Row]:
-    """Return rows (text, intent, language, template, split): at most 20 an intent and language."""
+def cut(
+    package: Path, *, languages: Sequence[str] = LANGUAGES, per_intent: Mapping[str, int] = PER_INTENT
+) -> list[Row]:
+    """Return rows (text, intent, language, template, split): at most `per_intent` a split, intent and language."""
     rows: list[Row] = []
-    for language in LANGUAGES:
+    for language in languages:
         path = package / "home_assistant_intents" / "data" / f"{language}.json"
-        rows += _language(language, json.loads(path.read_text(encoding="utf-8")))
+        rows += _language(language, json.loads(path.read_text(encoding="utf-8")), per_intent)
     # "Pause timer" is both English and German: one row, so that it is not on two sides.
     return drop_repeats(rows, "text", label="intent")
 
 
-def _language(language: str, grammar: dict[str, Any]) -> list[Row]:
+def _language(language: str, grammar: dict[str, Any], per_intent: Mapping[str, int]) -> list[Row]:
     # The same words can be one template of two intents: one number for both keeps them on one side.
     numbers: dict[str, int] = {}
     sides: dict[str, str] = {}
@@ -41,7 +44,7 @@ def _language(language: str, grammar: dict[str, Any]) -> list[Row]:
             for text in _sentences(template, rules, grammar["lists"]):
                 row = {"text": text, "intent": intent, "language": language}
                 candidates.append({**row, "template": f"{language}/{number:04d}", "split": split})
-    return _capped(drop_repeats(candidates, "text", label="intent"))
+    return _capped(drop_repeats(candidates, "text", label="intent"), per_intent)
 
 
 def _side(position: int, templates: int) -> str:
@@ -67,7 +70,7 @@ def _sentences(template: str, rules: dict[str, Node], lists: dict[str, Any]) -> 
     return list(dict.fromkeys(sentence.text for sentence in drawn if sentence.text))
 
 
-def _capped(rows: list[Row]) -> list[Row]:
+def _capped(rows: list[Row], per_intent: Mapping[str, int]) -> list[Row]:
     """Keep the allowed number an intent and split, a sentence from each template before a second one."""
     turn: dict[object, int] = defaultdict(int)
     groups: dict[tuple[object, object], list[tuple[int, float, Row]]] = defaultdict(list)
@@ -78,5 +81,5 @@ def _capped(rows: list[Row]) -> list[Row]:
     kept: list[Row] = []
     for (_, split), ordered in groups.items():
         ordered.sort(key=lambda entry: entry[:2])
-        kept += [row for _, _, row in ordered[: PER_INTENT[str(split)]]]
+        kept += [row for _, _, row in ordered[: per_intent[str(split)]]]
     return sorted(kept, key=lambda row: (str(row["intent"]), str(row["template"]), str(row["text"])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 from .rows import Row, draw, drop_repeats, one_line, side
@@ -23,18 +24,25 @@ LENGTHS = range(60, 601)
 
 def cut(package: Path) -> list[Row]:
     """Return rows (text, category, licence, split), grouped by licence key."""
+    candidates: list[Row] = []
+    for key, category, body in notices(package):
+        text = prose(body)
+        if len(text) in LENGTHS and "@" not in text:
+            split = side(key, validation=0.1, test=0.2)
+            candidates.append({"text": text, "category": category, "licence": key, "split": split})
+    return _capped(drop_repeats(candidates, "text", label="licence"))
+
+
+def notices(package: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (licence key, its category, text as it was found) of the notices that name one licence of `CATEGORIES`."""
     data = package / "licensedcode" / "data"
     categories = {path.stem: _header(path)[0].get("category", "") for path in data.glob("licenses/*.LICENSE")}
-    candidates: list[Row] = []
     for path in sorted(data.glob("rules/*.RULE"), key=lambda path: path.name):
         header, body = _header(path)
         key = header.get("license_expression", "")
-        text = _prose(body)
         wanted = header.get("is_license_notice") == "yes" and categories.get(key) in CATEGORIES
-        if wanted and len(text) in LENGTHS and "@" not in text and "is_deprecated" not in header:
-            split = side(key, validation=0.1, test=0.2)
-            candidates.append({"text": text, "category": categories[key], "licence": key, "split": split})
-    return _capped(drop_repeats(candidates, "text", label="licence"))
+        if wanted and "is_deprecated" not in header:
+            yield key, categories[key], body
 
 
 def _header(path: Path) -> tuple[dict[str, str], str]:
@@ -43,9 +51,14 @@ def _header(path: Path) -> tuple[dict[str, str], str]:
     return dict(re.findall(r"^(\w+): (.+)$", header, re.MULTILINE)), body
 
 
-def _prose(body: str) -> str:
+def prose(body: str) -> str:
     """Return a notice without the comment signs and tags of the file it was found in."""
-    without_tags = re.sub(r"\{\{|\}\}|</?[a-zA-Z]+>", " ", body)
+    return uncommented(re.sub(r"\{\{|\}\}", " ", body))
+
+
+def uncommented(body: str) -> str:
+    """Return the same with the {{brackets}} that mark what has to stand in such a notice."""
+    without_tags = re.sub(r"</?[a-zA-Z]+>", " ", body)
     return one_line(re.sub(r"^[\s*#/;%|!-]+|[\s*#/|]+$", " ", without_tags, flags=re.MULTILINE))
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,11 +85,19 @@ def fetch(name: str, cache: Path) -> Path:
     Raises:
         SystemExit: the downloaded archive is not the pinned one.
     """
-    package = PACKAGES[name]
+    return fetch_package(PACKAGES[name], cache)
+
+
+def fetch_package(package: Package, cache: Path, *, environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder with `package` unpacked; its client runs in `environment`, else in the one at hand.
+
+    Raises:
+        SystemExit: the downloaded archive is not the pinned one.
+    """
     archive = cache / package.archive
     if not archive.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        subprocess.run(_command(package), cwd=cache, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(_command(package), cwd=cache, check=True, stdout=subprocess.DEVNULL, env=environment)
     found = hashlib.sha256(archive.read_bytes()).hexdigest()
     if found != package.sha256:
         raise SystemExit(f"{archive}: SHA-256 is {found}, expected {package.sha256}")

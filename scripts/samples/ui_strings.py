@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from .rows import Row, one_line, plain, side
@@ -28,17 +29,17 @@ LANGUAGES = {
 CATALOGUES = ("conf", "contrib/admin", "contrib/auth", "contrib/flatpages", "contrib/humanize")
 
 
-def cut(package: Path) -> list[Row]:
+def cut(package: Path, *, languages: Mapping[str, str] = LANGUAGES) -> list[Row]:
     """Return rows (source, target, code, language, split), grouped by the English source."""
     pairs: dict[tuple[str, str], str] = {}
-    for code in LANGUAGES:
+    for code in languages:
         for catalogue in CATALOGUES:
             path = package / "django" / catalogue / "locale" / code / "LC_MESSAGES" / "django.mo"
             if path.exists():
                 for source, target in _messages(path.read_bytes()).items():
                     pairs.setdefault((source, code), target)
     return [
-        {"source": source, "target": target, "code": code, "language": LANGUAGES[code], "split": side(plain(source))}
+        {"source": source, "target": target, "code": code, "language": languages[code], "split": side(plain(source))}
         for (source, code), target in sorted(pairs.items())
     ]
 

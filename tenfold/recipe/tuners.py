@@ -1,7 +1,9 @@
 """The tuner section of a recipe: one small type for each way to choose what trains.
 
 Default learning rates: LoRA and kin 2e-4 (QLoRA paper, table 9, for small models), full 2e-5 (the usual rate of
-instruction tuning), prompt methods 1e-2 to 3e-2 (their papers train few parameters at high rates).
+instruction tuning), prompt methods 1e-2 to 3e-2 (their papers train few parameters at high rates), bottleneck adapters
+1e-3 (measured, docs/decisions.md; Houlsby et al. search 3e-5, 3e-4 and 3e-3, section 3.2), their fusion 5e-5 (Pfeiffer
+et al. 2021, section 4.2).
 """
 
 from __future__ import annotations
@@ -9,18 +11,14 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
+from tenfold.recipe.tuner_settings import TunerSettings
 
 Rank = Annotated[int, Field(ge=1, le=4096)]
 ModuleNames = Annotated[tuple[str, ...], Field(min_length=1)]
 Targets = Literal["all-linear"] | ModuleNames
-
-
-class TunerSettings(BaseModel):
-    """What every tuner section shares: it is frozen, closed, and has a default learning rate."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    learning_rate: ClassVar[float] = 2e-4
 
 
 class Full(TunerSettings):
@@ -187,7 +185,23 @@ class Peft(TunerSettings):
     learning_rate: ClassVar[float] = 1e-3
 
 
-Tuner = Full | Partial | Frozen | Lora | Qlora | Ia3 | Prefix | Prompt | PTuning | Vera | Oft | Adalora | Peft
+Tuner = (
+    Full
+    | Partial
+    | Frozen
+    | Lora
+    | Qlora
+    | Ia3
+    | Prefix
+    | Prompt
+    | PTuning
+    | Vera
+    | Oft
+    | Adalora
+    | Bottleneck
+    | AdapterFusion
+    | Peft
+)
 """The tagged union of the recipe's `tuner` section."""
 
 TUNERS: dict[str, type[TunerSettings]] = {
@@ -203,6 +217,8 @@ TUNERS: dict[str, type[TunerSettings]] = {
     "vera": Vera,
     "oft": Oft,
     "adalora": Adalora,
+    "bottleneck": Bottleneck,
+    "adapter_fusion": AdapterFusion,
     "peft": Peft,
 }
 

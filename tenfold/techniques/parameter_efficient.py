@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tenfold.errors import Problem
 from tenfold.recipe import Recipe
+from tenfold.recipe.tuners import TUNERS
 from tenfold.techniques.claims import keeps_general_text, small_on_disk, task_metric_rises, trains_few_parameters
 from tenfold.techniques.technique import Options, Technique
 
@@ -45,12 +46,12 @@ def check(recipe: Recipe, options: ParameterEfficientOptions) -> list[Problem]:
             Problem(
                 "tuner.kind",
                 f"{recipe.tuner.kind} trains the base model's own weights",
-                allowed="lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, peft",
+                allowed=", ".join(kind for kind in TUNERS if kind not in ("full", "partial")),
                 remedy="choose one of these, or technique.kind: instruction",
             )
         ]
     if options.merge and not can_merge(recipe.tuner):
-        found = f"{recipe.tuner.kind} adds tokens, which cannot be merged into weights"
+        found = f"{recipe.tuner.kind} is no change of weights and cannot be merged into them"
         return [Problem("technique.merge", found, remedy="set it to false, or choose a tuner such as lora")]
     return []
 

@@ -32,6 +32,8 @@ class World:
     tokenizer: Tokenizer
     identity: Identity
     tasks: Mapping[str, Task]
+    starts_from: str
+    """The hash of the adapters of earlier runs that the recipe names, if it names any."""
 
     @property
     def first(self) -> Task:
@@ -56,7 +58,7 @@ class World:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
         settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": set(FREE_TO_CHANGE)})
         parts = [side.fingerprint for task in self.tasks.values() for side in task.sides.values()]
-        return sha256_text(settings, self.identity.sha256, *parts)
+        return sha256_text(settings, self.identity.sha256, self.starts_from, *parts)
 
 
 def open_world(recipe: Recipe) -> World:
@@ -66,13 +68,15 @@ def open_world(recipe: Recipe) -> World:
         UserError: with every problem of model and data together.
     """
     problems: list[Problem] = []
-    files, family, context = None, None, None
+    files, family, context, starts_from = None, None, None, ""
     splits: dict[str, Splits] = {}
     with collecting(problems):
         files = resolve(recipe.model)
         network = outline(files.folder, trust_remote_code=recipe.model.trust_remote_code)
         family, context = family_of(network.config), context_length(network)
-        rehearse(make_tuner(recipe.tuner), network)
+        tuner = make_tuner(recipe.tuner)
+        starts_from = tuner.starts_from
+        rehearse(tuner, network)
     for name, data in recipe.tasks.items():
         with collecting(problems):
             splits[name] = open_splits(
@@ -94,6 +98,7 @@ def open_world(recipe: Recipe) -> World:
         tokenizer=tokenizer,
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
+        starts_from=starts_from,
     )
 
 

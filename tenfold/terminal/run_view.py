@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shlex
+<<<<<<< HEAD
 from collections import Counter
 from collections.abc import Iterator
+=======
+from collections.abc import Iterator, Mapping, Sequence
+>>>>>>> main
 from typing import Any
 
 from rich.console import Console
@@ -13,9 +17,16 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
+<<<<<<< HEAD
 from tenfold.evaluation.scorecard import BEFORE, Score, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
 from tenfold.recipe import TASK, Recipe
+=======
+from tenfold.evaluation.scorecard import Score
+from tenfold.evaluation.scorecard_view import interval_text, terminal_table
+from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
+from tenfold.recipe import Recipe
+>>>>>>> main
 from tenfold.running import run
 from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
@@ -58,10 +69,20 @@ def show_artifact(artifact: Artifact) -> None:
     """
     console = Console()
     facts = artifact.facts
+<<<<<<< HEAD
     scorecard = artifact.scorecard
     parts = (
         *(terminal_table(scorecard), *_notes(scorecard), *_answers(artifact)),
         *(_claims(artifact), _cost(artifact.cost)),
+=======
+    parts = (
+        terminal_table(artifact.scorecard),
+        *_stages(artifact),
+        *_answers(artifact),
+        _claims(artifact),
+        *_reported(facts["reported"]),
+        _cost(artifact.cost),
+>>>>>>> main
     )
     console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
     for part in parts:
@@ -115,9 +136,39 @@ def _answers(artifact: Artifact) -> Iterator[Table]:
     yield table
 
 
+<<<<<<< HEAD
 def _is_cut(artifact: Artifact, stage: str, task: str, number: int) -> bool:
     score = artifact.scorecard.score(stage, task)
     return score is not None and score.cut[number : number + 1] == (True,)
+=======
+def _stages(artifact: Artifact) -> Iterator[Table]:
+    """Yield stage × task, and what stages did to each other's tasks, where there are several of both."""
+    rows = stage_matrix(artifact.scorecard, artifact.lineage)
+    if rows is None:
+        return
+    yield matrix_table(rows)
+    lines = transfer_lines(artifact.scorecard, artifact.lineage)
+    if lines:
+        yield _table("", [(f"  {name}", figure, why) for name, figure, why in lines])
+
+
+def _reported(reported: Mapping[str, object]) -> Iterator[Table]:
+    if reported:
+        yield _table("\nFound by the technique", [(f"  {name}", _plain(value)) for name, value in reported.items()])
+
+
+def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(**{**_BARE, **({"title": title} if title else {})})
+    table.add_column(no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _plain(value: object) -> str:
+    """Return a value that a technique reported, as people write it: `lamps 0.25, words 0.75`."""
+    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+>>>>>>> main
 
 
 def _claims(artifact: Artifact) -> Table:
@@ -137,6 +188,7 @@ def _cost(cost: Cost) -> Table:
     rows = {
         "trained": f"{cost.trainable_parameters:,} parameters ({cost.trainable_share:.2%})",
         "training": f"{duration(cost.train_seconds)}, {cost.tokens_per_second:,.0f} tokens/s",
+        **({"comparisons": duration(cost.comparison_seconds)} if cost.comparison_seconds else {}),
         "scoring": duration(cost.evaluation_seconds),
         "peak memory": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
         "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB",

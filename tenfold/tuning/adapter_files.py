@@ -78,7 +78,16 @@ def fill_adapter(network: peft.PeftModel, state: Mapping[str, Tensor], folder: P
     Raises:
         ArtifactError: tensors are missing, unknown or of another shape.
     """
-    expected = adapter_state(network)
+    require_same_tensors(adapter_state(network), state, folder)
+    set_peft_model_state_dict(network, dict(state))
+
+
+def require_same_tensors(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], folder: Path) -> None:
+    """Check that `state`, read from `folder`, has the names and shapes of `expected`.
+
+    Raises:
+        ArtifactError: tensors are missing, unknown or of another shape.
+    """
     problems = [Problem(str(folder), f"the adapter lacks {name}") for name in expected if name not in state]
     problems += [Problem(str(folder), f"the model has no place for {name}") for name in state if name not in expected]
     problems += [
@@ -89,7 +98,6 @@ def fill_adapter(network: peft.PeftModel, state: Mapping[str, Tensor], folder: P
     if problems:
         rest = [Problem("", f"and {len(problems) - 5} more")] if len(problems) > 5 else []
         raise ArtifactError(*problems[:5], *rest)
-    set_peft_model_state_dict(network, dict(state))
 
 
 def load_adapter(

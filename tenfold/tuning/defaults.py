@@ -11,6 +11,11 @@ from torch import Tensor, nn
 class TunerDefaults:
     """The part of the `Tuner` protocol that a way of tuning overrides only where it needs to."""
 
+    @property
+    def starts_from(self) -> str:
+        """Nothing: the settings alone say what is trained."""
+        return ""
+
     def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """Return what trains, by name, in the network's own order."""
         return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}

@@ -17,6 +17,7 @@ class FrozenTuner(TunerDefaults):
     trains_base_weights = False
     loads_in_fp32 = False
     packs = True
+    saves_peft = False
     quantization: Nf4 | None = None
     name = "frozen"
 

@@ -29,6 +29,7 @@ class BaseWeightTuner(TunerDefaults):
 
     trains_base_weights = True
     packs = True
+    saves_peft = False
     quantization: Nf4 | None = None
 
     def __init__(self, settings: Full | Partial) -> None:

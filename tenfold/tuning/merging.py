@@ -16,7 +16,9 @@ from torch import nn
 
 from tenfold.errors import ModelError, Problem
 from tenfold.models.quantized import dequantize, dequantize_network, is_4bit
-from tenfold.recipe.tuners import Full, Partial, TunerSettings
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Full, Partial
 from tenfold.tuning.peft_config import method_name
 
 
@@ -24,6 +26,8 @@ def can_merge(settings: TunerSettings) -> bool:
     """Return whether the method is a change of weights, as far as its kind tells; some options forbid it too."""
     if isinstance(settings, Full | Partial):
         return True
+    if isinstance(settings, Bottleneck | AdapterFusion):
+        return False
     method = method_name(settings)
     return method != "ADAPTION_PROMPT" and not issubclass(
         PEFT_TYPE_TO_CONFIG_MAPPING[method], peft.PromptLearningConfig

@@ -12,6 +12,7 @@ import peft
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
 from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.recipe.tuner_settings import TunerSettings
 from tenfold.recipe.tuners import (
     Adalora,
     Ia3,
@@ -23,7 +24,6 @@ from tenfold.recipe.tuners import (
     PTuning,
     Qlora,
     Targets,
-    TunerSettings,
     Vera,
 )
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.models.quantized import Nf4
-from tenfold.recipe.tuners import Peft, TunerSettings, kind_of
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Peft, kind_of
 from tenfold.tuning.adapter_files import adapter_state, load_adapter, write_adapter
 from tenfold.tuning.defaults import TunerDefaults
 from tenfold.tuning.fused_lora import use_fused_layers
@@ -27,6 +28,7 @@ class PeftTuner(TunerDefaults):
 
     trains_base_weights = False
     loads_in_fp32 = False
+    saves_peft = True
 
     def __init__(self, settings: TunerSettings) -> None:
         self.settings = settings

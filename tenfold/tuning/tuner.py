@@ -9,8 +9,11 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from tenfold.models.quantized import Nf4
-from tenfold.recipe.tuners import Adalora, Frozen, Full, Lora, Partial, TunerSettings
+from tenfold.recipe.adapters import AdapterFusion, Bottleneck
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Adalora, Frozen, Full, Lora, Partial
 from tenfold.tuning.adalora import AdaloraTuner
+from tenfold.tuning.bottleneck import BottleneckTuner, FusionTuner
 from tenfold.tuning.frozen import FrozenTuner
 from tenfold.tuning.full import BaseWeightTuner
 from tenfold.tuning.lora import LoraTuner
@@ -43,6 +46,16 @@ class Tuner(Protocol):
     @property
     def packs(self) -> bool:
         """Whether rows may be laid end to end; methods that prepend tokens need one row per line of the batch."""
+        ...
+
+    @property
+    def saves_peft(self) -> bool:
+        """Whether `save` writes a plain PEFT folder, which opens without this package."""
+        ...
+
+    @property
+    def starts_from(self) -> str:
+        """The hash of the files of earlier runs that training starts from, which settings only name; else empty."""
         ...
 
     @property
@@ -82,7 +95,7 @@ class Tuner(Protocol):
         ...
 
     def save(self, network: nn.Module, folder: Path) -> None:
-        """Write what was trained into `folder`: a plain PEFT adapter, or a whole Hugging Face model."""
+        """Write what was trained into `folder`: a plain PEFT adapter, our own adapters, or a whole model."""
         ...
 
     def load(self, network: nn.Module, folder: Path) -> nn.Module:
@@ -108,4 +121,8 @@ def make_tuner(settings: TunerSettings) -> Tuner:
         return LoraTuner(settings)
     if isinstance(settings, Adalora):
         return AdaloraTuner(settings)
+    if isinstance(settings, Bottleneck):
+        return BottleneckTuner(settings)
+    if isinstance(settings, AdapterFusion):
+        return FusionTuner(settings)
     return PeftTuner(settings)

@@ -12,6 +12,7 @@ from torch import nn
 
 from tenfold.errors import ModelError, RecipeError
 from tenfold.models.quantized import Nf4, dequantize, is_4bit, keep_trainable
+from tenfold.recipe.adapters import Bottleneck
 from tenfold.recipe.tuners import Lora, Qlora
 from tenfold.tuning.tuner import make_tuner
 from tests.tuning.steps import build, difference, logits, loss, train
@@ -107,6 +108,25 @@ def test_merging_keeps_the_quantised_weights_not_the_originals() -> None:
     assert torch.equal(weight, expected)
     original = build(hidden_size=64, intermediate_size=128, head_dim=16).model.layers[1].mlp.down_proj.weight
     assert difference(weight, original) > 0.01
+
+
+@needs_bitsandbytes
+@pytest.mark.parametrize("style", ["houlsby", "parallel"])
+def test_bottleneck_adapters_train_on_a_4_bit_base(style: str, tmp_path: Path) -> None:
+    tuner = make_tuner(Bottleneck(style=style, reduction=4, quantized_base=True))  # type: ignore[arg-type]
+    assert tuner.quantization == Nf4(doubled=True)
+    base = quantized(dtype=torch.bfloat16)
+    keep_trainable(base)
+    before = logits(base)
+    network = tuner.attach(base)
+    assert torch.equal(logits(network), before)
+    assert {value.dtype for value in tuner.trainable(network).values()} == {torch.float32}
+    losses = train(tuner, network, steps=4, rate=5e-3)
+    assert losses[-1] < losses[0]
+    tuner.save(network, tmp_path)
+    second = quantized(dtype=torch.bfloat16)
+    keep_trainable(second)
+    assert torch.equal(logits(tuner.load(second, tmp_path)), logits(network))
 
 
 @needs_bitsandbytes

@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tenfold.errors import RecipeError
 from tenfold.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.tuners import TUNERS
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").rglob("*.yaml"))
-REQUIRED: dict[str, dict[str, Any]] = {"partial": {"modules": ["layers\\.1"]}, "peft": {"method": "LOHA"}}
+REQUIRED: dict[str, dict[str, Any]] = {
+    "partial": {"modules": ["layers\\.1"]},
+    "adapter_fusion": {"adapters": {"legal": "runs/legal", "own": None}},
+    "peft": {"method": "LOHA"},
+}
 
 
 def write(folder: Path, content: str | bytes) -> Path:
@@ -39,6 +44,13 @@ def test_a_dumped_recipe_loads_equal(kind: str, tmp_path: Path) -> None:
         }
     )
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+
+
+@pytest.mark.parametrize("section", [*TUNERS.values(), *(field.annotation for field in Recipe.model_fields.values())])
+def test_every_key_is_a_name_in_yaml(section: Any) -> None:
+    """YAML 1.1 reads some words as truth values: a key `on` could not be written without quotes."""
+    for key in getattr(section, "model_fields", {}):
+        assert yaml.safe_load(key) == key
 
 
 def test_numbers_as_people_write_them(tmp_path: Path) -> None:

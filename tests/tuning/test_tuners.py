@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import peft
 import pytest
 import torch
+from torch import nn
 
 from tenfold.errors import ModelError
 from tenfold.recipe.tuners import (
     TUNERS,
     Adalora,
+    AdapterFusion,
+    Bottleneck,
     Full,
     Ia3,
     Lora,
@@ -26,6 +30,7 @@ from tenfold.recipe.tuners import (
     TunerSettings,
     Vera,
 )
+from tenfold.tuning.adapter_bank import open_bank
 from tenfold.tuning.tuner import make_tuner
 from tests.tuning.steps import build, difference, logits, snapshot, train
 
@@ -37,12 +42,25 @@ class Case:
     identity: bool = True  # attaching leaves every answer as it was
     merges: bool = True
     packs: bool = True
+    peft: bool = True  # plain PEFT opens what is saved
+    ground: Callable[[nn.Module], object] = lambda network: None  # what must be on the network before
     prunes: bool = False  # what trains may end where it began
 
 
+def two_adapters(network: nn.Module) -> None:
+    """Put two adapters with random weights on the network, as if trained before."""
+    bank = open_bank(network)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        for name, style in (("first", "houlsby"), ("second", "pfeiffer")):
+            bank.add(name, Bottleneck(style=style, reduction=4))
+            for parameter in bank.parameters_of(name):
+                nn.init.normal_(parameter, std=0.3)
+
+
 CASES = {
-    "full": Case(Full()),
-    "partial": Case(Partial(modules=(r"layers\.1\.", "lm_head"))),
+    "full": Case(Full(), peft=False),
+    "partial": Case(Partial(modules=(r"layers\.1\.", "lm_head")), peft=False),
     "lora": Case(Lora(rank=4)),
     "gaussian": Case(Lora(rank=4, init="gaussian")),
     "rslora": Case(Lora(rank=4, rank_stabilized=True)),
@@ -63,6 +81,19 @@ CASES = {
     "vera": Case(Vera(rank=16), rate=2e-1),
     "oft": Case(Oft(block_size=8)),
     "adalora": Case(Adalora(initial_rank=4, target_rank=2), rate=2e-2, prunes=True),
+    # a bottleneck is no change of weights, and PEFT has no such method
+    "houlsby": Case(Bottleneck(style="houlsby", reduction=4), merges=False, peft=False),
+    "pfeiffer": Case(Bottleneck(style="pfeiffer", reduction=4), merges=False, peft=False),
+    "parallel": Case(Bottleneck(style="parallel", reduction=4), merges=False, peft=False),
+    "bottleneck-dropout": Case(Bottleneck(reduction=4, dropout=0.1), merges=False, peft=False),
+    "adapter-drop": Case(Bottleneck(reduction=4, drop_layers=(0,)), merges=False, peft=False),
+    "adapter_fusion": Case(
+        AdapterFusion(adapters={"first": None, "second": None}),
+        identity=False,
+        merges=False,
+        peft=False,
+        ground=two_adapters,
+    ),
     "loha": Case(Peft(method="loha", options={"r": 4}), rate=2e-2),
     "fourierft": Case(Peft(method="FourierFT", options={"n_frequency": 50}), rate=1.0, identity=False),
     "ln_tuning": Case(Peft(method="ln-tuning"), rate=2e-2),
@@ -92,6 +123,7 @@ def test_every_kind_of_the_recipe_is_tested_here() -> None:
 def test_keeps_every_promise(case: Case, tmp_path: Path) -> None:
     tuner = make_tuner(case.settings)
     base = build()
+    case.ground(base)
     before = logits(base)
     torch.manual_seed(0)
     network = tuner.attach(base, total_updates=6)
@@ -125,7 +157,8 @@ def test_keeps_every_promise(case: Case, tmp_path: Path) -> None:
     assert not any(value.requires_grad for value in loaded.parameters())
 
     # and so does plain PEFT, which knows nothing of this package; its own forward orders the sums otherwise
-    if not tuner.trains_base_weights:
+    assert tuner.saves_peft is case.peft
+    if case.peft:
         assert difference(logits(_plain_peft(tmp_path / "saved")), trained) <= 1e-5
 
     # merging: a plain model of the same function, still so after its own round trip through disk
@@ -146,6 +179,7 @@ def test_trains_in_fp32_beside_frozen_bf16(name: str, tmp_path: Path) -> None:
     case = CASES[name]
     tuner = make_tuner(case.settings)
     base = build(dtype=torch.bfloat16)
+    case.ground(base)
     torch.manual_seed(0)
     network = tuner.attach(base, total_updates=6)
     trainable = tuner.trainable(network)

@@ -1,0 +1,1 @@
+"""Real data and real models for the reference recipes, made out of what package registries ship."""

@@ -1,0 +1,1 @@
+"""Tables made out of the indexes of the Debian archive."""

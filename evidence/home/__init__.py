@@ -1,0 +1,1 @@
+"""Tables of sentences that people say to a smart home."""

@@ -1,0 +1,1 @@
+"""Recorded prompts of a telephone exchange, with what is said in them."""

@@ -1,0 +1,1 @@
+"""Tables made out of texts that packages carry: definitions, notices, user interfaces, documentation."""
