@@ -245,13 +245,8 @@ class Run:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-<<<<<<< HEAD
     def _score(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
-        key = fingerprint(self._state, judged_by)
-=======
-    def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
         key = fingerprint(self.subject.key, judged_by)
->>>>>>> main
         known = stored_score(key)
         if known is None:
             if self.stop_asked():

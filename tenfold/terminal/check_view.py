@@ -34,14 +34,9 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         UserError: with every problem of the first layer that has any.
     """
     console = Console()
-<<<<<<< HEAD
     announce_model(recipe.model)
-    find_technique(recipe.technique.kind).require_fit(recipe)
-=======
-    announce_remote_code(recipe.model)
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
->>>>>>> main
     world = open_world(recipe)
     check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))

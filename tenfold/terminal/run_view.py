@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import shlex
-<<<<<<< HEAD
 from collections import Counter
-from collections.abc import Iterator
-=======
 from collections.abc import Iterator, Mapping, Sequence
->>>>>>> main
 from typing import Any
 
 from rich.console import Console
@@ -17,16 +13,10 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
-<<<<<<< HEAD
 from tenfold.evaluation.scorecard import BEFORE, Score, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
-from tenfold.recipe import TASK, Recipe
-=======
-from tenfold.evaluation.scorecard import Score
-from tenfold.evaluation.scorecard_view import interval_text, terminal_table
 from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
-from tenfold.recipe import Recipe
->>>>>>> main
+from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
@@ -69,20 +59,14 @@ def show_artifact(artifact: Artifact) -> None:
     """
     console = Console()
     facts = artifact.facts
-<<<<<<< HEAD
-    scorecard = artifact.scorecard
-    parts = (
-        *(terminal_table(scorecard), *_notes(scorecard), *_answers(artifact)),
-        *(_claims(artifact), _cost(artifact.cost)),
-=======
     parts = (
         terminal_table(artifact.scorecard),
+        *_notes(artifact.scorecard),
         *_stages(artifact),
         *_answers(artifact),
         _claims(artifact),
         *_reported(facts["reported"]),
         _cost(artifact.cost),
->>>>>>> main
     )
     console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
     for part in parts:
@@ -136,11 +120,11 @@ def _answers(artifact: Artifact) -> Iterator[Table]:
     yield table
 
 
-<<<<<<< HEAD
 def _is_cut(artifact: Artifact, stage: str, task: str, number: int) -> bool:
     score = artifact.scorecard.score(stage, task)
     return score is not None and score.cut[number : number + 1] == (True,)
-=======
+
+
 def _stages(artifact: Artifact) -> Iterator[Table]:
     """Yield stage × task, and what stages did to each other's tasks, where there are several of both."""
     rows = stage_matrix(artifact.scorecard, artifact.lineage)
@@ -168,7 +152,6 @@ def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Table:
 def _plain(value: object) -> str:
     """Return a value that a technique reported, as people write it: `lamps 0.25, words 0.75`."""
     return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
->>>>>>> main
 
 
 def _claims(artifact: Artifact) -> Table:
