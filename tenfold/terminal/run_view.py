@@ -59,10 +59,14 @@ def show_artifact(artifact: Artifact) -> None:
     """
     console = Console()
     facts = artifact.facts
-    scorecard = artifact.scorecard
     parts = (
-        *(terminal_table(scorecard), *_notes(scorecard), *_stages(artifact), *_answers(artifact)),
-        *(_claims(artifact), *_reported(facts["reported"]), _cost(artifact.cost)),
+        terminal_table(artifact.scorecard),
+        *_notes(artifact.scorecard),
+        *_stages(artifact),
+        *_answers(artifact),
+        _claims(artifact),
+        *_reported(facts["reported"]),
+        _cost(artifact.cost),
     )
     console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
     for part in parts:

@@ -21,9 +21,8 @@ from tenfold.techniques.technique import find_technique
 FEW_ROWS = 1000
 """Fewer rows than this are read more than once, in smaller updates.
 
-Measured with SmolLM2-135M-Instruct on 54 commands and the calls they stand for: an epoch in updates of 16 rows (4
-updates) left exact match at 0.00, three of them (12 updates) too; three epochs in updates of 4 rows (42 updates) took
-it to 1.00.
+Measured with SmolLM2-135M-Instruct on 54 commands and the calls they stand for: three epochs in updates of 16 rows
+(12 updates) left exact match at 0.00, in updates of 4 rows (42 updates) took it to 1.00.
 """
 
 COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # yours for ours"
