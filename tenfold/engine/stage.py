@@ -13,6 +13,7 @@ from torch import nn
 
 from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
+from tenfold.models.depth import decayed, find_depths
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
@@ -70,6 +71,8 @@ class Stage:
     penalties: tuple[Penalty, ...] = ()
     selection: Selection | None = None
     gradient_checkpointing: bool = False
+    layer_decay: float = 1.0
+    """The rate of each block as a share of that of the block above it."""
     learned: Learned | None = None
     """What the loss itself learns, if it learns anything."""
     tasks: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class Stage:
                 _source(selection.measure),
             ],
             "gradient_checkpointing": self.gradient_checkpointing,
+            "layer_decay": self.layer_decay,
             "learned": None if self.learned is None else self.learned.content,
             "tasks": self.tasks,
             "starts_from": self.starts_from,
@@ -118,6 +122,8 @@ class Stage:
     def parameter_groups(self, model: Trunk) -> list[dict[str, Any]]:
         """Return the groups for a torch optimizer, each with `params` and its own `lr`: tuner's, heads', loss's."""
         groups = self.tuner.parameter_groups(model.network, self.learning_rate)
+        if self.layer_decay < 1.0:
+            groups = decayed(groups, find_depths(model.base), decay=self.layer_decay)
         heads = list(model.head_parameters().values())
         if heads:
             groups.append({"params": heads, "lr": self.optim.head_learning_rate})
