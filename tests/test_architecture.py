@@ -72,6 +72,7 @@ FENCES: dict[str, str] = {
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/metrics.py",
+    "sklearn": "evaluation/bag_of_words.py",
     "safetensors": "engine/ models/heads.py tuning/",
     "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ techniques/"
     " loading.py provenance.py testing.py extending.py",

@@ -237,15 +237,21 @@ class Run:
         """
         for task in self.tasks:
             if task.items:
-                self._score(stage, task.name, task.judged_by, task.score)
+                self.measure(stage, task.name, task.judged_by, task.score)
         if self._retention is not None:
-            self._score(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
+            self.measure(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-    def _score(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+        """Add what `measure` gives of `task` for the model as it is now, or gave before: `judged_by` decides which.
+
+        Raises:
+            Interrupted: `stop_asked()` is true, and it would have to be measured.
+            OutOfMemory: it does not fit.
+        """
         key = fingerprint(self.subject.key, judged_by)
         known = stored_score(key)
         if known is None:
