@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -88,6 +88,13 @@ class Prepared:
     def batch(self, entries: Sequence[Entry]) -> Batch:
         """Return `entries` as one batch of this table's task."""
         return self.collate(entries, task=self.task)
+
+    def take(self, places: Sequence[int]) -> Prepared:
+        """Return a table of the entries at `places` alone, to train on."""
+        table = Dataset.from_dict(self.table[list(places)], features=self.table.features)
+        chosen = ",".join(map(str, places))
+        key = hashlib.sha256(f"{self.fingerprint} {chosen}".encode()).hexdigest()
+        return replace(self, table=table, fingerprint=key)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""
