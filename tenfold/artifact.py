@@ -127,7 +127,7 @@ class Artifact:
 
     @property
     def weights(self) -> Path:
-        """The folder with what was learned: `adapter/`, `model/`, or `heads/` or `estimators/` beside a frozen model."""
+        """The folder with what was learned: `adapter/`, `model/`, or, beside a frozen model, `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
     def load(self, *, base: str | None = None) -> Trunk:

@@ -56,8 +56,8 @@ class TaskHead(nn.Module):
 def pool(states: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
     """Return one state for each row, [N, H], from `states` [T, H] of the batch's tokens; means are in fp32.
 
-    Source: Reimers & Gurevych 2019 (arXiv 1908.10084), section 3, for first and mean; Muennighoff 2022 (arXiv
-    2202.08904), equation 2, for the weighted mean.
+    Source: Reimers & Gurevych 2019 (arXiv 1908.10084), section 3, for first and mean; for the weighted mean Muennighoff
+    2022 (arXiv 2202.08904), equation 2.
     """
     borders = batch.cu_seqlens.to(states.device, torch.int64)
     if pooling == "first":
