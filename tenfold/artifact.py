@@ -3,6 +3,7 @@
 recipe.yaml        the recipe with every `auto` replaced by what it became
 adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
                    (bottleneck adapters, which PEFT does not have, by us);
+                   estimators/ over a frozen model: a folder a task, with the table of all that were tried;
                    heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes
@@ -126,7 +127,7 @@ class Artifact:
 
     @property
     def weights(self) -> Path:
-        """The folder with the trained weights: `adapter/`, `model/`, or `heads/` where nothing else was trained."""
+        """The folder with what was learned: `adapter/`, `model/`, or, over a frozen model, `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
     def load(self, *, base: str | None = None) -> Trunk:
@@ -140,7 +141,12 @@ class Artifact:
         if not self.weights.is_dir():
             raise _damaged(self.weights, "missing")
         return load_tuned(
-            self.recipe, self.weights, is_whole=self.facts["weights"] == "model", heads=self._heads, base=base
+            self.recipe,
+            self.weights,
+            is_whole=self.facts["weights"] == "model",
+            heads=self._heads,
+            fitted=list(self.facts["tasks"]) if self.facts["weights"] == "estimators" else (),
+            base=base,
         )
 
     @property

@@ -71,12 +71,22 @@ def _cost_table(cost: Cost) -> str:
 
 
 def _library(run: Run) -> str:
+    if run.fitted:
+        return "sklearn"
     if run.tuner.trains_base_weights:
         return "transformers"
     return "peft" if run.tuner.saves_peft else "tenfold"
 
 
 def _usage(run: Run, facts: Mapping[str, object]) -> str:
+    if run.fitted:
+        return (
+            "```bash\ntenfold predict . --data your_rows.jsonl\ntenfold evaluate . --data your_rows.jsonl\n```\n\n"
+            "For each task, `estimators/TASK/` holds a scikit-learn pipeline, `estimator.skops`, written by skops\n"
+            "without pickle. `reader.json` says which layers of the base, pooled how, are its features;\n"
+            "`candidates.json` is the table of all that were tried. Row 0 above, before, knows nothing of the\n"
+            "features: every row is answered with the majority class, or the mean."
+        )
     if run.model.heads:
         return (
             "```bash\ntenfold predict . --data your_rows.jsonl\ntenfold evaluate . --data your_rows.jsonl\n```\n\n"

@@ -42,8 +42,9 @@ ROOMS: dict[str, str] = {
     "evaluation": "errors files samples data models",
     "engine": "errors paths files recipe data models tuning objectives",
     "tasks": "errors recipe data models objectives evaluation",
-    "techniques": "errors files recipe data models tuning objectives evaluation engine tasks",
-    "loading": "recipe models tuning engine",
+    "features": "errors files paths data models engine",
+    "techniques": "errors files recipe data models tuning objectives evaluation engine tasks features",
+    "loading": "recipe models tuning engine features",
     "artifact": "errors files recipe models evaluation loading",
     "provenance": "engine techniques",
     "card": "evaluation techniques",
@@ -53,8 +54,8 @@ ROOMS: dict[str, str] = {
     "__init__": "recipe artifact running",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering",
     "extending": "errors files recipe data models",
-    "terminal": "errors paths files recipe data models evaluation engine tasks techniques artifact running answering"
-    " extending",
+    "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
+    " running answering extending",
     "cli": "extending errors paths files recipe artifact answering terminal",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
@@ -64,7 +65,8 @@ FENCES: dict[str, str] = {
     "datasets": "data/",
     "huggingface_hub": "models/sources.py",
     "jinja2": "data/render.py data/templates.py",
-    "numpy": "data/ evaluation/pooled.py evaluation/statistics.py",
+    "numpy": "data/ evaluation/pooled.py evaluation/statistics.py features/ techniques/feature_based_plan.py"
+    " techniques/feature_based_comparison.py",
     "peft": "tuning/",
     "psutil": "evaluation/cost.py",
     "pyarrow": "data/",
@@ -72,11 +74,13 @@ FENCES: dict[str, str] = {
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/metrics.py",
-    "sklearn": "evaluation/bag_of_words.py",
-    "safetensors": "engine/ models/heads.py tuning/",
-    "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ techniques/"
-    " loading.py provenance.py testing.py extending.py",
+    "safetensors": "engine/ features/ models/heads.py tuning/",
+    "sklearn": "evaluation/bag_of_words.py features/",
+    "skops": "features/estimator_files.py",
+    "threadpoolctl": "features/fit.py",
     "tokenizers": "models/vocabulary.py",
+    "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/ techniques/"
+    " loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/label_render.py",
     "typer": "cli.py",
     "yaml": "recipe/load.py terminal/check_view.py",

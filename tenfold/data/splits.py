@@ -59,7 +59,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
     }
     free = np.flatnonzero(sides <= 0)
     if shares["test"] or shares["validation"]:
-        sides[free] = _hashed_sides(_group_keys(rows, data)[free], shares, seed, rows)
+        sides[free] = _hashed_sides(group_keys(rows, data)[free], shares, seed, rows)
     else:
         sides[free] = 0
 
@@ -87,7 +87,7 @@ def _given_sides(rows: Rows) -> np.ndarray:
     return np.array(sides, dtype=np.int8)
 
 
-def _group_keys(rows: Rows, data: DataSection) -> np.ndarray:
+def group_keys(rows: Rows, data: DataSection) -> np.ndarray:
     """Return each row's group as a 63-bit key, [rows] int64, kept on disk beside the rows."""
     digest = hashlib.sha256(f"{rows.fingerprint} {data.group_by} {data.train_on}".encode()).hexdigest()
     schema = pa.schema([("key", pa.int64())])

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -33,20 +32,12 @@ from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.language_model import LanguageModel
-from tenfold.models.trunk import Trunk
+from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner
-
-
-class ScoresModel(Protocol):
-    """What measures a model at a stage."""
-
-    def __call__(self, model: Trunk, *, stage: str) -> Score:
-        """Return the score."""
-        ...
 
 
 class Run:
@@ -73,6 +64,9 @@ class Run:
         self.subject = Subject(world, runtime)
         self.scorecard = Scorecard()
         self.results: list[StageResult] = []
+        self.fitted: dict[str, Path] = {}
+        """For each task that an estimator was fitted to, the folder of what was made."""
+        self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
         self.reported: dict[str, object] = {}
@@ -171,6 +165,16 @@ class Run:
         """Add a score of the technique's own, beside those of the recipe's tasks."""
         self.scorecard = self.scorecard.add(score)
 
+    @property
+    def state(self) -> str:
+        """The hash of all that makes the model answer as it does now."""
+        return fingerprint(self.subject.key, *self._answered_by) if self._answered_by else self.subject.key
+
+    def answer_with(self, task: str, reader: Reader, *, key: str) -> None:
+        """Let `reader`, which `key` tells from any other, answer `task` from now on in place of a head."""
+        self.subject.readers[task] = reader
+        self._answered_by = (*self._answered_by, task, key)
+
     def save_merged(self) -> None:
         """Ask that the artifact also holds the base model with the adapter merged in."""
         self.wants_merged = True
@@ -238,21 +242,24 @@ class Run:
         for task in self.tasks:
             if task.items:
                 self.measure(stage, task.name, task.judged_by, task.score)
-        if self._retention is not None:
-            self.measure(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
+        if self._retention is not None:  # what is kept of the network, whoever reads it
+            key = fingerprint(self.subject.key, {"retention": self._retention.fingerprint})
+            self._measured_once(stage, RETENTION, key, self._score_retention)
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: Callable[..., Score]) -> None:
         """Add what `measure` gives of `task` for the model as it is now, or gave before: `judged_by` decides which.
 
         Raises:
             Interrupted: `stop_asked()` is true, and it would have to be measured.
             OutOfMemory: it does not fit.
         """
-        key = fingerprint(self.subject.key, judged_by)
+        self._measured_once(stage, task, fingerprint(self.state, judged_by), measure)
+
+    def _measured_once(self, stage: str, task: str, key: str, measure: Callable[..., Score]) -> None:
         known = stored_score(key)
         if known is None:
             if self.stop_asked():

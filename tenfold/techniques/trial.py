@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import torch
+
 from tenfold.data.batch import Window
+from tenfold.data.windows import WindowSource
 from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
@@ -25,6 +28,18 @@ class Trial:
     peak_memory_bytes: int
     seconds_per_update: float
     tokens_per_second: float
+
+
+def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
+    """Return the seconds that reading `tokens` tokens once takes, measured on the first update's rows."""
+    window = windows.window(0)
+    model.eval()
+    with torch.no_grad():
+        model.layers(window.batches[0])
+        started = time.perf_counter()
+        for batch in window.batches:
+            model.layers(batch)
+    return tokens * (time.perf_counter() - started) / window.num_tokens
 
 
 def try_updates(model: Trunk, stage: Stage) -> Trial:
