@@ -5,8 +5,8 @@ every layer's weight gradient needs, are computed again. x itself is handed on t
 gradients it gets are summed here, in fp32 and without a pass of their own.
 
 Shape letters: T tokens, H hidden size, O outputs of a layer.
-Source: RMSNorm, Zhang & Sennrich 2019 (arXiv 1910.07467), equation 4; the recomputation, Chen et al. 2016 (arXiv
-1604.06174), section 4.
+Source: RMSNorm, Zhang & Sennrich 2019 (arXiv 1910.07467), equation 4; the recomputation, Chen et al. 2016
+(arXiv 1604.06174), section 4.
 """
 
 from __future__ import annotations

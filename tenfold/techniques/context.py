@@ -38,6 +38,10 @@ from tenfold.recipe import Recipe
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
 
+ADAPTER_TOKENS_ON_CPU = 576
+"""Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
+so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
+
 TASK = "main"
 """The name of a recipe's own task in the scorecard."""
 
@@ -113,7 +117,8 @@ class Run:
     @property
     def resolved_recipe(self) -> Recipe:
         """The recipe with every `auto` replaced by what it became."""
-        runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
+        chosen = self.runtime.chosen | {"micro_batch_tokens": self._micro_batch_tokens}
+        runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
     def save_merged(self) -> None:
@@ -165,7 +170,15 @@ class Run:
         """
         if not self._attached:
             self._attach(stage)
-        return replace(stage, windows=replace(stage.windows, is_padded=not self.model.route.packs))
+        windows = stage.windows.with_micro_batch_tokens(self._micro_batch_tokens)
+        return replace(stage, windows=replace(windows, is_padded=not self.model.route.packs))
+
+    @property
+    def _micro_batch_tokens(self) -> int:
+        given = self.world.windows.micro_batch_tokens
+        is_open = self.recipe.runtime.micro_batch_tokens is None
+        is_small = self.runtime.device.type == "cpu" and not self.tuner.trains_base_weights
+        return min(given, ADAPTER_TOKENS_ON_CPU) if is_open and is_small else given
 
     def _attach(self, stage: Stage) -> None:
         model = self.model

@@ -11,7 +11,7 @@ from tenfold.data.prepare import Item, Prepared, items, prepare
 from tenfold.data.render import Renderer
 from tenfold.data.sources import Rows
 from tenfold.data.splits import Splits, open_splits
-from tenfold.data.windows import Windows
+from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
 from tenfold.engine.trackers import require_trackers
 from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.metrics import choose_metrics
@@ -107,7 +107,7 @@ def _world(recipe: Recipe, files: ModelFiles, splits: Splits, context: int | Non
         windows=Windows(
             train,
             batch_size=recipe.optim.batch_size,
-            micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
             seed=recipe.runtime.seed,
         ),
         findings=findings,
