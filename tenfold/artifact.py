@@ -127,7 +127,7 @@ class Artifact:
 
     @property
     def weights(self) -> Path:
-        """The folder with what was learned: `adapter/`, `model/`, or, over a frozen model, `heads/` or `estimators/`."""
+        """The folder with what was learned: `adapter/`, `model/`, or over a frozen one `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
     def load(self, *, base: str | None = None) -> Trunk:

@@ -34,6 +34,8 @@ class Route:
     splits_head: bool = False
     compacts: bool = False
     """Needs `packs`."""
+    fuses: bool = False
+    """Needs `packs` and `splits_head`."""
     first_position: int = 0
     """The number of a row's first position: RoBERTa's models begin to count after their padding token."""
 

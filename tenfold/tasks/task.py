@@ -12,7 +12,7 @@ from tenfold.data.label_space import LabelSpace, read_labels
 from tenfold.data.prepare import Item, Prepared, prepare
 from tenfold.data.sources import Rows
 from tenfold.data.splits import Splits
-from tenfold.data.windows import Windows
+from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
 from tenfold.errors import DataError, Problem, collecting
 from tenfold.evaluation.scorecard import Score
 from tenfold.models.architecture import Family
@@ -153,7 +153,7 @@ def open_task(
         windows=Windows(
             train,
             batch_size=recipe.optim.batch_size,
-            micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
             seed=seed,
         ),
         findings=findings,

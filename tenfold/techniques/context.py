@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from tenfold.data.windows import MICRO_BATCH_TOKENS
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
@@ -38,6 +39,10 @@ from tenfold.tasks.task import Task
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner
+
+ADAPTER_TOKENS_ON_CPU = 576
+"""Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
+so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
 
 
 class Run:
@@ -158,7 +163,10 @@ class Run:
     @property
     def resolved_recipe(self) -> Recipe:
         """The recipe with every `auto` replaced by what it became."""
-        runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
+        given = self.recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS
+        tokens = self._open_micro_batch_tokens(self.tuner) or given
+        chosen = self.runtime.chosen | {"micro_batch_tokens": tokens}
+        runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
     def record(self, score: Score) -> None:
@@ -194,7 +202,15 @@ class Run:
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        return self.subject.attach(stage)
+        stage = self.subject.attach(stage)
+        tokens = self._open_micro_batch_tokens(stage.tuner)
+        return stage if tokens is None else replace(stage, windows=stage.windows.with_micro_batch_tokens(tokens))
+
+    def _open_micro_batch_tokens(self, tuner: Tuner) -> int | None:
+        """Return how many tokens to take at once where the recipe leaves it open and the tables' own are too many."""
+        is_open = self.recipe.runtime.micro_batch_tokens is None
+        is_small = self.runtime.device.type == "cpu" and not tuner.trains_base_weights
+        return ADAPTER_TOKENS_ON_CPU if is_open and is_small else None
 
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""

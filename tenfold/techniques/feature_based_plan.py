@@ -6,6 +6,7 @@ import numpy as np
 
 from tenfold.data.prepare import Prepared
 from tenfold.data.splits import group_keys
+from tenfold.data.windows import MICRO_BATCH_TOKENS
 from tenfold.engine.runtime import derived_seed
 from tenfold.engine.store import fingerprint
 from tenfold.errors import DataError, Problem, RecipeError
@@ -96,7 +97,7 @@ def extraction_of(run: Run) -> Extraction:
     return Extraction(
         model=lambda: run.model,
         identity=fingerprint("base", run.world.identity.sha256, *computed),
-        batch_tokens=run.recipe.runtime.micro_batch_tokens,
+        batch_tokens=run.recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
         log=run.log,
         stop_asked=run.stop_asked,
     )

@@ -106,6 +106,12 @@ def test_bins_hold_everything_once_and_need_few(prepared: Prepared) -> None:
     assert pack_bins([60, 40, 40, 60], 100) == [[0, 1], [3, 2]]
 
 
+def test_bins_are_filled_evenly_for_the_fullest_decides_the_memory() -> None:
+    lengths = [50, 40, 30, 20, 10]
+    assert sorted(sum(lengths[place] for place in members) for members in pack_bins(lengths, 120)) == [70, 80]
+    assert pack_bins([130, 50, 40], 100) == [[0], [1, 2]]  # a row above the bound is alone
+
+
 def test_origin_names_the_row(prepared: Prepared) -> None:
     assert make(prepared).origin(7) == "rows.jsonl, line 8"
 
