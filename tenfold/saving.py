@@ -87,7 +87,7 @@ def _save_weights(run: Run, folder: Path) -> None:
         else:
             run.tuner.save(run.model.network, partial)
         save_heads(run.model.heads, partial)
-        run.world.tokenizer.save_pretrained(partial)
+        run.world.processor.save(partial)
         write_identity(run.world.identity, partial)
 
 
@@ -95,7 +95,7 @@ def _save_merged(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
         save_model(run.tuner.merge(run.model.network), partial)
-        run.world.tokenizer.save_pretrained(partial)
+        run.world.processor.save(partial)
 
 
 def _cost(run: Run) -> Cost:

@@ -14,6 +14,7 @@ from tenfold.files import sha256_text
 from tenfold.models.architecture import Family, family_of
 from tenfold.models.context import context_length
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
+from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
@@ -30,6 +31,7 @@ class World:
     files: ModelFiles
     family: Family
     tokenizer: Tokenizer
+    processor: Processor
     identity: Identity
     tasks: Mapping[str, Task]
     starts_from: str
@@ -42,8 +44,13 @@ class World:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the gate found in any task and the recipe allows."""
+        """What the gate noted in any task, or found and the recipe allows."""
         return [finding for task in self.tasks.values() for finding in task.findings]
+
+    @property
+    def allowed(self) -> list[Finding]:
+        """What the gate found in any task and the recipe allows."""
+        return [finding for finding in self.findings if not finding.is_note]
 
     @property
     def parts(self) -> dict[str, str]:
@@ -88,7 +95,8 @@ def open_world(recipe: Recipe) -> World:
     if problems or files is None or family is None:
         raise UserError(*problems)
     tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
-    opened = partial(open_task, tokenizer=tokenizer, recipe=recipe, family=family, context=context)
+    processor = open_processor(files.folder, network.config, tokenizer, family)
+    opened = partial(open_task, processor=processor, recipe=recipe, context=context)
     tasks = _open_tasks(splits, opened)
     _require_something_to_train(recipe, tasks)
     return World(
@@ -96,6 +104,7 @@ def open_world(recipe: Recipe) -> World:
         files=files,
         family=family,
         tokenizer=tokenizer,
+        processor=processor,
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
         starts_from=starts_from,

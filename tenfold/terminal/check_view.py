@@ -45,7 +45,8 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     for task in run.tasks:
         _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
     for finding in world.findings:
-        console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
+        heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
+        console.print(f"{heading} {escape(str(finding.problem))}")
     plan = technique.plan(run, options)
     stage = run.attach(plan.stages[0])
     _show_plan(console, plan)
