@@ -296,7 +296,7 @@ def test_a_changed_clip_is_another_run(whisper: Path, tmp_path: Path) -> None:
     recipe = parse_recipe(speech_settings(tmp_path, whisper))
     run(recipe)
     soundfile.write(tmp_path / "clips" / "red-0.wav", tone("red", seconds=0.9), RATE)
-    refused(recipe, "belongs to a different recipe", "files have changed")
+    refused(recipe, "belongs to a different recipe", "these have changed since", "train rows (speech.jsonl)")
 
 
 def test_without_the_audio_packages_the_message_says_what_to_install(

@@ -55,9 +55,15 @@ class World:
     @property
     def parts(self) -> dict[str, str]:
         """The hashes of the files that the recipe names, each under what a message calls it."""
-        sides = [(task, name, side.rows) for task in self.tasks.values() for name, side in task.sides.items()]
+        sides = [(task, name, side) for task in self.tasks.values() for name, side in task.sides.items()]
         of_task = {task.name: f" of {task.name}" if len(self.tasks) > 1 else "" for task in self.tasks.values()}
-        rows = {f"{name} rows{of_task[task.name]} ({rows.name})": rows.fingerprint for task, name, rows in sides}
+        # of speech the files' sound counts too, which only its tokens' fingerprint tells
+        rows = {
+            f"{name} rows{of_task[task.name]} ({side.rows.name})": side.fingerprint
+            if side.rows.format == "speech"
+            else side.rows.fingerprint
+            for task, name, side in sides
+        }
         return {f"model ({self.files.name})": self.identity.sha256, **rows}
 
     @property
