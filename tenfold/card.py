@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard_view import markdown_table
 from tenfold.evaluation.transfer_view import matrix_markdown
+from tenfold.models.load import OPENERS
 from tenfold.techniques.context import Run
 
 
@@ -93,29 +94,33 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
             f"The heads are linear layers in `{facts['weights']}/heads.safetensors` (`for_TASK.linear.weight`), on the "
             "last hidden states of the model, pooled as `artifact.json` says under `head`."
         )
-    commands = "```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```"
+    hears = run.world.processor.sound is not None
+    asked = "clip.wav" if hears else "'your text'"
+    chats = "\ntenfold chat ." if run.world.family == "decoder" else ""
+    commands = f"```bash\ntenfold predict . --prompt {asked}{chats}\n```"
     if _library(run) == "tenfold":
         return f"{commands}\n\nPEFT has no such adapters: `adapter/` is opened by Tenfold alone."
+    opener = OPENERS[run.world.family].__name__
     if facts["weights"] == "model":
-        opening = 'model = AutoModelForCausalLM.from_pretrained("model")'
-        imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+        opening = f'model = {opener}.from_pretrained("model")'
+        imports = f"from transformers import {opener}, AutoTokenizer"
         folder = "model"
     else:
         opening = (
-            f"base = AutoModelForCausalLM.from_pretrained(BASE)  # {run.world.files.name}\n"
+            f"base = {opener}.from_pretrained(BASE)  # {run.world.files.name}\n"
             'model = PeftModel.from_pretrained(base, "adapter")'
         )
-        imports = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
+        imports = f"from peft import PeftModel\nfrom transformers import {opener}, AutoTokenizer"
         folder = "adapter"
-    return (
-        f"{commands}\n\n"
-        f"Without Tenfold, in this folder:\n\n"
-        f'```python\n{imports}\n\n{opening}\ntokenizer = AutoTokenizer.from_pretrained("{folder}")\n```'
-    )
+    prepared = f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
+    if hears:
+        imports = imports.replace("AutoTokenizer", "AutoFeatureExtractor, AutoTokenizer")
+        prepared += f'\nfeatures = AutoFeatureExtractor.from_pretrained("{folder}")'
+    return f"{commands}\n\nWithout Tenfold, in this folder:\n\n```python\n{imports}\n\n{opening}\n{prepared}\n```"
 
 
 def _allowed(run: Run) -> list[str]:
-    if not run.world.findings:
+    if not run.world.allowed:
         return []
-    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.findings]
+    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.allowed]
     return ["## Allowed all the same", "The recipe let these rules of the gate pass:", "\n".join(lines)]

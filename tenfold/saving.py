@@ -93,7 +93,7 @@ def _save_weights(run: Run, folder: Path) -> None:
         save_heads(run.model.heads, partial)
         for task, fitted in run.fitted.items():
             shutil.copytree(fitted, partial / task, ignore=shutil.ignore_patterns("result.json"))
-        run.world.tokenizer.save_pretrained(partial)
+        run.world.processor.save(partial)
         write_identity(run.world.identity, partial)
 
 
@@ -101,7 +101,7 @@ def _save_merged(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
         save_model(run.tuner.merge(run.model.network), partial)
-        run.world.tokenizer.save_pretrained(partial)
+        run.world.processor.save(partial)
 
 
 def _cost(run: Run) -> Cost:

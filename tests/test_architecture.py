@@ -47,7 +47,7 @@ ROOMS: dict[str, str] = {
     "loading": "recipe models tuning engine features",
     "artifact": "errors files recipe models evaluation loading",
     "provenance": "engine techniques",
-    "card": "evaluation techniques",
+    "card": "evaluation models techniques",
     "saving": "files recipe data models tuning evaluation engine tasks techniques artifact provenance card",
     "running": "recipe engine techniques artifact saving",
     "answering": "errors files data models evaluation tasks artifact",
@@ -65,7 +65,7 @@ FENCES: dict[str, str] = {
     "datasets": "data/",
     "huggingface_hub": "models/sources.py",
     "jinja2": "data/render.py data/templates.py",
-    "numpy": "data/ evaluation/pooled.py evaluation/statistics.py features/ techniques/feature_based_plan.py"
+    "numpy": "data/ evaluation/ features/ models/processor.py tasks/task.py techniques/feature_based_plan.py"
     " techniques/feature_based_comparison.py",
     "peft": "tuning/",
     "psutil": "evaluation/cost.py",
@@ -73,15 +73,18 @@ FENCES: dict[str, str] = {
     "pydantic": "recipe/ techniques/",
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py",
     "rouge_score": "evaluation/metrics.py",
-    "sacrebleu": "evaluation/metrics.py",
+    "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",
     "safetensors": "engine/ features/ models/heads.py tuning/",
+    "scipy": "data/audio.py",
     "sklearn": "evaluation/bag_of_words.py features/",
     "skops": "features/estimator_files.py",
+    "soundfile": "data/audio.py",
     "threadpoolctl": "features/fit.py",
     "tokenizers": "models/vocabulary.py",
-    "torch": "data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/ techniques/"
-    " loading.py provenance.py testing.py extending.py",
-    "transformers": "models/ data/render.py data/rendered.py data/label_render.py",
+    "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
+    " techniques/ loading.py provenance.py testing.py extending.py",
+    "transformers": "models/ data/render.py data/rendered.py data/label_render.py data/source_render.py"
+    " data/speech_render.py",
     "typer": "cli.py",
     "yaml": "recipe/load.py terminal/check_view.py",
 }

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.data.arrow_cache import Columns, cached_table
-from tenfold.data.examples import to_example
 from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys
 from tenfold.data.sources import Rows, open_rows
@@ -106,7 +105,7 @@ def _group(rows: Rows, row: dict[str, object], origin: str, data: DataSection) -
             raise DataError(Problem(origin, f"no column {group_by!r} to group by (data.group_by)", ", ".join(row)))
         return hash_of(json.dumps(row[group_by], sort_keys=True))
     try:
-        return prompt_keys(to_example(row, rows.format, rows.columns), data.train_on)[0]
+        return prompt_keys(rows.read(row), data.train_on)[0]
     except RowFault:  # told by `prepare`, together with all other faulty rows
         return hash_of(json.dumps(row, sort_keys=True))
 

@@ -101,7 +101,7 @@ class Windows:
     def cut(self, indices: list[int]) -> Window:
         """Return the rows at `indices` of the table, cut into micro-batches."""
         entries = self.prepared.entries(indices)
-        lengths = [len(entry.input_ids) for entry in entries]
+        lengths = [entry.num_positions for entry in entries]
         bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
         return Window(tuple(self.prepared.batch([entries[place] for place in members]) for members in bins))
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tenfold.evaluation.bleu import bleu_of
 from tenfold.evaluation.statistics import DRAWS_AT_ONCE, FLIPS, Floats, Interval, PairedTest
 
 RESAMPLES = 2000
@@ -194,9 +195,11 @@ AGGREGATIONS: Mapping[str, Pooled] = {
     "calibration_error": Pooled(_binned, _calibration_error),
     "r_squared": Pooled(_moments, _r_squared),
     "pearson": Pooled(_moments, _pearson),
+    "bleu": Pooled(_as_they_are, bleu_of),
 }
 """Every quantity by its name in scorecards.
 
 Numbers of an item: `micro_f1` (found, spurious, missed), `macro_f1` (class, answered class), `label_macro_f1` (for each
-label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and `pearson` (answered, wanted).
+label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and `pearson` (answered, wanted),
+`bleu` (lengths, n-grams that match, n-grams there are).
 """

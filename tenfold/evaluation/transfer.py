@@ -68,7 +68,8 @@ def mean_gain(scorecard: Scorecard, steps: Sequence[Step], metrics: Mapping[str,
 
 def _gain(scorecard: Scorecard, step: Step, metric: str) -> tuple[Sequence[float], Sequence[float] | None] | None:
     early, late = (_measure(scorecard, stage, step.task, metric) for stage in (step.early, step.late))
-    if early is None or late is None:
+    # the mean of what sentences change in BLEU is not what BLEU changes
+    if early is None or late is None or late.aggregation != "mean":
         return None
     sign = 1.0 if late.higher_is_better else -1.0
     return [sign * (after - before) for before, after in zip(early.items, late.items, strict=True)], late.weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.recipe.choices import Format, MetricName
@@ -79,6 +79,12 @@ class DataSection(Section):
     """Your column for each of ours, for example `{prompt: question, completion: answer}`."""
     system: str | None = None
     """System prompt for rows that bring none."""
+    prompt: str | None = None
+    """What rows to translate are asked with; a decoder's default is `Translate into {language}: {source}`."""
+    language: str | None = None
+    """Which language is translated into, or spoken, where rows do not say: a name for a prompt, or a model's code."""
+    source_language: str | None = None
+    """Which language is translated from: a name for a prompt, or the code of a model that marks texts with theirs."""
     template: Literal["auto", "chat", "plain"] = "auto"
     """How turns become text: the tokenizer's own chat template, or prompt and completion as they are."""
     chat_template: str | None = None
@@ -117,6 +123,13 @@ class DataSection(Section):
         written = {name: {"train": task} if isinstance(task, str) else task for name, task in tasks.items()}
         whole = {name: {**shared, **task} if isinstance(task, Mapping) else task for name, task in written.items()}
         return {**tree, "tasks": whole}
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_source(cls, prompt: str | None) -> str | None:
+        if prompt is not None and prompt.count("{source}") != 1:
+            raise ValueError("{source} must stand in it once; {language} and {source_language} may")
+        return prompt
 
     @model_validator(mode="after")
     def _fits(self) -> DataSection:

@@ -51,7 +51,7 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
     """
     training = Training.begin(model, stage)
     seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
-    largest = max(seen, key=lambda window: max(len(batch.input_ids) for batch in window.batches))
+    largest = max(seen, key=lambda window: max(batch.num_positions for batch in window.batches))
     usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
     model.train()
     with PeakMemory(model.device) as memory:
@@ -76,7 +76,7 @@ def _try(model: Trunk, stage: Stage, window: Window, training: Training) -> None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        largest = max(len(batch.input_ids) for batch in window.batches)
+        largest = max(batch.num_positions for batch in window.batches)
         raise OutOfMemory(
             Problem(
                 "trial update",

@@ -46,7 +46,8 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     for task in run.tasks:
         _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
     for finding in world.findings:
-        console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
+        heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
+        console.print(f"{heading} {escape(str(finding.problem))}")
     plan = technique.plan(run, options)
     if plan.stages:
         _show_training(console, run, plan, trial=trial)

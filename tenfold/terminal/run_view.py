@@ -75,13 +75,15 @@ def show_artifact(artifact: Artifact) -> None:
         console.print(part)
     folder = shlex.quote(str(artifact.folder))
     console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
-    has_labels = any(task["kind"] != "generation" for task in facts["tasks"].values())
+    kinds = {task["kind"] for task in facts["tasks"].values()}
+    hears = "transcription" in kinds
+    has_labels = not kinds <= {"generation", "translation", "transcription"}
     rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}", "--prompt 'your text'"
-    first = (
-        (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
-        if has_labels
-        else (f"chat {folder}", f"predict {folder} {prompt}")
-    )
+    first = (f"chat {folder}", f"predict {folder} {prompt}")
+    if has_labels:
+        first = (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
+    elif hears:
+        first = (f"predict {folder} --prompt clip.wav", f"evaluate {folder} {rows}")
     for command in (*first, f"show {folder}"):
         console.print(f"  tenfold {escape(command)}", soft_wrap=True)
 
