@@ -1,7 +1,7 @@
 """The features of a table of rows: read from the model once, kept on disk in chunks, memory-mapped from then on.
 
 <cache>/features/<fingerprint of model, rows, layer, pooling, precision>/
-    00000.safetensors   rows 0 to 4095 of the table: `features` [rows, H] in fp32
+    00000.safetensors   rows 0 to 1023 of the table: `features` [rows, H] in fp32
     00000.json          its SHA-256, and the seconds that reading it took
 
 A chunk counts once its hash is there, so extraction goes on where it was interrupted; memory holds one chunk,
@@ -33,7 +33,7 @@ from tenfold.files import sha256_file, write_atomic, write_json
 from tenfold.models.trunk import Trunk
 from tenfold.paths import cache_folder
 
-ROWS_PER_CHUNK = 4096
+ROWS_PER_CHUNK = 1024
 
 
 @dataclass(frozen=True)

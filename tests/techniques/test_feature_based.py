@@ -316,6 +316,15 @@ def test_check_run_show_and_chat(tree: Settings, desk: Desk, tmp_path: Path) -> 
     assert "estimator.skops" in card and 'library_name: "sklearn"' in card
 
 
+def test_a_starter_recipe_runs(tree: Settings, desk: Desk, encoder_folder: Path) -> None:
+    made = desk.tenfold("init", "feature_based", "--data", tree["data"]["train"], "--model", str(encoder_folder))
+    assert made.code == 0, made.text
+    fast = ["runtime.precision=fp32", "technique.folds=2"]
+    done = desk.tenfold("run", "recipe.yaml", *(part for each in fast for part in ("--set", each)))
+    assert done.code == 0, done.text
+    assert "LogisticRegression(C=0.1, max_iter=1000)" in done.out and "SVC(C=1.0)" in done.out
+
+
 def test_a_decoder_gives_features_too(tree: Settings, model_folder: Path) -> None:
     options = {"estimators": ["LogisticRegression"], "pooling": ["last", "weighted_mean"]}
     artifact = run(with_options(tree, **options), model={"name": str(model_folder)})
