@@ -285,6 +285,15 @@ def section(heading: str) -> str:
     return rest.partition("\n## ")[0]
 
 
+@pytest.mark.parametrize("kind", BUILTIN)
+def test_a_technique_has_its_recipes_and_its_page(kind: str) -> None:
+    for recipe in ("smoke", "reference"):
+        assert load_recipe(ROOT / "recipes" / kind / f"{recipe}.yaml").technique.kind == kind
+    page = (ROOT / "docs" / "techniques" / f"{kind}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {kind}: ")
+    assert all(heading in page for heading in ("**When.**", "## A recipe", "## What the claims measure"))
+
+
 def test_the_readmes_techniques_and_tuners_are_the_registries() -> None:
     text = section("Techniques")
     assert re.findall(r"^\| *`(\w+)`", text, flags=re.MULTILINE) == list(BUILTIN)

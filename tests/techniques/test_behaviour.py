@@ -26,7 +26,7 @@ Settings = dict[str, Any]
 
 RECIPES: dict[str, Settings] = {
     "instruction": {},
-    "parameter_efficient": {"technique": {"merge": True}},
+    "parameter_efficient": {"technique": {"merge": True, "compare_full": True}},
     "task_specific": {},
     "transfer": {"technique": {"step_epochs": 0.2, "curve": [8, 16]}, "tuner": {"kind": "full"}},
     "multi_task": {"technique": {"weighting": "uncertainty", "compare_alone": True}, "basis": "tree"},
