@@ -36,6 +36,7 @@ from tenfold.files import require_folder, write_json, writing
 from tenfold.recipe import FREE_TO_CHANGE, Recipe, load_recipe
 
 if TYPE_CHECKING:
+    from tenfold.engine.runtime import Runtime
     from tenfold.models.trunk import Trunk
 
 FORMAT = 1
@@ -130,8 +131,10 @@ class Artifact:
         """The folder with what was learned: `adapter/`, `model/`, or over a frozen one `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
-    def load(self, *, base: str | None = None) -> Trunk:
+    def load(self, *, base: str | None = None, runtime: Runtime | None = None) -> Trunk:
         """Return the tuned model, ready to answer; `base` names another copy of the base model.
+
+        Without `runtime` the machine is used as the recipe says, its threads measured anew.
 
         Raises:
             ArtifactError: the base is not the one that the adapter was trained on, or the weights are damaged.
@@ -147,6 +150,7 @@ class Artifact:
             heads=self._heads,
             fitted=list(self.facts["tasks"]) if self.facts["weights"] == "estimators" else (),
             base=base,
+            runtime=runtime,
         )
 
     @property

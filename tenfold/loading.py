@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tenfold.engine.runtime import open_runtime
+from tenfold.engine.runtime import Runtime, open_runtime
 from tenfold.models.heads import HeadSettings, load_heads
 from tenfold.models.load import load_tokenizer
 from tenfold.models.open import open_model
@@ -28,6 +28,7 @@ def load_tuned(
     heads: Mapping[str, Mapping[str, Any]],
     fitted: Sequence[str] = (),
     base: str | None = None,
+    runtime: Runtime | None = None,
 ) -> Trunk:
     """Return the model that `recipe` tuned, its trained weights read from the folder `weights`.
 
@@ -40,7 +41,7 @@ def load_tuned(
     """
     section = recipe.model if base is None else recipe.model.model_copy(update={"name": base, "revision": None})
     # precision as in training; device and threads as this machine has them
-    runtime = open_runtime(recipe.runtime.model_copy(update={"device": "auto", "threads": None}))
+    runtime = runtime or open_runtime(recipe.runtime.model_copy(update={"device": "auto", "threads": None}))
     tokenizer = load_tokenizer(weights, trust_remote_code=section.trust_remote_code)
     tuner = make_tuner(recipe.tuner)
     folder = weights

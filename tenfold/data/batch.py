@@ -130,6 +130,11 @@ class Batch:
         return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device), labels=labels)
 
 
+@dataclass(frozen=True)
+class SampledBatch(Batch):
+    """Rows whose replies the model in training wrote itself: no target in it is known to be right."""
+
+
 def pack(
     rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str = "main", source: Source | None = None
 ) -> Batch:

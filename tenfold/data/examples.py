@@ -129,6 +129,15 @@ def to_unlabelled(row: Mapping[str, object], format: str, columns: Mapping[str, 
     return read_labelled(_renamed(row, columns), format, columns)
 
 
+def with_reply(row: Mapping[str, object], format: str, columns: Mapping[str, str], reply: str) -> dict[str, object]:
+    """Return the row (which `to_example` reads) with another last reply, under the row's own names."""
+    if format in RESPONSES:
+        return {**row, columns.get(RESPONSES[format], RESPONSES[format]): reply}
+    name, key = {"messages": ("messages", "content"), "sharegpt": ("conversations", "value")}[format]
+    turns = list(_list_of_objects(_renamed(row, columns), name, columns))
+    return {**row, columns.get(name, name): [*turns[:-1], {**turns[-1], key: reply}]}
+
+
 def learned_replies(turns: Sequence[Turn], train_on: Literal["all", "last"]) -> list[int]:
     """Return the places in `turns` of the replies to learn."""
     replies = [place for place, turn in enumerate(turns) if turn.role == "assistant"]

@@ -15,7 +15,7 @@ from torch import nn
 from tenfold.evaluation.likelihood import Tokenizer
 from tenfold.models.generate import (
     Sampling,
-    continue_greedily,
+    continue_prompts,
     end_token_ids,
     evaluating,
     is_cut,
@@ -71,7 +71,7 @@ def greedy_answers(
         for batch in batches_by_length(
             [len(prompt) for prompt in prompts], max_new_tokens, batch_tokens, longest_gap=longest_gap(network)
         ):
-            rows = continue_greedily(
+            rows = continue_prompts(
                 network, [prompts[index] for index in batch], max_new_tokens=max_new_tokens, end_ids=end_ids
             )
             for index, row in zip(batch, rows, strict=True):

@@ -69,10 +69,17 @@ def pad_left(prompts: Sequence[Sequence[int]], *, pad_id: int, device: torch.dev
     return torch.tensor(input_ids, device=device), torch.tensor(mask, device=device)
 
 
-def continue_greedily(
-    network: nn.Module, prompts: Sequence[Sequence[int]], *, max_new_tokens: int, end_ids: Sequence[int]
+def continue_prompts(
+    network: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    end_ids: Sequence[int],
+    sampling: Sampling | None = None,
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, up to and without the one that ends the response.
+
+    Greedily, or drawn by `sampling`, whose seed decides everything and disturbs no other random state.
 
     A prompt near the model's limit shortens its own answer and nobody else's: prompts are continued together
     where they leave the same room.
@@ -83,9 +90,14 @@ def continue_greedily(
     causal = _causal(network)
     rooms = [room_for(causal, prompt_tokens=len(prompt), new_tokens=max_new_tokens) for prompt in prompts]
     answers: list[list[int]] = [[] for _ in prompts]
+    sampling = sampling or Sampling()
     for room in sorted(set(rooms)):  # the longest prompts first
         group = [index for index, its_room in enumerate(rooms) if its_room == room]
-        rows = _continue_together(network, [prompts[index] for index in group], room, end_ids)
+        # a seeded draw must not disturb the random state of whoever samples in the middle of training
+        with torch.random.fork_rng(enabled=sampling.temperature > 0):
+            if sampling.temperature > 0:
+                torch.manual_seed(sampling.seed)
+            rows = _continue_together(network, [prompts[index] for index in group], room, end_ids, sampling)
         for index, row in zip(group, rows, strict=True):
             answers[index] = row
     return answers
@@ -96,12 +108,16 @@ def continue_greedily(
 # evaluation fails.
 @torch.no_grad()
 def _continue_together(
-    network: nn.Module, prompts: Sequence[Sequence[int]], max_new_tokens: int, end_ids: Sequence[int]
+    network: nn.Module,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    end_ids: Sequence[int],
+    sampling: Sampling,
 ) -> list[list[int]]:
     """Return the new tokens of each prompt, all of which leave room for `max_new_tokens`."""
     pad_id = end_ids[0] if end_ids else 0
     input_ids, mask = pad_left(prompts, pad_id=pad_id, device=_device(network))
-    config = generation_settings(max_new_tokens, end_ids, pad_id, Sampling())
+    config = generation_settings(max_new_tokens, end_ids, pad_id, sampling)
     with _quiet():
         tokens = _causal(network).generate(input_ids=input_ids, attention_mask=mask, generation_config=config)
     return [until_end(row, end_ids) for row in tokens[:, input_ids.shape[1] :].tolist()]

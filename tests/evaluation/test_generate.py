@@ -9,7 +9,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from tenfold.evaluation.generate import batches_by_length, generate, greedy_answers, stream
-from tenfold.models.generate import Sampling, continue_greedily, end_token_ids, evaluating, until_end
+from tenfold.models.generate import Sampling, continue_prompts, end_token_ids, evaluating, until_end
 from tests.evaluation.byte_model import END, ByteTokenizer, make_network
 
 PROMPTS = [[7, 3, 9], list(range(40, 60)), [120], [88, 2, 3, 4, 5, 6], list(range(12)), [9, 9]]
@@ -134,10 +134,10 @@ def test_peft_networks_answer_in_batches_as_alone(config: peft.PeftConfig) -> No
 
 def test_a_prompt_near_the_models_limit_shortens_its_own_answer_only(network: LlamaForCausalLM) -> None:
     near = [5] * (network.config.max_position_embeddings - 4)
-    rows = continue_greedily(network, [PROMPTS[0], near, PROMPTS[5]], max_new_tokens=20, end_ids=[])
+    rows = continue_prompts(network, [PROMPTS[0], near, PROMPTS[5]], max_new_tokens=20, end_ids=[])
     assert [len(row) for row in rows] == [20, 4, 20]
     for row, prompt in zip(rows, (PROMPTS[0], near, PROMPTS[5]), strict=True):
-        assert [row] == continue_greedily(network, [prompt], max_new_tokens=20, end_ids=[])
+        assert [row] == continue_prompts(network, [prompt], max_new_tokens=20, end_ids=[])
 
 
 def test_an_answer_knows_whether_it_was_cut(network: LlamaForCausalLM) -> None:

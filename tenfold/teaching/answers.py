@@ -1,0 +1,121 @@
+"""What a teacher answers to the training prompts: rows for a student to learn from, whatever its tokenizer.
+
+Source: Kim & Rush 2016, "Sequence-Level Knowledge Distillation" (arXiv 1606.07947), section 3.2. They take the
+teacher's beam search for its most probable answer, we its greedy one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tenfold.data.examples import with_reply
+from tenfold.data.sources import Rows, open_rows
+from tenfold.engine.log import Log
+from tenfold.errors import DataError, Interrupted, Problem
+from tenfold.evaluation.generate import BATCH_TOKENS, batches_by_length
+from tenfold.files import atomic_folder, sha256_text, write_json
+from tenfold.models.generate import continue_prompts, end_token_ids, evaluating, longest_gap
+from tenfold.models.language_model import LanguageModel
+from tenfold.paths import cache_folder
+from tenfold.recipe import DataSection
+from tenfold.tasks.generation import Generation
+from tenfold.teaching.teacher import Teacher
+
+ROWS_PER_PART = 256
+FORMAT = 1
+"""Raise it when the same teacher would give other answers to the same rows."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Rows with the teacher's replies in place of their own; those it did not finish in time are left out."""
+
+    rows: Rows
+    left_out: int
+
+
+def answered_rows(
+    teacher: Teacher,
+    rows: Rows,
+    data: DataSection,
+    *,
+    max_new_tokens: int,
+    dtype: str,
+    load: Callable[[], LanguageModel],
+    log: Log,
+    stop_asked: Callable[[], bool],
+) -> Answered:
+    """Return `rows` as the teacher answers them, asked now unless an earlier run has; `load` gives the model.
+
+    Raises:
+        DataError: it finished no answer within `max_new_tokens`.
+        Interrupted: `stop_asked()` came true; the parts that were done are kept.
+    """
+    kind = Generation(teacher.tokenizer, data, format=rows.format)
+    settings = json.dumps([FORMAT, max_new_tokens, dtype])
+    key = sha256_text(teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
+    folder = cache_folder("answers") / key
+    if (folder / "rows.jsonl").is_file():
+        log.write("note", text=f"the answers of {teacher.name} to these rows are there from an earlier run")
+    else:
+        log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
+        parts = folder.with_name(f"{key}.unfinished")
+        questions = [kind.renderer.prompt(question.example) for question in kind.questions(rows)]
+        replies: list[str | None] = []
+        for first in range(0, len(rows), ROWS_PER_PART):
+            part = parts / f"{first:09d}.json"
+            if not part.is_file():
+                if stop_asked():
+                    again = "run the same command again: what the teacher has answered is kept"
+                    raise Interrupted(Problem("stopped while the teacher answers", "as asked", remedy=again))
+                chunk = questions[first : first + ROWS_PER_PART]
+                write_json(part, _answers(load(), kind, chunk, max_new_tokens))
+            replies += json.loads(part.read_text(encoding="utf-8"))
+        _write(folder, rows, replies)
+        shutil.rmtree(parts)
+    facts = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
+    if facts["left_out"] == len(rows):
+        raise DataError(
+            Problem(
+                "technique.teacher",
+                f"{teacher.name} finished no answer within {max_new_tokens} tokens",
+                remedy="set data.max_new_tokens higher, or take a teacher that answers such prompts",
+            )
+        )
+    found = open_rows(str(folder / "rows.jsonl"), format=rows.format, columns=rows.columns)
+    return Answered(found, int(facts["left_out"]))
+
+
+def _answers(
+    model: LanguageModel, kind: Generation, prompts: list[list[int]], max_new_tokens: int
+) -> list[str | None]:
+    """Return the greedy answer to each prompt; None where it did not end in time, or says nothing."""
+    end_ids = end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
+    answers: list[str | None] = [None] * len(prompts)
+    with model.autocasting(), evaluating(model.network):
+        for batch in batches_by_length(
+            [len(prompt) for prompt in prompts], max_new_tokens, BATCH_TOKENS, longest_gap=longest_gap(model.network)
+        ):
+            made = continue_prompts(
+                model.network, [prompts[index] for index in batch], max_new_tokens=max_new_tokens, end_ids=end_ids
+            )
+            for index, tokens in zip(batch, made, strict=True):
+                if len(tokens) < max_new_tokens:
+                    text = model.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+                    answers[index] = text.strip() or None
+    return answers
+
+
+def _write(folder: Path, rows: Rows, replies: list[str | None]) -> None:
+    kept = []
+    for number, reply in enumerate(replies):
+        if reply is not None:
+            row = with_reply(rows.row(number), rows.format, rows.columns, reply)
+            kept.append(json.dumps(row, ensure_ascii=False) + "\n")
+    with atomic_folder(folder) as partial:
+        (partial / "rows.jsonl").write_text("".join(kept), encoding="utf-8")
+        write_json(partial / "answers.json", {"rows": len(kept), "left_out": len(replies) - len(kept)})

@@ -1,0 +1,242 @@
+"""A teacher's likely tokens for every supervised position of some rows: made once, kept on disk, read a batch at a time.
+
+<cache>/lessons/<fingerprint>/   rows.bin      each row's lesson (coding.py), end to end
+                                 offsets.npy   where each begins, [rows + 1] int64
+                                 tokens.npy    the numbering, [D] int32
+                                 lessons.json  what made them, and the files' SHA-256
+
+The fingerprint holds all that decides them: the teacher, the rows and how they were rendered, K, temperature and dtype;
+so every run over the same rows finds them. The folder appears when it is complete. What was done of an unfinished one
+is kept in parts beside it, so a run that is stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tenfold.data.batch import Batch
+from tenfold.data.prepare import Prepared
+from tenfold.data.windows import Windows
+from tenfold.engine.log import Log
+from tenfold.engine.runtime import Runtime
+from tenfold.errors import Interrupted, Problem
+from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
+from tenfold.kernels.linear_distillation import TopTokens, top_of_logits, top_tokens
+from tenfold.models.language_model import LanguageModel
+from tenfold.models.outputs import outputs
+from tenfold.objectives.distillation import Lesson
+from tenfold.paths import cache_folder
+from tenfold.teaching.coding import Array, Numbering, decode, encode
+from tenfold.teaching.teacher import Teacher
+
+ROWS_PER_PART = 512
+FORMAT = 1
+"""Raise it when the same teacher and rows would give other files."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Which lessons are wanted: K tokens at a temperature, among the first `vocabulary` of the teacher's."""
+
+    k: int
+    temperature: float
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class LessonFile:
+    """The lessons of one table of rows, on disk; equal for equal `fingerprint`, which is all that `repr` tells."""
+
+    fingerprint: str
+    folder: Path = field(repr=False)
+    k: int
+    num_tokens: int
+    """Supervised positions."""
+
+    @property
+    def num_bytes(self) -> int:
+        """What the files take on disk."""
+        return sum(path.stat().st_size for path in self.folder.iterdir())
+
+    def lesson(self, batch: Batch) -> Lesson:
+        """Return the lesson for `batch`, whose rows are numbered as in the table."""
+        read = [self.row(number) for number in batch.rows]
+        ids, values, rest = (np.concatenate(parts) for parts in zip(*read, strict=True))
+        assert len(ids) == batch.num_supervised, "the lessons are those of these rows"
+        return Lesson(TopTokens(torch.from_numpy(ids), torch.from_numpy(values), torch.from_numpy(rest)))
+
+    def row(self, number: int) -> tuple[Array, Array, Array]:
+        """Return one row's `ids` and `log_probabilities` [S, K] and `log_rest` [S]."""
+        start, end = self._offsets[number : number + 2]
+        return decode(self._bytes[start:end].tobytes(), self.k, self._numbering)
+
+    @cached_property
+    def _bytes(self) -> Array:
+        return np.memmap(self.folder / "rows.bin", dtype=np.uint8, mode="r")
+
+    @cached_property
+    def _offsets(self) -> Array:
+        offsets: Array = np.load(self.folder / "offsets.npy", mmap_mode="r", allow_pickle=False)
+        return offsets
+
+    @cached_property
+    def _numbering(self) -> Numbering:
+        return Numbering(np.load(self.folder / "tokens.npy", allow_pickle=False))
+
+
+def lesson_file(
+    teacher: Teacher,
+    windows: Windows,
+    question: Question,
+    *,
+    runtime: Runtime,
+    load: Callable[[], LanguageModel],
+    log: Log,
+    stop_asked: Callable[[], bool],
+) -> LessonFile:
+    """Return the teacher's lessons for all rows of `windows`, made now unless an earlier run has; `load` gives the model.
+
+    Raises:
+        Interrupted: `stop_asked()` came true; the parts that were done are kept.
+    """
+    prepared = windows.prepared
+    settings = json.dumps([FORMAT, vars(question), str(runtime.compute_dtype), runtime.device.type])
+    key = sha256_text(teacher.sha256, prepared.fingerprint, settings)
+    folder = cache_folder("lessons") / key
+    found = _opened(folder, key)
+    if found is not None:
+        log.write("note", text=f"the lessons of {teacher.name} for these rows are there from an earlier run")
+        return found
+    started = time.perf_counter()
+    log.write("note", text=f"{teacher.name} reads {len(prepared):,} rows, once")
+    parts = folder.with_name(f"{key}.unfinished")
+    for first in range(0, len(prepared), ROWS_PER_PART):
+        part = parts / f"{first:09d}"
+        if not part.is_dir():
+            if stop_asked():
+                again = "run the same command again: what the teacher has read is kept"
+                raise Interrupted(Problem("stopped while the teacher reads", "as asked", remedy=again))
+            last = min(first + ROWS_PER_PART, len(prepared))
+            _write_part(part, _read(load(), windows, list(range(first, last)), question))
+    facts = {"teacher": teacher.name, "k": question.k, "temperature": question.temperature, "rows": len(prepared)}
+    _write(folder, sorted(parts.iterdir()), question, facts)
+    shutil.rmtree(parts)
+    done = _opened(folder, key)
+    assert done is not None, "what was just written is sound"
+    size = done.num_bytes / max(1, done.num_tokens)
+    seconds = time.perf_counter() - started
+    log.write("note", text=f"{done.num_tokens:,} tokens in {seconds:.0f} s, {size:.0f} bytes each on disk")
+    return done
+
+
+def _read(model: LanguageModel, windows: Windows, rows: list[int], question: Question) -> list[TopTokens]:
+    """Return the lesson of each of `rows`."""
+    lessons: dict[int, TopTokens] = {}
+    for batch in windows.padded(not model.route.packs).cut(rows).batches:
+        found = ask(model, batch, question).tokens.to(torch.device("cpu"))
+        start = 0
+        for number, targets in zip(batch.rows, batch.targets.split(batch.lengths), strict=True):
+            count = int((targets >= 0).sum())
+            lessons[number] = found[start : start + count]
+            start += count
+    return [lessons[row] for row in rows]
+
+
+@torch.no_grad()
+def ask(model: LanguageModel, batch: Batch, question: Question, *, blocks: tuple[int, ...] = ()) -> Lesson:
+    """Return what the teacher `model` says of the batch."""
+    found = outputs(model, batch, blocks=blocks)
+    vocabulary, k, temperature = question.vocabulary, question.k, question.temperature
+    head = found.head
+    if head is None:
+        return Lesson(top_of_logits(found.states[:, :vocabulary], k=k, temperature=temperature), found.blocks)
+    with model.autocasting():
+        tokens = top_tokens(
+            found.states,
+            head.weight[:vocabulary],
+            k=k,
+            temperature=temperature,
+            bias=None if head.bias is None else head.bias[:vocabulary],
+            softcap=head.softcap,
+            scale=head.scale,
+        )
+    return Lesson(tokens, found.blocks)
+
+
+def _write_part(folder: Path, lessons: list[TopTokens]) -> None:
+    with atomic_folder(folder) as partial:
+        np.save(partial / "ids.npy", torch.cat([each.ids for each in lessons]).numpy().astype(np.int32))
+        values = torch.cat([each.log_probabilities for each in lessons]).numpy()
+        np.save(partial / "values.npy", values.astype(np.float16))
+        np.save(partial / "rest.npy", torch.cat([each.log_rest for each in lessons]).numpy().astype(np.float16))
+        np.save(partial / "counts.npy", np.array([len(each) for each in lessons], dtype=np.int64))
+
+
+def _rows(parts: list[Path]) -> Iterator[tuple[Array, Array, Array]]:
+    for part in parts:
+        ids, values, rest, counts = (
+            np.load(part / f"{name}.npy", allow_pickle=False) for name in ("ids", "values", "rest", "counts")
+        )
+        for end, count in zip(np.cumsum(counts), counts, strict=True):
+            chosen = slice(end - count, end)
+            yield ids[chosen], values[chosen], rest[chosen]
+
+
+def _write(folder: Path, parts: list[Path], question: Question, facts: dict[str, object]) -> None:
+    """Number the tokens of all parts by frequency, then encode row by row."""
+    counts = np.zeros(question.vocabulary, dtype=np.int64)
+    for part in parts:
+        counts += np.bincount(np.load(part / "ids.npy", allow_pickle=False).ravel(), minlength=len(counts))
+    numbering = Numbering.of_counts(counts)
+    numbers = numbering.numbers(len(counts))
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
+    with atomic_folder(folder) as partial:
+        offsets, num_tokens = [0], 0
+        with (partial / "rows.bin").open("wb") as file:
+            for ids, values, rest in _rows(parts):
+                offsets.append(offsets[-1] + file.write(encode(ids, values, rest, numbers)))
+                num_tokens += len(ids)
+        np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
+        np.save(partial / "tokens.npy", numbering.tokens)
+        hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
+        write_json(partial / "lessons.json", {**facts, "tokens": num_tokens, "sha256": hashes})
+
+
+def _opened(folder: Path, key: str) -> LessonFile | None:
+    """Return the lessons in `folder`, or None where they are absent or damaged."""
+    try:
+        facts = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
+        if any(sha256_file(folder / name) != wanted for name, wanted in facts["sha256"].items()):
+            return None
+        return LessonFile(key, folder, int(facts["k"]), int(facts["tokens"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@dataclass(frozen=True)
+class LiveTeacher:
+    """A teacher that stays in memory and answers every batch anew; `sha256` and the question are all `repr` tells."""
+
+    sha256: str
+    question: Question
+    blocks: tuple[int, ...] = ()
+    model: LanguageModel = field(repr=False, kw_only=True)
+
+    def lesson(self, batch: Batch) -> Lesson:
+        """Return the lesson for `batch`, states after `blocks` included."""
+        return ask(self.model, batch, self.question, blocks=self.blocks)
+
+
+def kept_mass(file: LessonFile, rows: int, prepared: Prepared) -> float:
+    """Return how much of the teacher's probability the K tokens hold, the mean over the first `rows` rows."""
+    rests = [np.exp(file.row(number)[2]) for number in range(min(rows, len(prepared)))]
+    return 1.0 - float(np.concatenate(rests).mean())

@@ -1,0 +1,134 @@
+"""Who teaches: an artifact of ours, a folder, or any model that a recipe can name, known before it is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tenfold.artifact import Artifact
+from tenfold.engine.runtime import Runtime
+from tenfold.errors import ModelError, Problem
+from tenfold.files import sha256_text
+from tenfold.models.language_model import LanguageModel
+from tenfold.models.load import Tokenizer, load_tokenizer, outline
+from tenfold.models.open import open_model
+from tenfold.models.sources import ModelFiles, resolve
+from tenfold.recipe import ModelSection
+from tenfold.tuning.identity import hash_weights, identify
+from tenfold.tuning.merging import can_merge
+from tenfold.tuning.tuner import make_tuner
+
+WHERE = "technique.teacher"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of a model that decide what can be learned from it."""
+
+    blocks: int
+    width: int
+    vocabulary: int
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model to learn from. `files` are its whole model, or the base of the adapter that `artifact` holds."""
+
+    name: str
+    files: ModelFiles
+    artifact: Artifact | None
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """The teacher's own tokenizer."""
+        return load_tokenizer(self.files.folder)
+
+    @cached_property
+    def sha256(self) -> str:
+        """One hash for all that determines its answers."""
+        own = identify(self.files.folder, self.tokenizer, name=self.name).sha256
+        if not self.is_adapter:
+            return own
+        assert self.artifact is not None
+        return sha256_text(own, hash_weights(self.artifact.weights), self.artifact.recipe.tuner.model_dump_json())
+
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is a base model with an adapter on it."""
+        return self.artifact is not None and self.artifact.facts["weights"] == "adapter"
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Its sizes, read from its configuration."""
+        return shape_of(self.files)
+
+    @property
+    def num_parameters(self) -> int:
+        """Parameters of the whole model; an adapter that can be merged adds none."""
+        return self.files.num_parameters
+
+    @property
+    def num_bytes(self) -> int:
+        """What its weights take on disk, an adapter's included."""
+        paths = list(self.files.weight_files)
+        if self.is_adapter:
+            assert self.artifact is not None
+            paths += self.artifact.weights.glob("*.safetensors")
+        return sum(path.stat().st_size for path in paths)
+
+    def load(self, runtime: Runtime) -> LanguageModel:
+        """Return the teacher, frozen and ready to answer, on the machine as `runtime` has it."""
+        if self.artifact is not None:
+            model = self.artifact.load(runtime=runtime)
+        else:
+            model = open_model(
+                self.files.folder, self.tokenizer, dtype=runtime.compute_dtype, device=runtime.device
+            )
+        assert isinstance(model, LanguageModel), "`find_teacher` takes decoders only"
+        model.network.requires_grad_(False)
+        return model
+
+    def load_merged(self, runtime: Runtime) -> LanguageModel:
+        """Return the teacher as a plain model, its adapter summed into the base where that can be done."""
+        model = self.load(runtime)
+        if self.is_adapter:
+            assert self.artifact is not None
+            tuner = self.artifact.recipe.tuner
+            if can_merge(tuner):
+                model.rebase(make_tuner(tuner).merge(model.network))
+        return model
+
+
+def shape_of(files: ModelFiles) -> Shape:
+    """Return the sizes of the model in `files`.
+
+    Raises:
+        ModelError: its configuration is damaged.
+    """
+    config = outline(files.folder).config.get_text_config()
+    return Shape(blocks=config.num_hidden_layers, width=config.hidden_size, vocabulary=config.vocab_size)
+
+
+def find_teacher(name: str) -> Teacher:
+    """Return the teacher of that name: the folder of a run of ours, or what `model.name` of a recipe may say.
+
+    Raises:
+        ArtifactError: the folder is that of an unfinished run, or damaged.
+        ModelError: there is no such model.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "artifact.json").is_file() or (folder / "run.json").is_file():
+        artifact = Artifact.open(folder)
+        if artifact.facts["weights"] == "model":
+            return Teacher(name, ModelFiles(name, artifact.weights.resolve(), f"run {folder.resolve()}"), artifact)
+        return Teacher(name, _resolved(artifact.recipe.model), artifact)
+    return Teacher(name, _resolved(ModelSection(name=name)), None)
+
+
+def _resolved(section: ModelSection) -> ModelFiles:
+    try:
+        return resolve(section)
+    except ModelError as error:
+        problems = (Problem(WHERE, each.found, each.allowed, each.remedy) for each in error.problems)
+        raise ModelError(*problems) from None
