@@ -35,6 +35,7 @@ def provenance(run: Run) -> dict[str, object]:
             }
             for task in run.tasks
         },
+        "needs": dict(world.needs),
         "route": vars(run.model.route),
         "seed": run.runtime.seed,
         "gate_allowed": [{"rule": finding.rule, "found": finding.problem.found} for finding in world.allowed],

@@ -40,13 +40,15 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     lineage = run.lineage
-    evidence = Evidence(run.scorecard, cost, lineage, run.reported)
+    evidence = Evidence(run.scorecard, cost, lineage, run.reported, run.timings)
     claims = [
         {"claim": claim.text, "source": claim.source, **vars(claim.judge(evidence))} for claim in technique.claims
     ]
     write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
     write_json(folder / "scorecard.json", run.scorecard.to_json())
     write_json(folder / "cost.json", vars(cost))
+    if run.timings.scores:
+        write_json(folder / "timings.json", run.timings.to_json())
     write_json(folder / "claims.json", claims)
     write_json(folder / "lineage.json", lineage.to_json())
     write_json(folder / "provenance.json", provenance(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -54,8 +55,11 @@ class Learned:
     @property
     def content(self) -> object:
         """All that decides how they train, as plain values."""
-        starts = {name: parameter.detach().flatten().tolist() for name, parameter in self.parameters.items()}
-        return [self.learning_rate, starts]
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self.parameters.items()):
+            digest.update(f"{name} {tuple(parameter.shape)}\n".encode())
+            digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+        return [self.learning_rate, digest.hexdigest()]
 
 
 @dataclass(frozen=True)

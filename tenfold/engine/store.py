@@ -22,7 +22,9 @@ from tenfold.engine.stage import StageResult
 from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
 from tenfold.paths import cache_folder
 
-PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation", "tasks", "features")
+PARTS_THAT_DECIDE = (
+    *("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation", "tasks", "features", "teaching"),
+)
 """The rooms whose code can change what a stage comes to."""
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "bitsandbytes", "scikit-learn", "numpy")

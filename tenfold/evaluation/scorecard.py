@@ -171,12 +171,17 @@ class Scorecard:
         return next((score for score in self.scores if (score.stage, score.task) == (stage, task)), None)
 
     def change(self, task: str, metric: str, *, before: str = BEFORE, after: str | None = None) -> Change | None:
-        """Return what became of a measure from one stage to another (the last), or `None` if one lacks it."""
+        """Return what became of a measure from one stage to another (the last).
+
+        `None` if one lacks it, or weighs its items otherwise: tokens of another tokenizer cannot be paired.
+        """
         early = self.score(before, task)
         late = self.score(after or self.stages[-1], task) if self.scores else None
         if early is None or late is None or metric not in early.measures or metric not in late.measures:
             return None
         first, second = early.measures[metric], late.measures[metric]
+        if first.weights != second.weights:
+            return None
         return Change(task, metric, first.higher_is_better, first.change_to(second))
 
     def task_change(self) -> Change | None:

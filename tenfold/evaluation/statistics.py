@@ -134,6 +134,24 @@ def mean_of(tasks: Sequence[Draws]) -> Interval:
     return Interval(float(np.mean([task.value for task in tasks])), float(low), float(high))
 
 
+def paired_ratio(
+    above: Sequence[float], below: Sequence[float], *, weights: Sequence[float] | None = None, seed: int = 0
+) -> Interval | None:
+    """Return the mean of `above` over that of `below`, with its 95 % bootstrap interval; None where `below` sums to 0.
+
+    Items are drawn with replacement, both their values together, as for a ratio of means.
+
+    Source: Efron & Tibshirani 1993, chapter 10.3 (a ratio of two means of pairs).
+    """
+    (first, _), (second, _) = _weighted(above, weights), _weighted(below, weights)
+    if second.sum() == 0:
+        return None
+    # the means of `first` weighted by `second` are sums of the one over sums of the other, draw by draw
+    ratios = _resampled_means(first, second, np.random.default_rng(seed), 2000)
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    return Interval(float(first.sum() / second.sum()), float(low), float(high))
+
+
 def _weighted(values: Sequence[float], weights: Sequence[float] | None) -> tuple[Floats, Floats]:
     """Return weight * value and weight, both [N]."""
     value = np.asarray(values, dtype=np.float64)

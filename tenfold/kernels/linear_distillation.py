@@ -126,9 +126,7 @@ def _divergence_with_gradient(logits: Tensor, teacher: TopTokens, mixture: Mixtu
     return loss, gradient
 
 
-def _by_outcome(
-    log_teacher: Tensor, log_student: Tensor, p: Tensor, mixture: Mixture
-) -> tuple[Tensor, Tensor]:
+def _by_outcome(log_teacher: Tensor, log_student: Tensor, p: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
     """Return the summed divergence over outcomes [C, K + 1] and its derivative for each log p."""
     q = log_teacher.exp()
     if mixture.divergence == "forward_kl":

@@ -74,9 +74,7 @@ def working_dtype(hidden: Tensor) -> torch.dtype:
     return hidden.dtype
 
 
-def logits_by_piece(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: Cap
-) -> Iterator[tuple[slice, Tensor]]:
+def logits_by_piece(hidden: Tensor, weight: Tensor, bias: Tensor | None, cap: Cap) -> Iterator[tuple[slice, Tensor]]:
     """Yield rows and their logits [C, V] in fp32, a piece at a time, without gradient."""
     dtype = working_dtype(hidden)
     with torch.no_grad(), torch.autocast(hidden.device.type, enabled=False):

@@ -124,7 +124,7 @@ def _continue_together(
 
 
 def is_cut(network: nn.Module, prompt: Sequence[int], answer: Sequence[int], *, max_new_tokens: int) -> bool:
-    """Return whether `answer`, as `continue_greedily` gave it, stopped for want of room and not at an end."""
+    """Return whether `answer`, as `continue_prompts` gave it, stopped for want of room and not at an end."""
     return len(answer) == room_for(_causal(network), prompt_tokens=len(prompt), new_tokens=max_new_tokens)
 
 

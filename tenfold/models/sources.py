@@ -52,6 +52,8 @@ class ModelFiles:
     name: str
     folder: Path
     origin: str
+    is_made: bool = False
+    """Whether it was made for the run out of another model, so that nobody else has it."""
 
     @property
     def weight_files(self) -> list[Path]:

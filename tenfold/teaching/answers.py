@@ -90,9 +90,7 @@ def answered_rows(
     return Answered(found, int(facts["left_out"]))
 
 
-def _answers(
-    model: LanguageModel, kind: Generation, prompts: list[list[int]], max_new_tokens: int
-) -> list[str | None]:
+def _answers(model: LanguageModel, kind: Generation, prompts: list[list[int]], max_new_tokens: int) -> list[str | None]:
     """Return the greedy answer to each prompt; None where it did not end in time, or says nothing."""
     end_ids = end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
     answers: list[str | None] = [None] * len(prompts)

@@ -9,6 +9,7 @@ take the same share of the rows of every such update.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -32,11 +33,11 @@ class Drawing:
 
 @dataclass(frozen=True)
 class OnPolicyWindows:
-    """The windows of `source`, some of their rows with replies that `model` draws when it is asked for the window."""
+    """The windows of `source`, some of their rows with replies that the model in training draws when it is asked for the window."""
 
     source: Windows
     drawing: Drawing
-    model: LanguageModel = field(repr=False)
+    load: Callable[[], LanguageModel] = field(repr=False)
     renderer: Renderer = field(repr=False)
 
     @property
@@ -70,14 +71,15 @@ class OnPolicyWindows:
         """Return `rows` with replies of the model in place of their own; one that it did not end has no end."""
         if not rows:
             return []
-        prepared, network = self.source.prepared, self.model.network
+        prepared, model = self.source.prepared, self.load()
+        network = model.network
         prompts = [self.renderer.prompt(prepared.rows.example(row)) for row in rows]
         sampling = Sampling(
             temperature=self.drawing.temperature,
             seed=int(np.random.SeedSequence([self.source.seed, update]).generate_state(1)[0]),
         )
-        end_ids = end_token_ids(network, self.model.tokenizer, self.renderer.stop_ids)
-        with self.model.autocasting(), evaluating(network):
+        end_ids = end_token_ids(network, model.tokenizer, self.renderer.stop_ids)
+        with model.autocasting(), evaluating(network):
             made = continue_prompts(
                 network, prompts, max_new_tokens=self.drawing.max_new_tokens, end_ids=end_ids, sampling=sampling
             )

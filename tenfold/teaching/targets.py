@@ -229,11 +229,11 @@ class LiveTeacher:
     sha256: str
     question: Question
     blocks: tuple[int, ...] = ()
-    model: LanguageModel = field(repr=False, kw_only=True)
+    load: Callable[[], LanguageModel] = field(repr=False, kw_only=True)
 
     def lesson(self, batch: Batch) -> Lesson:
         """Return the lesson for `batch`, states after `blocks` included."""
-        return ask(self.model, batch, self.question, blocks=self.blocks)
+        return ask(self.load(), batch, self.question, blocks=self.blocks)
 
 
 def kept_mass(file: LessonFile, rows: int, prepared: Prepared) -> float:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from tenfold.artifact import Artifact
+from tenfold.data.prepare import prepare
 from tenfold.engine.runtime import Runtime
 from tenfold.errors import ModelError, Problem
 from tenfold.files import sha256_text
+from tenfold.models.architecture import family_of
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.open import open_model
 from tenfold.models.sources import ModelFiles, resolve
-from tenfold.recipe import ModelSection
+from tenfold.recipe import DataSection, ModelSection, Recipe
+from tenfold.tasks.generation import Generation
+from tenfold.tasks.task import Task
 from tenfold.tuning.identity import hash_weights, identify
 from tenfold.tuning.merging import can_merge
 from tenfold.tuning.tuner import make_tuner
@@ -82,9 +86,7 @@ class Teacher:
         if self.artifact is not None:
             model = self.artifact.load(runtime=runtime)
         else:
-            model = open_model(
-                self.files.folder, self.tokenizer, dtype=runtime.compute_dtype, device=runtime.device
-            )
+            model = open_model(self.files.folder, self.tokenizer, dtype=runtime.compute_dtype, device=runtime.device)
         assert isinstance(model, LanguageModel), "`find_teacher` takes decoders only"
         model.network.requires_grad_(False)
         return model
@@ -100,13 +102,35 @@ class Teacher:
         return model
 
 
+class OnCall:
+    """A teacher that is loaded when it is first asked for, and may be let go."""
+
+    def __init__(self, teacher: Teacher, runtime: Runtime) -> None:
+        self.teacher = teacher
+        self.runtime = runtime
+        self._model: LanguageModel | None = None
+
+    def model(self) -> LanguageModel:
+        """Return the teacher's model."""
+        if self._model is None:
+            self._model = self.teacher.load(self.runtime)
+        return self._model
+
+    def release(self) -> None:
+        """Let the memory go; when asked again it is loaded again."""
+        self._model = None
+
+
 def shape_of(files: ModelFiles) -> Shape:
     """Return the sizes of the model in `files`.
 
     Raises:
-        ModelError: its configuration is damaged.
+        ModelError: its configuration is damaged, or not a decoder's.
     """
-    config = outline(files.folder).config.get_text_config()
+    config = outline(files.folder).config
+    if family_of(config) != "decoder":
+        raise ModelError(Problem(files.name, f"a {config.model_type}, which writes no text", "a decoder"))
+    config = config.get_text_config()
     return Shape(blocks=config.num_hidden_layers, width=config.hidden_size, vocabulary=config.vocab_size)
 
 
@@ -132,3 +156,26 @@ def _resolved(section: ModelSection) -> ModelFiles:
     except ModelError as error:
         problems = (Problem(WHERE, each.found, each.allowed, each.remedy) for each in error.problems)
         raise ModelError(*problems) from None
+
+
+def seen_by(teacher: Teacher, task: Task, recipe: Recipe) -> Task:
+    """Return `task` as the teacher reads it: the same rows in the tokens and the chat template of its own tokenizer.
+
+    A teacher with the student's tokenizer reads the student's very tokens.
+    """
+    if task.test is None or same_tokens(teacher.tokenizer, task.kind.renderer.tokenizer):
+        return task
+    kind = Generation(teacher.tokenizer, own_words(recipe.tasks[task.name]), format=task.test.rows.format)
+    test = prepare(task.test.rows, kind.renderer, task=task.name)
+    items = kind.items(test, max_rows=recipe.evaluation.max_rows, seed=recipe.runtime.seed)
+    return replace(task, kind=kind, test=test, items=items, data=kind.settled(items, kind.data))
+
+
+def own_words(data: DataSection) -> DataSection:
+    """Return `data` for a model with another tokenizer: a template of the recipe's is the student's, not its."""
+    return data.model_copy(update={"chat_template": None, "template": "auto"})
+
+
+def same_tokens(first: Tokenizer, second: Tokenizer) -> bool:
+    """Return whether both tokenizers give every token the same number."""
+    return bool(first.get_vocab() == second.get_vocab())

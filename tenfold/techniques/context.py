@@ -76,6 +76,8 @@ class Run:
         self.wants_merged = False
         self.reported: dict[str, object] = {}
         """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
+        self.timings = Scorecard()
+        """What was timed, stage by stage: apart from the scorecard, since no two runs give the same figures."""
 
     @property
     def model(self) -> Trunk:
@@ -258,9 +260,18 @@ class Run:
         for task in self.tasks:
             if task.items:
                 self.measure(stage, task.name, task.judged_by, task.score)
-        if self._retention is not None:  # what is kept of the network, whoever reads it
-            key = fingerprint(self.subject.key, {"retention": self._retention.fingerprint})
-            self._measured_once(stage, RETENTION, key, self._score_retention)
+        self._measure_retention(stage, self.subject.key)  # what is kept of the network, whoever reads it
+
+    def score_other(self, stage: str, task: Task, load: Callable[[], Trunk], *, key: str) -> None:
+        """Add the rows of `stage` for another model, which `load` gives and `key` tells from any other; see `score`."""
+        if task.items:
+            self._measured_once(stage, task.name, fingerprint(key, task.judged_by), task.score, load)
+        self._measure_retention(stage, key, load)
+
+    def _measure_retention(self, stage: str, key: str, load: Callable[[], Trunk] | None = None) -> None:
+        if self._retention is not None:
+            judged_by = fingerprint(key, {"retention": self._retention.fingerprint})
+            self._measured_once(stage, RETENTION, judged_by, self._score_retention, load)
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
@@ -275,7 +286,14 @@ class Run:
         """
         self._measured_once(stage, task, fingerprint(self.state, judged_by), measure)
 
-    def _measured_once(self, stage: str, task: str, key: str, measure: Callable[..., Score]) -> None:
+    def _measured_once(
+        self,
+        stage: str,
+        task: str,
+        key: str,
+        measure: Callable[..., Score],
+        load: Callable[[], Trunk] | None = None,
+    ) -> None:
         known = stored_score(key)
         if known is None:
             if self.stop_asked():
@@ -284,7 +302,7 @@ class Run:
             self.log.write("scoring", stage=stage, task=task)
             started = time.perf_counter()
             with out_of_memory_named(f"scoring {stage}"):
-                card = Scorecard((measure(self.model, stage=stage),))
+                card = Scorecard((measure(load() if load else self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
             self.log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))

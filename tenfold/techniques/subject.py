@@ -49,7 +49,7 @@ class Subject:
         vars(self).pop("model", None)
         self.tuner: Tuner = self._first
         self.chain: tuple[str, ...] = ()
-        self.is_rebased = False
+        self.is_rebased = self.world.files.is_made
         self._is_attached = False
         self._is_in_fp32 = self.tuner.loads_in_fp32
         self._base_sha256 = self.world.identity.base_weights_sha256

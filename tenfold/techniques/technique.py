@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tenfold.evaluation.cost import Cost
     from tenfold.evaluation.lineage import Lineage
     from tenfold.evaluation.scorecard import Scorecard
+    from tenfold.models.sources import ModelFiles
     from tenfold.techniques.context import Run
     from tenfold.techniques.world import World
 
@@ -32,6 +34,7 @@ BUILTIN: Mapping[str, str] = {
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
     "feature_based": "tenfold.techniques.feature_based:TECHNIQUE",
+    "distillation": "tenfold.techniques.distillation:TECHNIQUE",
 }
 
 
@@ -50,6 +53,8 @@ class Evidence:
     lineage: Lineage
     reported: Mapping[str, Any]
     """What the technique found worth telling, as the artifact keeps it."""
+    timings: Scorecard | None = None
+    """What was timed, if anything was."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,16 @@ class Claim:
     text: str
     source: str
     judge: Callable[[Evidence], Verdict]
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a run starts from where the recipe's model alone does not say it."""
+
+    files: ModelFiles
+    """The model that trains."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What else decides the run, such as a teacher: a hash under each name."""
 
 
 def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
@@ -113,6 +128,12 @@ class Technique:
     begin: Callable[[Run, Any], None] = as_it_came
     """Called before row 0 is scored, to set what answers then."""
     plan: Callable[[Run, Any], Plan] = first_stage
+    start: Callable[[Recipe, Any], Start] | None = None
+    """Gives the model to train, where that is not the recipe's as it is; raises what does not fit, before training."""
+
+    def starting(self, recipe: Recipe, options: Options) -> Callable[[], Start] | None:
+        """Return what gives the run's model, or None where it is the recipe's own."""
+        return None if self.start is None else partial(self.start, recipe, options)
 
     def require_fit(self, recipe: Recipe) -> Options:
         """Return the recipe's options for this technique, once its own check has nothing to say against the recipe.

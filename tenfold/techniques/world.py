@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from tenfold.data.gate import Finding
@@ -18,6 +18,7 @@ from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
+from tenfold.techniques.technique import Start
 from tenfold.tuning.identity import Identity, identify
 from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import make_tuner
@@ -36,6 +37,8 @@ class World:
     tasks: Mapping[str, Task]
     starts_from: str
     """The hash of the adapters of earlier runs that the recipe names, if it names any."""
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """What else decides the run, such as a teacher: a hash under each name."""
 
     @property
     def first(self) -> Task:
@@ -64,27 +67,35 @@ class World:
             else side.rows.fingerprint
             for task, name, side in sides
         }
-        return {f"model ({self.files.name})": self.identity.sha256, **rows}
+        return {f"model ({self.files.name})": self.identity.sha256, **self.needs, **rows}
 
     @property
     def fingerprint(self) -> str:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
         settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": set(FREE_TO_CHANGE)})
         parts = [side.fingerprint for task in self.tasks.values() for side in task.sides.values()]
-        return sha256_text(settings, self.identity.sha256, self.starts_from, *parts)
+        needs = [f"{name} {sha256}" for name, sha256 in self.needs.items()]
+        return sha256_text(settings, self.identity.sha256, self.starts_from, *parts, *needs)
 
 
-def open_world(recipe: Recipe) -> World:
+def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> World:
     """Open everything `recipe` names but the weights, and fill in what it left to `auto`.
+
+    `start` gives the model to train where that is not the recipe's as it is.
 
     Raises:
         UserError: with every problem of model and data together.
     """
     problems: list[Problem] = []
     files, family, context, starts_from = None, None, None, ""
+    needs: Mapping[str, str] = {}
     splits: dict[str, Splits] = {}
     with collecting(problems):
-        files = resolve(recipe.model)
+        if start is None:
+            files = resolve(recipe.model)
+        else:
+            begun = start()
+            files, needs = begun.files, begun.needs
         network = outline(files.folder, trust_remote_code=recipe.model.trust_remote_code)
         family, context = family_of(network.config), context_length(network)
         tuner = make_tuner(recipe.tuner)
@@ -114,6 +125,7 @@ def open_world(recipe: Recipe) -> World:
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
         starts_from=starts_from,
+        needs=needs,
     )
 
 

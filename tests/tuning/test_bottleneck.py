@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tenfold.errors import RecipeError
-from tenfold.models.generate import continue_greedily
+from tenfold.models.generate import continue_prompts
 from tenfold.models.language_model import Route
 from tenfold.recipe import parse_recipe
 from tenfold.recipe.adapters import AdapterFusion, Bottleneck
@@ -218,7 +218,7 @@ def test_answers_with_a_cache_are_those_without_one(style: str) -> None:
     bank = bank_with(network, "one", settings=Bottleneck(style=style, reduction=4))  # type: ignore[arg-type]
     bank.activate("one")
     prompts = [row.tolist()[: 5 + 4 * number] for number, row in enumerate(IDS)]
-    answers = continue_greedily(network, prompts, max_new_tokens=6, end_ids=())
+    answers = continue_prompts(network, prompts, max_new_tokens=6, end_ids=())
     for prompt, answer in zip(prompts, answers, strict=True):
         ids = list(prompt)
         for _ in range(6):

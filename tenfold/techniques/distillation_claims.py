@@ -1,0 +1,115 @@
+"""What the literature promises of a student, each promise bound to what the run measured."""
+
+from __future__ import annotations
+
+from tenfold.evaluation.scorecard import RETENTION, Measure, Score, Scorecard
+from tenfold.evaluation.statistics import paired_ratio
+from tenfold.techniques.technique import Claim, Evidence, Verdict
+
+TEACHER, ALONE, STUDENT = "teacher", "alone", "distillation"
+"""The stages' names: the teacher's scores, the same student without it, and the student."""
+
+KEPT = 0.9
+"""The share of the teacher's score that a student must keep; DistilBERT kept 0.97 of BERT's."""
+
+
+def smaller(*, source: str) -> Claim:
+    """Return the claim that the student has fewer parameters than its teacher."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        found = {name: _timed(evidence, name) for name in (TEACHER, STUDENT)}
+        if None in found.values():
+            return Verdict("unclear", "not measured: there are no test rows")
+        (many, teacher), (few, student) = (
+            (measures["parameters"].value, measures["weight_bytes"].value) for measures in found.values() if measures
+        )
+        figure = (
+            f"{few / 1e6:.1f} of {many / 1e6:.1f} million parameters ({few / many:.2f}), "
+            f"{student / 1e6:.0f} of {teacher / 1e6:.0f} MB in memory"
+        )
+        return Verdict("held" if few < many else "not held here", figure)
+
+    return Claim("smaller than its teacher", source, judge)
+
+
+def faster(*, source: str) -> Claim:
+    """Return the claim that the student answers faster, both timed in turn on the same prompts."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        timings = evidence.timings or Scorecard()
+        change = timings.change("serving", "answer_seconds", before=TEACHER, after=STUDENT)
+        slow, fast = _timed(evidence, TEACHER), _timed(evidence, STUDENT)
+        if change is None or slow is None or fast is None:
+            return Verdict("unclear", "not measured: there are no test rows")
+        ratio = paired_ratio(slow["answer_seconds"].items, fast["answer_seconds"].items)
+        assert ratio is not None, "an answer takes time"
+        speeds = [each["tokens_per_second"].value for each in (fast, slow)]
+        figure = (
+            f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast for one answer; "
+            f"in batches {speeds[0]:.0f} and {speeds[1]:.0f} tokens/s"
+        )
+        if change.is_better:
+            return Verdict("held", figure)
+        return Verdict("not held here" if change.is_worse else "unclear", figure)
+
+    return Claim("faster than its teacher, on this machine", source, judge)
+
+
+def keeps_quality(*, source: str) -> Claim:
+    """Return the claim that the student keeps at least `KEPT` of the teacher's score on test rows."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        student, teacher = (_score(evidence.scorecard, stage) for stage in (STUDENT, TEACHER))
+        if student is None or teacher is None:
+            return Verdict("unclear", "not measured: there are no test rows")
+        name = teacher.primary.name
+        first, second = student.primary, teacher.primary
+        if first.weights != second.weights:
+            return Verdict("unclear", f"{name} counts tokens of two tokenizers")
+        above, below = (first, second) if first.higher_is_better else (second, first)
+        ratio = paired_ratio(above.items, below.items, weights=first.weights)
+        if ratio is None:
+            return Verdict("unclear", f"{name} of the teacher is 0: there is nothing to keep")
+        figure = f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of its {name} ({_both(first, second)})"
+        if ratio.low >= KEPT:
+            return Verdict("held", figure)
+        return Verdict("not held here" if ratio.high < KEPT else "unclear", figure)
+
+    return Claim(f"keeps at least {KEPT:.0%} of its teacher's score on test rows", source, judge)
+
+
+def better_than_alone(*, source: str) -> Claim:
+    """Return the claim that the same student, from the same start, is worse without its teacher."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        student = _score(evidence.scorecard, STUDENT)
+        if student is None or _score(evidence.scorecard, ALONE) is None:
+            return Verdict("unclear", "not measured: technique.compare is off")
+        names = list(dict.fromkeys([student.primary.name, *(("response_loss",) if student.predictions else ())]))
+        changes = [evidence.scorecard.change(student.task, name, before=ALONE, after=STUDENT) for name in names]
+        figures = []
+        for change in changes:
+            assert change is not None, "both stages answered the same rows"
+            gap = change.test.difference
+            figures.append(f"{change.metric} {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+        first = changes[0]
+        assert first is not None
+        if first.is_better:
+            return Verdict("held", "; ".join(figures))
+        return Verdict("not held here" if first.is_worse else "unclear", "; ".join(figures))
+
+    return Claim("better than the same student without its teacher", source, judge)
+
+
+def _score(scorecard: Scorecard, stage: str) -> Score | None:
+    task = next((task for task in scorecard.tasks if task != RETENTION), None)
+    return None if task is None else scorecard.score(stage, task)
+
+
+def _timed(evidence: Evidence, stage: str) -> dict[str, Measure] | None:
+    score = evidence.timings.score(stage, "serving") if evidence.timings else None
+    return None if score is None else score.measures
+
+
+def _both(student: Measure, teacher: Measure) -> str:
+    return f"{student.value:.3f}, the teacher's {teacher.value:.3f}"

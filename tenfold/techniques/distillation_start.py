@@ -1,0 +1,104 @@
+"""What distillation starts from: the teacher is found, the student made, and what cannot be learned refused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tenfold.errors import ModelError, Problem, UserError, collecting
+from tenfold.recipe import Recipe
+from tenfold.techniques.distillation_options import DistillationOptions, StudentOptions
+from tenfold.techniques.technique import Start
+
+if TYPE_CHECKING:
+    from tenfold.models.sources import ModelFiles
+    from tenfold.teaching.teacher import Shape, Teacher
+
+
+def start(recipe: Recipe, options: DistillationOptions) -> Start:
+    """Return the student's files and the teacher's hash.
+
+    Raises:
+        UserError: what the student cannot be made of, or cannot learn from this teacher, all at once.
+    """
+    from tenfold.models.load import load_tokenizer
+    from tenfold.models.sources import resolve
+    from tenfold.teaching.teacher import find_teacher, same_tokens, shape_of
+    from tenfold.tuning.identity import identify
+
+    problems: list[Problem] = []
+    files, teacher = None, None
+    with collecting(problems):
+        files = resolve(recipe.model)
+    with collecting(problems):
+        teacher = find_teacher(options.teacher)
+        _require_words(teacher)
+    if problems or files is None or teacher is None:
+        raise UserError(*problems)
+    if options.student is not None:
+        files = _make_student(recipe, options.student, files, teacher)
+    tokenizer = load_tokenizer(files.folder)
+    student = shape_of(files)
+    if identify(files.folder, tokenizer, name=files.name).sha256 == teacher.sha256:
+        found = f"{teacher.name} is the student itself: there is nothing to learn from it"
+        remedy = "name another model or a run's folder, or make the student smaller: technique.student"
+        problems.append(Problem("technique.teacher", found, remedy=remedy))
+    if options.level != "sequence":
+        if not same_tokens(tokenizer, teacher.tokenizer):
+            found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
+            problems.append(Problem("technique.level", found, remedy="set level: sequence, which learns from its text"))
+        problems += _misfits(options, student, teacher.shape)
+    if problems:
+        raise ModelError(*problems)
+    return Start(files, {"teacher": teacher.sha256})
+
+
+def _require_words(teacher: Teacher) -> None:
+    if teacher.artifact is None:
+        return
+    kinds = {str(facts["kind"]) for facts in teacher.artifact.facts["tasks"].values()} - {"generation"}
+    if kinds:
+        found = f"{teacher.name} learned {', '.join(sorted(kinds))}, and a student learns from answers in words"
+        raise ModelError(Problem("technique.teacher", found, "a run on rows that are answered in words"))
+
+
+def _make_student(recipe: Recipe, wanted: StudentOptions, files: ModelFiles, teacher: Teacher) -> ModelFiles:
+    from tenfold.models.blocks import evenly_spaced
+    from tenfold.models.load import load_tokenizer
+    from tenfold.teaching.student import plain_origin, random_student, student_of_blocks, teacher_origin
+    from tenfold.teaching.teacher import shape_of
+
+    seed = recipe.runtime.seed
+    if wanted.of == "teacher":
+        origin, shape = teacher_origin(teacher, seed=seed), teacher.shape
+    else:
+        origin, shape = plain_origin(files, load_tokenizer(files.folder)), shape_of(files)
+    if wanted.config is not None:
+        return random_student(origin, wanted.config, seed=seed)
+    assert wanted.layers is not None, "one of the two is given"
+    asked = wanted.layers if isinstance(wanted.layers, int) else max(wanted.layers) + 1
+    if asked > shape.blocks:
+        found = f"{asked} layers of {origin.name}, which has {shape.blocks}"
+        if not isinstance(wanted.layers, int):
+            found = f"layer {asked - 1} of {origin.name}, whose last one is {shape.blocks - 1}"
+        raise ModelError(Problem("technique.student.layers", found, f"at most {shape.blocks} layers, from 0"))
+    blocks = evenly_spaced(asked, shape.blocks) if isinstance(wanted.layers, int) else wanted.layers
+    return student_of_blocks(origin, blocks)
+
+
+def _misfits(options: DistillationOptions, student: Shape, teacher: Shape) -> list[Problem]:
+    problems = []
+    smallest = min(student.vocabulary, teacher.vocabulary)
+    if options.top_k > smallest:
+        found = f"{options.top_k} tokens, of a vocabulary of {smallest}"
+        problems.append(Problem("technique.top_k", found, f"at most {smallest}"))
+    if options.hidden is None:
+        return problems
+    if options.hidden.layers is None and student.blocks > teacher.blocks:
+        found = f"the student's {student.blocks} layers cannot be spread over the teacher's {teacher.blocks}"
+        problems.append(Problem("technique.hidden.layers", found, remedy="name pairs, such as [[0, 0], [3, 1]]"))
+    for mine, theirs in options.hidden.layers or ():
+        if not (0 <= mine < student.blocks and 0 <= theirs < teacher.blocks):
+            found = f"[{mine}, {theirs}] names a layer that is not there"
+            allowed = f"student's 0 to {student.blocks - 1}, teacher's 0 to {teacher.blocks - 1}"
+            problems.append(Problem("technique.hidden.layers", found, allowed))
+    return problems
