@@ -38,14 +38,15 @@ ROOMS: dict[str, str] = {
     "data": "errors files paths samples recipe",
     "models": "errors paths files recipe kernels data",
     "tuning": "errors paths files recipe kernels models",
-    "objectives": "data models",
+    "objectives": "kernels data models",
     "evaluation": "errors files samples data models",
     "engine": "errors paths files recipe data models tuning objectives",
     "tasks": "errors recipe data models objectives evaluation",
     "features": "errors files paths data models engine",
-    "techniques": "errors files recipe data models tuning objectives evaluation engine tasks features",
     "loading": "recipe models tuning engine features",
-    "artifact": "errors files recipe models evaluation loading",
+    "artifact": "errors files recipe models evaluation engine loading",
+    "teaching": "errors paths files recipe kernels data models tuning objectives evaluation engine tasks artifact",
+    "techniques": "errors files recipe kernels data models tuning objectives evaluation engine tasks features teaching",
     "provenance": "engine techniques",
     "card": "evaluation models techniques",
     "saving": "files recipe data models tuning evaluation engine tasks techniques artifact provenance card",
@@ -65,8 +66,8 @@ FENCES: dict[str, str] = {
     "datasets": "data/",
     "huggingface_hub": "models/sources.py",
     "jinja2": "data/render.py data/templates.py",
-    "numpy": "data/ evaluation/ features/ models/processor.py tasks/task.py techniques/feature_based_plan.py"
-    " techniques/feature_based_comparison.py",
+    "numpy": "data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
+    " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
     "peft": "tuning/",
     "psutil": "evaluation/cost.py",
     "pyarrow": "data/",
@@ -82,7 +83,7 @@ FENCES: dict[str, str] = {
     "threadpoolctl": "features/fit.py",
     "tokenizers": "models/vocabulary.py",
     "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
-    " techniques/ loading.py provenance.py testing.py extending.py",
+    " teaching/ techniques/ loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/label_render.py data/source_render.py"
     " data/speech_render.py",
     "typer": "cli.py",

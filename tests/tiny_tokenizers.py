@@ -52,7 +52,9 @@ HARMONY = (
 """Puts special tokens and words between the opening of a reply and its text: as gpt-oss's."""
 
 
-def byte_tokenizer(*, chat_template: str | None = CHATML, trim_offsets: bool = False) -> PreTrainedTokenizerFast:
+def byte_tokenizer(
+    *, chat_template: str | None = CHATML, trim_offsets: bool = False, sentences: tuple[str, ...] = SENTENCES
+) -> PreTrainedTokenizerFast:
     """Return a byte-level BPE tokenizer of about 400 tokens; any text has tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,7 +67,7 @@ def byte_tokenizer(*, chat_template: str | None = CHATML, trim_offsets: bool = F
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(SENTENCES * 20, trainer)
+    tokenizer.train_from_iterator(sentences * 20, trainer)
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|endoftext|>", bos_token="<s>", pad_token="<|endoftext|>"
     )

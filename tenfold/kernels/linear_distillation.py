@@ -6,9 +6,12 @@ outcomes cannot make distributions easier to tell apart), and equal to it for K 
 
     loss = (1 - alpha) * cross entropy + alpha * T² * divergence of teacher q and student p, both softened by T
 
-    forward_kl   sum q log(q / p)                                                 Hinton et al. 2015, arXiv 1503.02531
-    reverse_kl   sum p log(p / q)                                                     Gu et al. 2023, arXiv 2306.08543
-    jsd          beta KL(q ‖ m) + (1 - beta) KL(p ‖ m),  m = beta q + (1 - beta) p  Agarwal et al. 2023, arXiv 2306.13649
+    forward_kl   sum q log(q / p)
+    reverse_kl   sum p log(p / q)
+    jsd          beta KL(q ‖ m) + (1 - beta) KL(p ‖ m),  m = beta q + (1 - beta) p
+
+Source: the mixed loss and forward_kl, Hinton et al. 2015 (arXiv 1503.02531), section 2; reverse_kl, Gu et al. 2023,
+"MiniLLM" (arXiv 2306.08543), equation 1; jsd, Agarwal et al. 2023, "GKD" (arXiv 2306.13649), equation 1.
 
 With g_b the derivative for log p_b and G their sum over the outcomes, the gradient for the softened logit j is
 g_j - p_j G for one of the K tokens, and p_j (g_rest / p_rest - G) for any other.

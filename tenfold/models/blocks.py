@@ -67,19 +67,20 @@ def capturing(network: nn.Module, blocks: Sequence[int]) -> Iterator[list[Tensor
 
 
 def evenly_spaced(count: int, of: int) -> tuple[int, ...]:
-    """Return `count` of the numbers 0 to `of` - 1, evenly spaced, the first and (of two and more) the last among them."""
+    """Return `count` of the numbers 0 to `of` - 1, evenly spaced; first and (of two or more) last among them."""
     if count == 1:
         return (0,)
     return tuple((2 * place * (of - 1) + count - 1) // (2 * (count - 1)) for place in range(count))
 
 
-def take_blocks(network: PreTrainedModel, blocks: Sequence[int]) -> PreTrainedModel:
+def take_blocks(network: nn.Module, blocks: Sequence[int]) -> PreTrainedModel:
     """Return a model of some of the network's blocks, in the order given, with everything else as it is there.
 
     Raises:
         ModelError: its blocks cannot be found.
     """
     path, modules = find_blocks(network)
+    assert isinstance(network, PreTrainedModel)
     config = copy.deepcopy(network.config)
     text = config.get_text_config()
     for name, value in vars(text).items():
@@ -131,6 +132,7 @@ def random_model(folder: Path, changes: Mapping[str, object], *, seed: int) -> P
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         try:
+            config.validate()
             return _from_config(config, torch.float32).eval()
         except Exception as error:  # a value that fits no model ends in errors of many unrelated types
             raise ModelError(

@@ -33,7 +33,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class OnPolicyWindows:
-    """The windows of `source`, some of their rows with replies that the model in training draws when it is asked for the window."""
+    """The windows of `source`, some of their rows with replies that the model in training draws when asked for one."""
 
     source: Windows
     drawing: Drawing

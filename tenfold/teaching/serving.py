@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from tenfold.evaluation.scorecard import Measure, Score
 from tenfold.models.generate import continue_prompts, evaluating
@@ -17,24 +18,39 @@ NEW_TOKENS = 24
 BATCHES = 3
 
 
-def serving_scores(models: Mapping[str, LanguageModel], prompts: Sequence[Sequence[int]]) -> list[Score]:
+@dataclass(frozen=True)
+class Served:
+    """A model, and the prompts it is given in its own tokens."""
+
+    model: LanguageModel
+    prompts: Sequence[Sequence[int]]
+
+    def seconds(self, prompts: slice) -> float:
+        """Return how long it takes to answer these prompts together."""
+        started = time.perf_counter()
+        with self.model.autocasting(), evaluating(self.model.network):
+            continue_prompts(self.model.network, self.prompts[prompts], max_new_tokens=NEW_TOKENS, end_ids=[])
+        return time.perf_counter() - started
+
+
+def serving_scores(served: Mapping[str, Served]) -> list[Score]:
     """Return for each model, by name, what an answer takes and how large the model is.
 
     Every answer has `NEW_TOKENS` tokens, whatever the model says, so that a taciturn model is not called fast:
     `answer_seconds` for one prompt at a time, `tokens_per_second` for all `PROMPTS` together, `BATCHES` times.
     """
-    prompts = prompts[:PROMPTS]
-    alone: dict[str, list[float]] = {name: [] for name in models}
-    together: dict[str, list[float]] = {name: [] for name in models}
-    for model in models.values():
-        _seconds(model, prompts[:1])  # the first pass pays for what later ones find ready
-    for number, prompt in enumerate(prompts):
-        for name in _in_turn(models, number):
-            alone[name].append(_seconds(models[name], [prompt]))
+    count = min(PROMPTS, *(len(each.prompts) for each in served.values()))
+    alone: dict[str, list[float]] = {name: [] for name in served}
+    together: dict[str, list[float]] = {name: [] for name in served}
+    for each in served.values():
+        each.seconds(slice(1))  # the first pass pays for what later ones find ready
+    for number in range(count):
+        for name in _in_turn(served, number):
+            alone[name].append(served[name].seconds(slice(number, number + 1)))
     for number in range(BATCHES):
-        for name in _in_turn(models, number):
-            together[name].append(len(prompts) * NEW_TOKENS / _seconds(models[name], prompts))
-    return [Score(name, SERVING, _measures(model, alone[name], together[name])) for name, model in models.items()]
+        for name in _in_turn(served, number):
+            together[name].append(count * NEW_TOKENS / served[name].seconds(slice(count)))
+    return [Score(name, SERVING, _measures(each.model, alone[name], together[name])) for name, each in served.items()]
 
 
 def _measures(model: LanguageModel, alone: list[float], together: list[float]) -> dict[str, Measure]:
@@ -50,13 +66,6 @@ def _measures(model: LanguageModel, alone: list[float], together: list[float]) -
     return {measure.name: measure for measure in measures}
 
 
-def _in_turn(models: Mapping[str, LanguageModel], number: int) -> list[str]:
-    names = list(models)
+def _in_turn(served: Mapping[str, Served], number: int) -> list[str]:
+    names = list(served)
     return names if number % 2 == 0 else names[::-1]
-
-
-def _seconds(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> float:
-    started = time.perf_counter()
-    with model.autocasting(), evaluating(model.network):
-        continue_prompts(model.network, prompts, max_new_tokens=NEW_TOKENS, end_ids=[])
-    return time.perf_counter() - started

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel
+from torch import nn
 
 from tenfold.engine.runtime import Runtime
 from tenfold.files import atomic_folder, sha256_text
@@ -32,18 +32,16 @@ class Origin:
     folder: Path
     tokenizer: Tokenizer
     sha256: str
-    load: Callable[[], PreTrainedModel]
+    load: Callable[[], nn.Module]
 
 
 def plain_origin(files: ModelFiles, tokenizer: Tokenizer) -> Origin:
     """Return the origin that a folder is; its weights keep their type."""
 
-    def load() -> PreTrainedModel:
+    def load() -> nn.Module:
         config = json.loads((files.folder / "config.json").read_text(encoding="utf-8"))
         dtype = getattr(torch, str(config.get("dtype") or config.get("torch_dtype") or "float32"))
-        network = load_network(files.folder, dtype=dtype, device=torch.device("cpu"))
-        assert isinstance(network, PreTrainedModel)
-        return network
+        return load_network(files.folder, dtype=dtype, device=torch.device("cpu"))
 
     sha256 = identify(files.folder, tokenizer, name=files.name).sha256
     return Origin(files.name, files.folder, tokenizer, sha256, load)
@@ -77,7 +75,7 @@ def random_student(origin: Origin, changes: Mapping[str, object], *, seed: int) 
     return _made(key, told, origin, lambda: random_model(origin.folder, changes, seed=seed))
 
 
-def _made(key: str, told: str, origin: Origin, make: Callable[[], PreTrainedModel]) -> ModelFiles:
+def _made(key: str, told: str, origin: Origin, make: Callable[[], nn.Module]) -> ModelFiles:
     folder = cache_folder("models") / f"student-{key[:16]}"
     if not folder.is_dir():
         with atomic_folder(folder) as partial:

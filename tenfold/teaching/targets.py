@@ -1,4 +1,4 @@
-"""A teacher's likely tokens for every supervised position of some rows: made once, kept on disk, read a batch at a time.
+"""A teacher's likely tokens for every supervised position of some rows: made once, on disk, read a batch at a time.
 
 <cache>/lessons/<fingerprint>/   rows.bin      each row's lesson (coding.py), end to end
                                  offsets.npy   where each begins, [rows + 1] int64
@@ -103,7 +103,7 @@ def lesson_file(
     log: Log,
     stop_asked: Callable[[], bool],
 ) -> LessonFile:
-    """Return the teacher's lessons for all rows of `windows`, made now unless an earlier run has; `load` gives the model.
+    """Return the teacher's lessons for all rows of `windows`, made now unless an earlier run has.
 
     Raises:
         Interrupted: `stop_asked()` came true; the parts that were done are kept.

@@ -1,10 +1,10 @@
 """Distillation: a smaller student learns to answer as a larger teacher does.
 
-Idea: a teacher says more than the right answer: how likely it finds every other one. A student that learns from that, at
-each token, gets nearer to it than by the answers alone.
+Idea: a teacher says more than the right answer: how likely it finds every other one. A student that learns from that,
+at each token, gets nearer to it than by the answers alone.
 Source: Hinton et al. 2015, "Distilling the Knowledge in a Neural Network" (arXiv 1503.02531); Kim & Rush 2016
-(arXiv 1606.07947) for answers as rows; Agarwal et al. 2023, GKD (arXiv 2306.13649) for the student's own answers; Sanh et
-al. 2019, DistilBERT (arXiv 1910.01108) for a student made of its teacher's layers, and for hidden states.
+(arXiv 1606.07947) for answers as rows; Agarwal et al. 2023, GKD (arXiv 2306.13649) for the student's own answers;
+Sanh et al. 2019, DistilBERT (arXiv 1910.01108) for a student made of its teacher's layers, and for hidden states.
 When: the model that does the task is too large or too slow to be used, and prompts like those it will meet are there.
 Costs: one pass of the teacher over the training rows, kept on disk and paid for once; then one stage on the student.
 With hidden states or on-policy rows, the teacher stays in memory and reads every batch.
@@ -33,6 +33,7 @@ from tenfold.techniques.technique import Technique
 if TYPE_CHECKING:
     from tenfold.engine.stage import Learned, Stage, StageResult
     from tenfold.objectives.distillation import HiddenMatch
+    from tenfold.tasks.task import Task
     from tenfold.teaching.teacher import OnCall
     from tenfold.techniques.context import Run
 
@@ -42,7 +43,7 @@ REFERENCES_SEEN = 1000
 
 
 def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, StageResult, None]:
-    """Score the teacher, take its lessons, yield the student's stage (with `compare` one without them first), time both."""
+    """Score the teacher, take its lessons, yield the student's stage (`compare`: one without them first), time both."""
     from tenfold.engine.store import fingerprint
     from tenfold.evaluation.scorecard import BEFORE
     from tenfold.teaching.teacher import OnCall, find_teacher, seen_by
@@ -57,7 +58,7 @@ def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, Sta
         yield run.stage(ALONE)
     yield replace(learning, starts_from=BEFORE)
     teacher.release()
-    _time_both(run, teacher)
+    _time_both(run, teacher, task)
 
 
 def _of_answers(run: Run, teacher: OnCall) -> Stage:
@@ -182,17 +183,17 @@ def _hidden(
     return match, tuple(theirs for _, theirs in pairs), learned
 
 
-def _time_both(run: Run, teacher: OnCall) -> None:
-    """Time teacher and student in turn, or take the figures of an earlier run on this machine."""
+def _time_both(run: Run, teacher: OnCall, task: Task) -> None:
+    """Time teacher and student in turn, or take the figures of an earlier run; the teacher reads `task`'s prompts."""
     import platform
     import time
 
     from tenfold.engine.store import StoredScore, fingerprint, store_score, stored_score
     from tenfold.evaluation.scorecard import Scorecard
     from tenfold.models.language_model import LanguageModel
-    from tenfold.teaching.serving import serving_scores
+    from tenfold.teaching.serving import Served, serving_scores
 
-    prompts = [item.prompt_ids for item in run.world.first.items if item.prompt_ids]
+    prompts, own = ([item.prompt_ids for item in each.items if item.prompt_ids] for each in (run.world.first, task))
     if not prompts:
         return
     machine = [platform.node(), platform.machine(), str(run.runtime.chosen)]
@@ -203,7 +204,8 @@ def _time_both(run: Run, teacher: OnCall) -> None:
         run.log.write("scoring", stage="serving")
         started = time.perf_counter()
         merged = teacher.teacher.load_merged(run.runtime)
-        card = Scorecard(tuple(serving_scores({TEACHER: merged, STUDENT: run.model}, prompts)))
+        served = {TEACHER: Served(merged, own), STUDENT: Served(run.model, prompts)}
+        card = Scorecard(tuple(serving_scores(served)))
         known = StoredScore(card.to_json(), time.perf_counter() - started)
         store_score(key, known)
         run.log.write("scored", stage="serving", seconds=round(known.seconds, 3))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tenfold.errors import ModelError, Problem, UserError, collecting
+from tenfold.errors import DataError, ModelError, Problem, UserError, collecting
 from tenfold.recipe import Recipe
 from tenfold.techniques.distillation_options import DistillationOptions, StudentOptions
-from tenfold.techniques.technique import Start
 
 if TYPE_CHECKING:
     from tenfold.models.sources import ModelFiles
     from tenfold.teaching.teacher import Shape, Teacher
+    from tenfold.techniques.start import Start
 
 
 def start(recipe: Recipe, options: DistillationOptions) -> Start:
@@ -23,6 +24,7 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
     from tenfold.models.load import load_tokenizer
     from tenfold.models.sources import resolve
     from tenfold.teaching.teacher import find_teacher, same_tokens, shape_of
+    from tenfold.techniques.start import Start
     from tenfold.tuning.identity import identify
 
     problems: list[Problem] = []
@@ -42,6 +44,8 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
         found = f"{teacher.name} is the student itself: there is nothing to learn from it"
         remedy = "name another model or a run's folder, or make the student smaller: technique.student"
         problems.append(Problem("technique.teacher", found, remedy=remedy))
+    if options.level != "logits":
+        problems += _asks_nothing(recipe, options)
     if options.level != "sequence":
         if not same_tokens(tokenizer, teacher.tokenizer):
             found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
@@ -50,6 +54,18 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
     if problems:
         raise ModelError(*problems)
     return Start(files, {"teacher": teacher.sha256})
+
+
+def _asks_nothing(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
+    """Return a problem if there are no prompts to answer; rows that cannot be read are told with the others."""
+    from tenfold.data.sources import open_rows
+
+    (data,) = recipe.tasks.values()
+    with suppress(DataError):
+        if data.train and open_rows(data.train, format=data.format, columns=data.columns).format == "text":
+            found = f"level: {options.level} answers prompts, and raw text asks nothing"
+            return [Problem("technique.level", found, remedy="set level: logits, or name rows with prompts")]
+    return []
 
 
 def _require_words(teacher: Teacher) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tenfold.evaluation.cost import Cost
     from tenfold.evaluation.lineage import Lineage
     from tenfold.evaluation.scorecard import Scorecard
-    from tenfold.models.sources import ModelFiles
     from tenfold.techniques.context import Run
+    from tenfold.techniques.start import Start
     from tenfold.techniques.world import World
 
 BUILTIN: Mapping[str, str] = {
@@ -72,16 +72,6 @@ class Claim:
     text: str
     source: str
     judge: Callable[[Evidence], Verdict]
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a run starts from where the recipe's model alone does not say it."""
-
-    files: ModelFiles
-    """The model that trains."""
-    needs: Mapping[str, str] = field(default_factory=dict)
-    """What else decides the run, such as a teacher: a hash under each name."""
 
 
 def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
