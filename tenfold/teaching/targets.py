@@ -24,7 +24,6 @@ import numpy as np
 import torch
 
 from tenfold.data.batch import Batch
-from tenfold.data.prepare import Prepared
 from tenfold.data.windows import Windows
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime
@@ -61,6 +60,8 @@ class LessonFile:
     k: int
     num_tokens: int
     """Supervised positions."""
+    kept_mass: float
+    """How much of the teacher's probability its K tokens hold, the mean over positions."""
 
     @property
     def num_bytes(self) -> int:
@@ -134,7 +135,8 @@ def lesson_file(
     assert done is not None, "what was just written is sound"
     size = done.num_bytes / max(1, done.num_tokens)
     seconds = time.perf_counter() - started
-    log.write("note", text=f"{done.num_tokens:,} tokens in {seconds:.0f} s, {size:.0f} bytes each on disk")
+    held = f"the {question.k} likeliest hold {done.kept_mass:.1%} of its probability"
+    log.write("note", text=f"{done.num_tokens:,} tokens in {seconds:.0f} s, {size:.0f} bytes each on disk; {held}")
     return done
 
 
@@ -200,15 +202,17 @@ def _write(folder: Path, parts: list[Path], question: Question, facts: dict[str,
     numbers = numbering.numbers(len(counts))
     shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
     with atomic_folder(folder) as partial:
-        offsets, num_tokens = [0], 0
+        offsets, num_tokens, rest_mass = [0], 0, 0.0
         with (partial / "rows.bin").open("wb") as file:
             for ids, values, rest in _rows(parts):
                 offsets.append(offsets[-1] + file.write(encode(ids, values, rest, numbers)))
                 num_tokens += len(ids)
+                rest_mass += float(np.exp(rest.astype(np.float64)).sum())
         np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
         np.save(partial / "tokens.npy", numbering.tokens)
+        told = {"tokens": num_tokens, "kept_mass": 1.0 - rest_mass / max(1, num_tokens)}
         hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-        write_json(partial / "lessons.json", {**facts, "tokens": num_tokens, "sha256": hashes})
+        write_json(partial / "lessons.json", {**facts, **told, "sha256": hashes})
 
 
 def _opened(folder: Path, key: str) -> LessonFile | None:
@@ -217,7 +221,7 @@ def _opened(folder: Path, key: str) -> LessonFile | None:
         facts = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
         if any(sha256_file(folder / name) != wanted for name, wanted in facts["sha256"].items()):
             return None
-        return LessonFile(key, folder, int(facts["k"]), int(facts["tokens"]))
+        return LessonFile(key, folder, int(facts["k"]), int(facts["tokens"]), float(facts["kept_mass"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -234,9 +238,3 @@ class LiveTeacher:
     def lesson(self, batch: Batch) -> Lesson:
         """Return the lesson for `batch`, states after `blocks` included."""
         return ask(self.load(), batch, self.question, blocks=self.blocks)
-
-
-def kept_mass(file: LessonFile, rows: int, prepared: Prepared) -> float:
-    """Return how much of the teacher's probability the K tokens hold, the mean over the first `rows` rows."""
-    rests = [np.exp(file.row(number)[2]) for number in range(min(rows, len(prepared)))]
-    return 1.0 - float(np.concatenate(rests).mean())

@@ -20,6 +20,7 @@ from tenfold.recipe import parse_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import BUILTIN, Options, find_technique
 from tenfold.testing import check_objective, check_technique
+from tests.techniques.teachers import teacher_model
 from tests.tiny_models import tiny_model
 
 Settings = dict[str, Any]
@@ -42,6 +43,7 @@ RECIPES: dict[str, Settings] = {
         "basis": "tree",
     },
     "feature_based": {"technique": {"estimators": ["SVC", "RandomForestClassifier"], "folds": 3}, "basis": "labelled"},
+    "distillation": {"technique": {"teacher": "TEACHER", "student": {"layers": 1}, "compare": True}},
 }
 """For each technique, what its recipe has beside that of the fixture `settings`, or of another one, its `basis`."""
 
@@ -54,8 +56,10 @@ def test_every_technique_is_checked_here() -> None:
 def test_a_technique_keeps_every_promise(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     own = dict(RECIPES[kind])
     basis = request.getfixturevalue(own.pop("basis", "settings"))
-    whole = {**basis, **own, "technique": {"kind": kind, **own.get("technique", {})}}
-    check_technique(parse_recipe(whole), tmp_path / "runs")
+    technique = {"kind": kind, **own.get("technique", {})}
+    if technique.get("teacher") == "TEACHER":
+        technique["teacher"] = str(teacher_model(tmp_path / "teacher"))
+    check_technique(parse_recipe({**basis, **own, "technique": technique}), tmp_path / "runs")
 
 
 def test_a_technique_that_no_store_can_tell_from_others_is_found(

@@ -15,50 +15,14 @@ from tenfold.artifact import Artifact
 from tenfold.engine.log import Log
 from tenfold.errors import Interrupted, UserError
 from tenfold.files import sha256_file
-from tenfold.paths import cache_at
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tenfold.teaching import targets
 from tenfold.techniques.distillation_start import start
 from tenfold.techniques.technique import find_technique
-from tests.conftest import COLOURS
-from tests.tiny_models import tiny_model
-from tests.tiny_tokenizers import SENTENCES, byte_tokenizer
+from tests.techniques.teachers import taught, teacher_model
 
 Settings = dict[str, Any]
-
-
-ROWS = [
-    {"prompt": f"lamp {number} {COLOURS[number % 8]}", "completion": f"set {COLOURS[number % 8]}"}
-    for number in range(64)
-]
-
-
-def teacher_model(folder: Path, *, sentences: tuple[str, ...] = SENTENCES) -> Path:
-    """Save a random model of four layers, wider than the students, with a tokenizer trained on `sentences`."""
-    tokenizer = byte_tokenizer(sentences=sentences)
-    sizes = {"num_hidden_layers": 4, "hidden_size": 48, "num_attention_heads": 6, "max_position_embeddings": 512}
-    model = tiny_model("llama", seed=5, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, **sizes)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def taught(folder: Path, base: Path) -> Path:
-    """Train the model in `base` until it answers the rows, and return the folder of the run."""
-    rows = folder / "rows.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    tree: Settings = {
-        "model": str(base),
-        "tuner": "full",
-        "data": {"train": str(rows), "test_share": 0.2},
-        "optim": {"batch_size": 16, "epochs": 15, "learning_rate": 5e-3},
-        "evaluation": {"max_rows": 4, "retention": False},
-        "runtime": {"precision": "fp32", "device": "cpu", "threads": 1},
-        "output": str(folder / "run"),
-    }
-    with cache_at(folder / "cache"):
-        return run(parse_recipe(tree)).folder
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +77,9 @@ def test_every_level_trains_with_every_tuner(level: str, tuner: Settings, distil
 
 
 def test_answers_of_a_teacher_with_another_tokenizer_can_be_learned(distilled: Any, foreign_teacher: Path) -> None:
-    recipe = distilled({"teacher": str(foreign_teacher), "level": "sequence"}, optim=LONG)
+    settled = {"max_rows": 8, "retention": False}
+    options = {"teacher": str(foreign_teacher), "level": "sequence"}
+    recipe = distilled(options, tuner={"kind": "full"}, optim=LONG, evaluation=settled)
     artifact = run(recipe)
     teacher = artifact.scorecard.score("teacher", "main")
     assert teacher is not None and teacher.primary.value > 0.5, "the teacher is scored in its own tokens"
