@@ -117,10 +117,6 @@ class LanguageModel(Trunk):
             head = read_head(self.base)
             return token_losses(states, head.weight, targets_S, bias=head.bias, softcap=head.softcap, scale=head.scale)
 
-    def supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return final states `[S, H]` (or logits `[S, V]` when the head is not split) and targets `[S]`."""
-        return self._supervised(batch.to(self.device))
-
     def _supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return hidden states `[S, H]` (or logits `[S, V]` when the head is not split) and targets `[S]`."""
         with self.autocasting():

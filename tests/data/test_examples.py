@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tenfold.data.examples import Example, Turn, to_example
+from tenfold.data.examples import Example, Turn, to_example, with_reply
 from tenfold.data.fields import RowFault
 from tenfold.data.formats import detect_format
 from tenfold.errors import DataError
@@ -212,3 +212,26 @@ def test_mapping_decides_between_formats() -> None:
     found = ["messages", "text", "q", "a"]
     assert detect_format(found, "auto", {"prompt": "q", "completion": "a"}, "x") == "prompt_completion"
     assert detect_format(found, "text", {}, "x") == "text"
+
+
+@pytest.mark.parametrize(
+    ("row", "format", "columns"),
+    [
+        ({"prompt": "a", "completion": "old", "kept": 1}, "prompt_completion", {}),
+        ({"q": "a", "r": "old"}, "prompt_completion", {"prompt": "q", "completion": "r"}),
+        ({"instruction": "a", "input": "b", "output": "old"}, "alpaca", {}),
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "old"}]}, "messages", {}),
+        (
+            {"talk": '[{"from": "human", "value": "a"}, {"from": "gpt", "value": "old"}]'},
+            "sharegpt",
+            {"conversations": "talk"},
+        ),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_row_with_another_reply_asks_the_same(row: dict[str, object], format: str, columns: dict[str, str]) -> None:
+    before = to_example(row, format, columns)
+    after = to_example(with_reply(row, format, columns, "new"), format, columns)
+    assert after.turns[:-1] == before.turns[:-1]
+    assert after.turns[-1].content == "new"
+    assert row.keys() == with_reply(row, format, columns, "new").keys()

@@ -216,3 +216,20 @@ def test_leaving_the_stream_early_ends_its_thread(network: LlamaForCausalLM) -> 
 def test_what_fails_in_the_stream_is_raised_where_it_is_read(network: LlamaForCausalLM) -> None:
     with pytest.raises(IndexError):
         list(stream(network, ByteTokenizer(), [100_000], stop_ids=STOPS, max_new_tokens=3))
+
+
+def test_drawn_answers_follow_from_the_seed_alone_and_disturb_no_random_state() -> None:
+    network = make_network()
+
+    def drawn(seed: int) -> list[list[int]]:
+        sampling = Sampling(temperature=1.0, seed=seed)
+        return continue_prompts(network, PROMPTS, max_new_tokens=12, end_ids=[], sampling=sampling)
+
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = drawn(5)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert drawn(5) == first
+    assert drawn(6) != first
+    assert first != continue_prompts(network, PROMPTS, max_new_tokens=12, end_ids=[])

@@ -158,3 +158,12 @@ def test_intervals_are_shown_with_the_decimals_they_need() -> None:
     assert interval_text(Interval(0.83, 0.76, 0.9)) == "0.83 [0.76, 0.90]"
     assert interval_text(Interval(1.2344, 1.2222, 1.2444)) == "1.234 [1.222, 1.244]"
     assert interval_text(Interval(0.0, 0.0, 0.0)) == "0.00 [0.00, 0.00]"
+
+
+def test_items_that_weigh_otherwise_at_the_two_stages_cannot_be_paired() -> None:
+    found = Scorecard()
+    for stage, weights in (("before", [3.0, 4.0]), ("teacher", [5.0, 2.0])):
+        loss = measure("response_loss", [1.0, 2.0], higher=False, weights=weights)
+        found = found.add(Score(stage, "household", {"response_loss": loss}))
+    assert found.change("household", "response_loss") is None
+    assert "response loss" in text(terminal_table(found))

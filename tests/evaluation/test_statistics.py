@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tenfold.evaluation.statistics import FEWEST_ROWS, bootstrap, paired_test
+from tenfold.evaluation.statistics import FEWEST_ROWS, bootstrap, paired_ratio, paired_test
 
 SIMULATIONS = 400
 
@@ -118,3 +118,25 @@ def test_paired_differences_are_sharper_than_apart() -> None:
 def test_weights_reach_the_difference() -> None:
     test = paired_test([1.0, 1.0], [2.0, 4.0], weights=[3.0, 1.0])
     assert test.difference.mean == pytest.approx((3 * 1 + 1 * 3) / 4)
+
+
+def test_a_ratio_of_means_has_the_interval_of_its_resampled_pairs() -> None:
+    generator = np.random.default_rng(3)
+    below = generator.uniform(1, 2, size=40)
+    above = 0.5 * below + generator.normal(0, 0.05, size=40)
+    found = paired_ratio(above.tolist(), below.tolist())
+    assert found is not None
+    assert found.mean == pytest.approx(above.mean() / below.mean())
+    ratios = []
+    for _ in range(2000):
+        drawn = generator.integers(40, size=40)
+        ratios.append(above[drawn].mean() / below[drawn].mean())
+    low, high = np.quantile(ratios, [0.025, 0.975])
+    # two sets of 2,000 draws: a tenth of the interval's width apart at most
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert paired_ratio([1.0, 2.0], [0.0, 0.0]) is None
+
+
+def test_a_weighted_ratio_counts_each_item_by_its_weight() -> None:
+    found = paired_ratio([1.0, 0.0], [1.0, 1.0], weights=[3.0, 1.0])
+    assert found is not None and found.mean == pytest.approx(0.75)
