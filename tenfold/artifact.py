@@ -139,9 +139,7 @@ class Artifact:
         return self.folder / str(self.facts["weights"])
 
     def load(self, *, base: str | None = None, runtime: Runtime | None = None) -> Trunk:
-        """Return the tuned model, ready to answer; `base` names another copy of the base model.
-
-        Without `runtime` the machine is used as the recipe says, its threads measured anew.
+        """Return the tuned model, ready to answer; `base` names another copy of the base, no `runtime`: measured anew.
 
         Raises:
             ArtifactError: the base is not the one that the adapter was trained on, or the weights are damaged.

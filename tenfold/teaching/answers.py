@@ -16,9 +16,8 @@ from tenfold.data.examples import with_reply
 from tenfold.data.sources import Rows, open_rows
 from tenfold.engine.log import Log
 from tenfold.errors import DataError, Interrupted, Problem
-from tenfold.evaluation.generate import BATCH_TOKENS, batches_by_length
+from tenfold.evaluation.generate import greedy_answers
 from tenfold.files import atomic_folder, sha256_text, write_json
-from tenfold.models.generate import continue_prompts, end_token_ids, evaluating, longest_gap
 from tenfold.models.language_model import LanguageModel
 from tenfold.paths import cache_folder
 from tenfold.recipe import DataSection
@@ -92,20 +91,15 @@ def answered_rows(
 
 def _answers(model: LanguageModel, kind: Generation, prompts: list[list[int]], max_new_tokens: int) -> list[str | None]:
     """Return the greedy answer to each prompt; None where it did not end in time, or says nothing."""
-    end_ids = end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
-    answers: list[str | None] = [None] * len(prompts)
-    with model.autocasting(), evaluating(model.network):
-        for batch in batches_by_length(
-            [len(prompt) for prompt in prompts], max_new_tokens, BATCH_TOKENS, longest_gap=longest_gap(model.network)
-        ):
-            made = continue_prompts(
-                model.network, [prompts[index] for index in batch], max_new_tokens=max_new_tokens, end_ids=end_ids
-            )
-            for index, tokens in zip(batch, made, strict=True):
-                if len(tokens) < max_new_tokens:
-                    text = model.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-                    answers[index] = text.strip() or None
-    return answers
+    with model.autocasting():
+        answers = greedy_answers(
+            model.network,
+            model.tokenizer,
+            prompts,
+            stop_ids=kind.renderer.stop_ids,
+            max_new_tokens=max_new_tokens,
+        )
+    return [None if answer.is_cut else answer.text or None for answer in answers]
 
 
 def _write(folder: Path, rows: Rows, replies: list[str | None]) -> None:

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tenfold.data.batch import Entry, SampledBatch, Window, pack
+from tenfold.data.examples import Example
 from tenfold.data.render import Renderer
 from tenfold.data.windows import Windows, pack_bins
-from tenfold.models.generate import Sampling, continue_prompts, end_token_ids, evaluating
+from tenfold.models.generate import Sampling, continue_prompts, end_token_ids, evaluating, is_cut
 from tenfold.models.language_model import LanguageModel
 
 
@@ -73,7 +74,8 @@ class OnPolicyWindows:
             return []
         prepared, model = self.source.prepared, self.load()
         network = model.network
-        prompts = [self.renderer.prompt(prepared.rows.example(row)) for row in rows]
+        examples = [prepared.rows.example(row) for row in rows]
+        prompts = [self.renderer.prompt(example) for example in examples if isinstance(example, Example)]
         sampling = Sampling(
             temperature=self.drawing.temperature,
             seed=int(np.random.SeedSequence([self.source.seed, update]).generate_state(1)[0]),
@@ -85,7 +87,8 @@ class OnPolicyWindows:
             )
         entries = []
         for entry, prompt, tokens in zip(prepared.entries(rows), prompts, made, strict=True):
-            reply = [*tokens, *([_end_of(entry)] if len(tokens) < self.drawing.max_new_tokens else [])]
+            ends = [] if is_cut(network, prompt, tokens, max_new_tokens=self.drawing.max_new_tokens) else [_end(entry)]
+            reply = [*tokens, *ends]
             room = max(1, self.renderer.data.max_length - len(prompt))
             supervised = [False] * len(prompt) + [True] * len(reply[:room])
             entries.append(Entry(entry.row, [*prompt, *reply[:room]], supervised))
@@ -104,6 +107,6 @@ class OnPolicyWindows:
         return self.source.origin(row)
 
 
-def _end_of(entry: Entry) -> int:
+def _end(entry: Entry) -> int:
     """Return the token that ends the row's own last reply."""
     return [token for token, in_loss in zip(entry.input_ids, entry.supervised, strict=True) if in_loss][-1]

@@ -163,6 +163,7 @@ def seen_by(teacher: Teacher, task: Task, recipe: Recipe) -> Task:
 
     A teacher with the student's tokenizer reads the student's very tokens.
     """
+    assert isinstance(task.kind, Generation), "what is distilled is answered in words"
     if task.test is None or same_tokens(teacher.tokenizer, task.kind.renderer.tokenizer):
         return task
     kind = Generation(teacher.tokenizer, own_words(recipe.tasks[task.name]), format=task.test.rows.format)

@@ -28,7 +28,7 @@ from tenfold.techniques.distillation_claims import (
 )
 from tenfold.techniques.distillation_options import DistillationOptions, check
 from tenfold.techniques.distillation_start import start
-from tenfold.techniques.technique import Technique
+from tenfold.techniques.technique import Plan, Technique
 
 if TYPE_CHECKING:
     from tenfold.engine.stage import Learned, Stage, StageResult
@@ -59,6 +59,17 @@ def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, Sta
     yield replace(learning, starts_from=BEFORE)
     teacher.release()
     _time_both(run, teacher, task)
+
+
+def plan(run: Run, options: DistillationOptions) -> Plan:
+    """Return the stages as far as they are known before the teacher has been asked: their loss is plain here."""
+    alone = (run.stage(ALONE),) if options.compare else ()
+    reads = {
+        "logits": "reads every training row once before the student trains, and is let go",
+        "sequence": "answers every training prompt once before the student trains, and is let go",
+        "on_policy": "stays in memory and reads every batch",
+    }[options.level if options.hidden is None else "on_policy"]
+    return Plan((*alone, run.stage(STUDENT)), (f"the teacher, {options.teacher}, {reads}",))
 
 
 def _of_answers(run: Run, teacher: OnCall) -> Stage:
@@ -135,6 +146,7 @@ def _of_tokens(run: Run, teacher: OnCall, options: DistillationOptions) -> Stage
 
 def _with_own_answers(run: Run, stage: Stage, options: DistillationOptions) -> Stage:
     from tenfold.models.language_model import LanguageModel
+    from tenfold.tasks.generation import Generation
     from tenfold.teaching.on_policy import Drawing, OnPolicyWindows
     from tenfold.techniques.distillation_options import OnPolicyOptions
 
@@ -143,6 +155,7 @@ def _with_own_answers(run: Run, stage: Stage, options: DistillationOptions) -> S
         return run.model
 
     task, asked = run.world.first, options.on_policy or OnPolicyOptions()
+    assert isinstance(task.kind, Generation), "`start` has refused other rows"
     limit = asked.max_new_tokens or task.data.max_new_tokens or run.recipe.data.max_length
     drawing = Drawing(asked.share, asked.every, asked.temperature, limit)
     return replace(stage, windows=OnPolicyWindows(task.windows, drawing, student, task.kind.renderer))
@@ -220,6 +233,7 @@ TECHNIQUE = Technique(
     stages=distillation,
     options=DistillationOptions,
     check=check,
+    plan=plan,
     start=start,
     claims=(
         smaller(source="Sanh et al. 2019, arXiv 1910.01108, section 4: 40 % smaller"),

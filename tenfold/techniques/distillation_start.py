@@ -44,8 +44,7 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
         found = f"{teacher.name} is the student itself: there is nothing to learn from it"
         remedy = "name another model or a run's folder, or make the student smaller: technique.student"
         problems.append(Problem("technique.teacher", found, remedy=remedy))
-    if options.level != "logits":
-        problems += _asks_nothing(recipe, options)
+    problems += _unfit_rows(recipe, options)
     if options.level != "sequence":
         if not same_tokens(tokenizer, teacher.tokenizer):
             found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
@@ -56,13 +55,18 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
     return Start(files, {"teacher": teacher.sha256})
 
 
-def _asks_nothing(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
-    """Return a problem if there are no prompts to answer; rows that cannot be read are told with the others."""
+def _unfit_rows(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
+    """Return a problem if the rows hold nothing to say or to answer; rows that cannot be read are told elsewhere."""
+    from tenfold.data.formats import LABELLED
     from tenfold.data.sources import open_rows
 
     (data,) = recipe.tasks.values()
     with suppress(DataError):
-        if data.train and open_rows(data.train, format=data.format, columns=data.columns).format == "text":
+        rows = open_rows(str(data.train), format=data.format, columns=data.columns)
+        if rows.format in LABELLED:
+            found = f"rows of format {rows.format} are answered with labels, and a student learns words"
+            return [Problem("data.train", found, remedy="name rows that are answered in words")]
+        if rows.format == "text" and options.level != "logits":
             found = f"level: {options.level} answers prompts, and raw text asks nothing"
             return [Problem("technique.level", found, remedy="set level: logits, or name rows with prompts")]
     return []

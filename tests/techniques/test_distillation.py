@@ -20,6 +20,7 @@ from tenfold.running import run
 from tenfold.teaching import targets
 from tenfold.techniques.distillation_start import start
 from tenfold.techniques.technique import find_technique
+from tenfold.terminal.check_view import show_check
 from tests.techniques.teachers import taught, teacher_model
 
 Settings = dict[str, Any]
@@ -241,6 +242,20 @@ def test_what_cannot_be_learned_is_refused_before_training(
 def test_two_tasks_are_refused(distilled: Any, rows_file: Path) -> None:
     with pytest.raises(UserError, match=r"data.tasks: 2 tasks; one is distilled at a time"):
         run(distilled(data={"tasks": {"one": str(rows_file), "two": str(rows_file)}}))
+
+
+def test_rows_with_labels_are_refused(distilled: Any, tmp_path: Path) -> None:
+    path = tmp_path / "labels.jsonl"
+    rows = [{"text": f"lamp {number}", "label": "ab"[number % 2]} for number in range(30)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(UserError, match="rows of format classification are answered with labels"):
+        run(distilled(data={"train": str(path)}))
+
+
+def test_check_says_what_the_teacher_will_do(distilled: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    show_check(distilled({"compare": True}), trial=False)
+    told = capsys.readouterr().out
+    assert "alone" in told and "reads every training row once" in told
 
 
 def test_a_teacher_that_never_ends_its_answers_is_told(distilled: Any, teacher_folder: Path) -> None:
