@@ -6,8 +6,7 @@ adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by pe
                    estimators/ over a frozen model: a folder a task, with the table of all that were tried;
                    heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
-cost.json          seconds, tokens/s, peak memory, parameters, bytes
-timings.json       what was timed, item by item, where the technique times something
+cost.json          seconds, tokens/s, peak memory, parameters, bytes; beside it timings.json, of what was timed
 claims.json        what the technique promises, and whether it held here
 lineage.json       which stage came from which: what sits on what, by hash
 provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
@@ -99,12 +98,6 @@ class Artifact:
         """Stage × task × metric; row 0 is before training."""
         path = self.folder / "scorecard.json"
         return Scorecard.from_json(_read_json(path), where=str(path))
-
-    @cached_property
-    def timings(self) -> Scorecard:
-        """What was timed, stage by stage; empty where nothing was."""
-        path = self.folder / "timings.json"
-        return Scorecard.from_json(_read_json(path), where=str(path)) if path.is_file() else Scorecard()
 
     @cached_property
     def cost(self) -> Cost:

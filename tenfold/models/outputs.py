@@ -6,7 +6,7 @@ Shape letters: T tokens in a batch, S supervised positions, N rows, L longest ro
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from tenfold.data.batch import IGNORED, Batch
 from tenfold.models.blocks import capturing
 from tenfold.models.compact import compacted, whole
-from tenfold.models.language_model import Head, LanguageModel, read_head
+from tenfold.models.language_model import Head, LanguageModel
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,14 @@ def outputs(model: LanguageModel, batch: Batch, *, blocks: Sequence[int] = ()) -
     What comes after the last block and before the output layer (a norm) is not in the states of that block.
     """
     batch = batch.to(model.device)
-    with capturing(model.base, blocks) as caught:
-        states, targets = model.supervised(batch)
-    head = read_head(model.base) if model.route.splits_head else None
-    return Outputs(states, targets, head, tuple(_at_supervised(model, each, batch) for each in caught))
+    route = model.route
+    model.route = replace(route, fuses=route.fuses and not blocks)  # fused, no block is called by itself
+    try:
+        with capturing(model.base, blocks) as caught:
+            states, targets = model.supervised(batch)
+    finally:
+        model.route = route
+    return Outputs(states, targets, model.head(), tuple(_at_supervised(model, each, batch) for each in caught))
 
 
 def _at_supervised(model: LanguageModel, states: Tensor, batch: Batch) -> Tensor:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from tenfold.evaluation.scorecard import Measure, Score
+from tenfold.evaluation.scorecard import Measure, Score, Scorecard
 from tenfold.models.generate import continue_prompts, evaluating
 from tenfold.models.language_model import LanguageModel
+
+FILE = "timings.json"
+"""Where an artifact keeps what was timed, laid out as its scorecard is."""
 
 SERVING = "serving"
 """The name under which timings are kept, beside the tasks' scores."""
@@ -16,6 +21,14 @@ SERVING = "serving"
 PROMPTS = 8
 NEW_TOKENS = 24
 BATCHES = 3
+
+
+def read_timings(folder: Path) -> Scorecard:
+    """Return what the run in `folder` timed, stage by stage; empty where it timed nothing."""
+    path = folder / FILE
+    if not path.is_file():
+        return Scorecard()
+    return Scorecard.from_json(json.loads(path.read_text(encoding="utf-8")), where=str(path))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -14,19 +13,14 @@ from tenfold.data.windows import MICRO_BATCH_TOKENS
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
-from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.runtime import Runtime, derived_seed
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.engine.store import (
-    StoredScore,
     StoredStage,
     fingerprint,
-    store_score,
     store_stage,
-    stored_score,
     stored_stage,
 )
-from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
@@ -36,6 +30,7 @@ from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
+from tenfold.techniques.measured import measured_once
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner
@@ -287,30 +282,15 @@ class Run:
         self._measured_once(stage, task, fingerprint(self.state, judged_by), measure)
 
     def _measured_once(
-        self,
-        stage: str,
-        task: str,
-        key: str,
-        measure: Callable[..., Score],
-        load: Callable[[], Trunk] | None = None,
+        self, stage: str, task: str, key: str, measure: Callable[..., Score], load: Callable[[], Trunk] | None = None
     ) -> None:
-        known = stored_score(key)
-        if known is None:
-            if self.stop_asked():
-                again = "run the same command again: what was trained is in the store"
-                raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
-            self.log.write("scoring", stage=stage, task=task)
-            started = time.perf_counter()
-            with out_of_memory_named(f"scoring {stage}"):
-                card = Scorecard((measure(load() if load else self.model, stage=stage),))
-            known = StoredScore(card.to_json(), time.perf_counter() - started)
-            store_score(key, known)
-            self.log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))
-        else:
-            self.log.write("score_restored", stage=stage, task=task)
+        def score() -> Score:
+            return measure(load() if load else self.model, stage=stage)
+
+        known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked)
         self.evaluation_seconds += known.seconds
-        for score in Scorecard.from_json(known.scorecard).scores:
-            self.scorecard = self.scorecard.add(replace(score, stage=stage))
+        for each in Scorecard.from_json(known.scorecard).scores:
+            self.scorecard = self.scorecard.add(replace(each, stage=stage))
 
     @cached_property
     def _retention(self) -> RetentionSet | None:

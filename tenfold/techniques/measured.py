@@ -1,0 +1,38 @@
+"""A score is measured once: what decides it is its key, and the store remembers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tenfold.engine.log import Log
+from tenfold.engine.memory import out_of_memory_named
+from tenfold.engine.store import StoredScore, store_score, stored_score
+from tenfold.errors import Interrupted, Problem
+from tenfold.evaluation.scorecard import Score, Scorecard
+
+
+def measured_once(
+    stage: str, task: str, key: str, measure: Callable[[], Score], *, log: Log, stop_asked: Callable[[], bool]
+) -> StoredScore:
+    """Return what `measure` gives, or gave before under `key`.
+
+    Raises:
+        Interrupted: `stop_asked()` is true, and it would have to be measured.
+        OutOfMemory: it does not fit.
+    """
+    known = stored_score(key)
+    if known is not None:
+        log.write("score_restored", stage=stage, task=task)
+        return known
+    if stop_asked():
+        again = "run the same command again: what was trained is in the store"
+        raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
+    log.write("scoring", stage=stage, task=task)
+    started = time.perf_counter()
+    with out_of_memory_named(f"scoring {stage}"):
+        card = Scorecard((measure(),))
+    known = StoredScore(card.to_json(), time.perf_counter() - started)
+    store_score(key, known)
+    log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))
+    return known
