@@ -38,7 +38,7 @@ def timings(seconds: dict[str, list[float]], parameters: dict[str, float]) -> Sc
 
 def verdict(text: str, card: Scorecard, timed: Scorecard | None = None) -> Verdict:
     (claim,) = (claim for claim in TECHNIQUE.claims if text in claim.text)
-    return claim.judge(Evidence(card, None, None, timed))  # type: ignore[arg-type]
+    return claim.judge(Evidence(card, None, None, {}, timed))  # type: ignore[arg-type]
 
 
 TEN = [1.0] * 10
