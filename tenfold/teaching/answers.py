@@ -19,6 +19,7 @@ from tenfold.errors import DataError, Interrupted, Problem
 from tenfold.evaluation.generate import greedy_answers
 from tenfold.files import atomic_folder, sha256_text, write_json
 from tenfold.models.language_model import LanguageModel
+from tenfold.models.processor import Processor
 from tenfold.paths import cache_folder
 from tenfold.recipe import DataSection
 from tenfold.tasks.generation import Generation
@@ -54,7 +55,7 @@ def answered_rows(
         DataError: it finished no answer within `max_new_tokens`.
         Interrupted: `stop_asked()` came true; the parts that were done are kept.
     """
-    kind = Generation(teacher.tokenizer, data, format=rows.format)
+    kind = Generation(Processor(teacher.tokenizer, "decoder"), data, format=rows.format)
     settings = json.dumps([FORMAT, max_new_tokens, dtype])
     key = sha256_text(teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
     folder = cache_folder("answers") / key
@@ -63,7 +64,7 @@ def answered_rows(
     else:
         log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
         parts = folder.with_name(f"{key}.unfinished")
-        questions = [kind.renderer.prompt(question.example) for question in kind.questions(rows)]
+        questions = [kind.renderer.ask(question.example).input_ids for question in kind.questions(rows)]
         replies: list[str | None] = []
         for first in range(0, len(rows), ROWS_PER_PART):
             part = parts / f"{first:09d}.json"

@@ -15,6 +15,7 @@ from tenfold.models.architecture import family_of
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.open import open_model
+from tenfold.models.processor import Processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import DataSection, ModelSection, Recipe
 from tenfold.tasks.generation import Generation
@@ -166,7 +167,9 @@ def seen_by(teacher: Teacher, task: Task, recipe: Recipe) -> Task:
     assert isinstance(task.kind, Generation), "what is distilled is answered in words"
     if task.test is None or same_tokens(teacher.tokenizer, task.kind.renderer.tokenizer):
         return task
-    kind = Generation(teacher.tokenizer, own_words(recipe.tasks[task.name]), format=task.test.rows.format)
+    kind = Generation(
+        Processor(teacher.tokenizer, "decoder"), own_words(recipe.tasks[task.name]), format=task.test.rows.format
+    )
     test = prepare(task.test.rows, kind.renderer, task=task.name)
     items = kind.items(test, max_rows=recipe.evaluation.max_rows, seed=recipe.runtime.seed)
     return replace(task, kind=kind, test=test, items=items, data=kind.settled(items, kind.data))

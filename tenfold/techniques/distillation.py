@@ -145,8 +145,8 @@ def _of_tokens(run: Run, teacher: OnCall, options: DistillationOptions) -> Stage
 
 
 def _with_own_answers(run: Run, stage: Stage, options: DistillationOptions) -> Stage:
+    from tenfold.data.render import Renderer
     from tenfold.models.language_model import LanguageModel
-    from tenfold.tasks.generation import Generation
     from tenfold.teaching.on_policy import Drawing, OnPolicyWindows
     from tenfold.techniques.distillation_options import OnPolicyOptions
 
@@ -155,10 +155,11 @@ def _with_own_answers(run: Run, stage: Stage, options: DistillationOptions) -> S
         return run.model
 
     task, asked = run.world.first, options.on_policy or OnPolicyOptions()
-    assert isinstance(task.kind, Generation), "`start` has refused other rows"
+    renderer = task.kind.renderer
+    assert isinstance(renderer, Renderer), "`start` has refused other rows and models"
     limit = asked.max_new_tokens or task.data.max_new_tokens or run.recipe.data.max_length
     drawing = Drawing(asked.share, asked.every, asked.temperature, limit)
-    return replace(stage, windows=OnPolicyWindows(task.windows, drawing, student, task.kind.renderer))
+    return replace(stage, windows=OnPolicyWindows(task.windows, drawing, student, renderer))
 
 
 def _hidden(
