@@ -251,7 +251,7 @@ def test_recipe_files(desk: Desk) -> None:
             "config.json: cannot be used",
         ),
         "architecture": (
-            lambda folder: change_json(folder / "config.json", model_type="t5"),
+            lambda folder: change_json(folder / "config.json", model_type="vit"),
             "no model that can be tuned here",
         ),
         "more layers": (lambda folder: change_json(folder / "config.json", num_hidden_layers=3), "has no weights for"),
