@@ -192,9 +192,8 @@ class Run:
         """Bring the model to where `stage` begins and let its tuner take hold; all else is frozen from here on.
 
         A stage that starts from an earlier one finds the model as that one left it. A tuner that comes after another
-        sits on the base with all that was trained before merged into it. `train` does this by itself; a technique
-        does it first where a loss depends on where the stage begins. Return the stage with its micro-batches as
-        the model's route needs them.
+        sits on the base with all that was trained before merged into it. `train` does this by itself; a technique does
+        so where a loss depends on where the stage begins. Return the stage with micro-batches as the route needs them.
 
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
