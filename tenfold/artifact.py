@@ -7,6 +7,7 @@ adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by pe
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes
 claims.json        what the technique promises, and whether it held here
+lineage.json       which stage came from which: what sits on what, by hash
 provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
 preview.txt        rows as the trainer saw them, supervised tokens marked
 generations.jsonl  prompts, references, and answers before and after
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from tenfold.errors import ArtifactError, Problem, RecipeError, nearest
 from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.scorecard import Scorecard
 from tenfold.files import require_folder, write_json, writing
 from tenfold.recipe import FREE_TO_CHANGE, Recipe, load_recipe
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the folder's layout."""
 
-FACTS = ("weights", "technique", "tuner", "base", "tasks")
+FACTS = ("weights", "technique", "tuner", "base", "tasks", "reported")
 """What `artifact.json` says, among other things."""
 
 
@@ -106,6 +108,12 @@ class Artifact:
         """What the technique promises: `claim`, `source`, `outcome` and `because` of each."""
         path = self.folder / "claims.json"
         return _checked_rows(path, _parsed(path, _read_text(path)), ("claim", "source", "outcome", "because"))
+
+    @cached_property
+    def lineage(self) -> Lineage:
+        """Which stage came from which."""
+        path = self.folder / "lineage.json"
+        return Lineage.from_json(_read_json(path), where=str(path))
 
     @cached_property
     def generations(self) -> list[dict[str, str]]:

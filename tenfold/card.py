@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard_view import markdown_table
+from tenfold.evaluation.transfer_view import matrix_markdown
 from tenfold.techniques.context import Run
 
 
@@ -25,6 +26,7 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
         f"scored on {sum(len(task.items) for task in run.tasks):,} held-out rows. "
         "Intervals are 95 % bootstrap intervals over rows.",
         f"## Before and after\n\n{markdown_table(run.scorecard)}",
+        *_stages(run),
         f"## Claims of the technique\n\n{_claims_table(claims)}",
         f"## Cost\n\n{_cost_table(cost)}",
         f"## Use\n\n{_usage(run, facts)}",
@@ -40,6 +42,17 @@ def _rows(run: Run) -> str:
     return ", ".join(f"{len(task.train.rows):,} rows of `{task.train.rows.name}`" for task in run.tasks)
 
 
+def _stages(run: Run) -> list[str]:
+    parts = []
+    matrix = matrix_markdown(run.scorecard, run.lineage)
+    if matrix:
+        parts.append(f"## Stages and tasks\n\n{matrix}")
+    if run.reported:
+        lines = [f"- {name}: `{json.dumps(value, ensure_ascii=False)}`" for name, value in run.reported.items()]
+        parts.append("## Found by the technique\n\n" + "\n".join(lines))
+    return parts
+
+
 def _claims_table(claims: Sequence[Mapping[str, str]]) -> str:
     rows = [f"| {c['claim']} | {c['outcome']} | {c['because']} | {c['source']} |" for c in claims]
     return "\n".join(["| claim | outcome here | figure | source |", "| --- | --- | --- | --- |", *rows])
@@ -49,6 +62,7 @@ def _cost_table(cost: Cost) -> str:
     rows = {
         "trained parameters": f"{cost.trainable_parameters:,} ({cost.trainable_share:.2%})",
         "training": f"{cost.train_seconds:.0f} s, {cost.tokens_per_second:.0f} tokens/s",
+        **({"comparisons": f"{cost.comparison_seconds:.0f} s"} if cost.comparison_seconds else {}),
         "evaluation": f"{cost.evaluation_seconds:.0f} s",
         "peak memory while training": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
         "saved weights": f"{cost.bytes_on_disk / 1e6:.1f} MB (base {cost.base_bytes / 1e6:.1f} MB)",

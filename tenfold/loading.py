@@ -12,6 +12,7 @@ from tenfold.engine.runtime import open_runtime
 from tenfold.models.heads import HeadSettings, load_heads
 from tenfold.models.load import load_tokenizer
 from tenfold.models.open import open_model
+from tenfold.models.save import is_saved_in_fp32
 from tenfold.models.sources import resolve
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
@@ -42,10 +43,12 @@ def load_tuned(
         folder = files.folder
         own = load_tokenizer(folder, trust_remote_code=section.trust_remote_code)
         check_identity(read_identity(weights), identify(folder, own, name=files.name))
+    # a stage that trained the base itself may have come after the recipe's own tuner
+    is_in_fp32 = tuner.loads_in_fp32 or (is_whole and not tuner.trains_base_weights and is_saved_in_fp32(weights))
     model = open_model(
         folder,
         tokenizer,
-        dtype=torch.float32 if tuner.loads_in_fp32 else runtime.compute_dtype,
+        dtype=torch.float32 if is_in_fp32 else runtime.compute_dtype,
         device=runtime.device,
         quantization=None if is_whole else tuner.quantization,
         trust_remote_code=section.trust_remote_code,
@@ -54,9 +57,9 @@ def load_tuned(
         model.add_head(task, HeadSettings(**settings))
     load_heads(model.heads, weights)
     model.eval()
-    if tuner.loads_in_fp32:
+    if is_in_fp32:
         model.autocast = runtime.autocast
-    if tuner.loads_in_fp32 or (is_whole and not tuner.trains_base_weights):
+    if is_in_fp32 or (is_whole and not tuner.trains_base_weights):
         return model
     model.wrap(tuner.load(model.base, weights), packs=tuner.packs, autocast=None)
     model.eval()

@@ -12,6 +12,7 @@ from tenfold import __version__
 from tenfold.artifact import FORMAT, Artifact
 from tenfold.card import model_card
 from tenfold.data.preview import preview
+from tenfold.engine.stage import StageResult
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.files import atomic_folder, write_atomic, write_json
@@ -38,14 +39,16 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     cost = replace(cost, bytes_on_disk=_safetensors_bytes(folder / weights))
     if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
+    lineage = run.lineage
     claims = [
-        {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost)))}
+        {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost, lineage)))}
         for claim in technique.claims
     ]
     write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
     write_json(folder / "scorecard.json", run.scorecard.to_json())
     write_json(folder / "cost.json", vars(cost))
     write_json(folder / "claims.json", claims)
+    write_json(folder / "lineage.json", lineage.to_json())
     write_json(folder / "provenance.json", provenance(run))
     write_atomic(folder / "preview.txt", _preview(run))
     write_atomic(folder / "generations.jsonl", _generations(run))
@@ -60,7 +63,8 @@ def save_run(run: Run, technique: Technique) -> Artifact:
             task.name: {**task.kind.facts, "head": None if task.kind.head is None else vars(task.kind.head)}
             for task in run.tasks
         },
-        "updates": sum(result.updates for result in run.results),
+        "updates": sum(result.updates for result in _saved(run)),
+        "reported": run.reported,
     }
     write_atomic(folder / "README.md", model_card(run, facts, cost, claims))
     write_json(folder / "artifact.json", facts)
@@ -99,11 +103,13 @@ def _cost(run: Run) -> Cost:
     trainable = sum(parameter.numel() for parameter in tuned)
     base = run.world.files
     total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
-    seconds = sum(result.seconds for result in run.results)
+    saved = _saved(run)
+    seconds = sum(result.seconds for result in saved)
     return Cost(
         train_seconds=seconds,
+        comparison_seconds=sum(result.seconds for result in run.results if result not in saved),
         evaluation_seconds=run.evaluation_seconds,
-        tokens_per_second=sum(result.tokens for result in run.results) / seconds if seconds else 0.0,
+        tokens_per_second=sum(result.tokens for result in saved) / seconds if seconds else 0.0,
         peak_memory_bytes=max((result.peak_memory_bytes for result in run.results), default=0),
         trainable_parameters=trainable,
         total_parameters=total,
@@ -111,6 +117,11 @@ def _cost(run: Run) -> Cost:
         bytes_on_disk=0,
         base_bytes=sum(path.stat().st_size for path in base.weight_files),
     )
+
+
+def _saved(run: Run) -> list[StageResult]:
+    """Return the results of the stages that made what is saved; the others were trained to be compared with."""
+    return [result for result in run.results if result.name in run.lineage.saved]
 
 
 def _safetensors_bytes(folder: Path) -> int:

@@ -83,6 +83,14 @@ class Windows:
         rows: list[int] = self._order(epoch)[start : start + self.batch_size].tolist()
         return rows
 
+    def stream(self, start: int, count: int) -> list[int]:
+        """Return `count` rows of the endless stream of epochs from place `start` on, as places in the table."""
+        rows: list[int] = []
+        while len(rows) < count:
+            epoch, place = divmod(start + len(rows), len(self.prepared))
+            rows += self._order(epoch)[place : place + count - len(rows)].tolist()
+        return rows
+
     def cut(self, indices: list[int]) -> Window:
         """Return the rows at `indices` of the table, cut into micro-batches."""
         entries = self.prepared.entries(indices)

@@ -13,6 +13,7 @@ A checkpoint appears under its name only when complete. One whose hashes do not 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -139,6 +140,15 @@ def read_tensors(folder: Path, hashes: Mapping[str, str]) -> dict[str, dict[str,
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return copies that safetensors can write: on the CPU, contiguous, sharing no memory."""
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of the tensors' names, types, shapes and values, in the order of their names."""
+    digest = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def random_state(device: torch.device) -> dict[str, Tensor]:

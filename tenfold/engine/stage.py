@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
@@ -34,6 +34,21 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """Parameters of a loss itself, which train beside the tuner's: they are in checkpoints and in no saved model."""
+
+    parameters: Mapping[str, nn.Parameter]
+    learning_rate: float
+    """Their own peak rate; weight decay leaves them alone."""
+
+    @property
+    def content(self) -> object:
+        """All that decides how they train, as plain values."""
+        starts = {name: parameter.detach().flatten().tolist() for name, parameter in self.parameters.items()}
+        return [self.learning_rate, starts]
+
+
+@dataclass(frozen=True)
 class Stage:
     """One training: which parameters (`tuner`), which loss (`objective`), which rows (`windows`), for how long."""
 
@@ -47,6 +62,12 @@ class Stage:
     penalties: tuple[Penalty, ...] = ()
     selection: Selection | None = None
     gradient_checkpointing: bool = False
+    learned: Learned | None = None
+    """What the loss itself learns, if it learns anything."""
+    tasks: tuple[str, ...] = ()
+    """The tasks that it is there to teach; rows of others may be mixed in."""
+    starts_from: str | None = None
+    """The stage (or `before`, the model as it came) from which it goes on; the one before it when unset."""
 
     @property
     def content(self) -> dict[str, object]:
@@ -68,17 +89,27 @@ class Stage:
             if selection is None
             else [selection.every, selection.patience, selection.content, _source(selection.measure)],
             "gradient_checkpointing": self.gradient_checkpointing,
+            "learned": None if self.learned is None else self.learned.content,
+            "tasks": self.tasks,
+            "starts_from": self.starts_from,
         }
 
     def trainable(self, model: Trunk) -> dict[str, nn.Parameter]:
-        """Return what trains in `model`, by name, always in the same order."""
-        return {**self.tuner.trainable(model.network), **model.head_parameters()}
+        """Return what trains in `model` and in the loss, by name, always in the same order."""
+        own = {} if self.learned is None else self.learned.parameters
+        in_loss = {f"objective.{name}": parameter for name, parameter in own.items()}
+        return {**self.tuner.trainable(model.network), **model.head_parameters(), **in_loss}
 
     def parameter_groups(self, model: Trunk) -> list[dict[str, Any]]:
-        """Return the groups for a torch optimizer, each with `params` and its own `lr`: the tuner's and the heads'."""
+        """Return the groups for a torch optimizer, each with `params` and its own `lr`: tuner's, heads', loss's."""
         groups = self.tuner.parameter_groups(model.network, self.learning_rate)
         heads = list(model.head_parameters().values())
-        return [*groups, {"params": heads, "lr": self.optim.head_learning_rate}] if heads else groups
+        if heads:
+            groups.append({"params": heads, "lr": self.optim.head_learning_rate})
+        if self.learned is not None:
+            own = list(self.learned.parameters.values())
+            groups.append({"params": own, "lr": self.learned.learning_rate, "weight_decay": 0.0})
+        return groups
 
     @property
     def is_storable(self) -> bool:

@@ -33,6 +33,8 @@ class Cost:
     """The weights of the model it started from."""
     energy_joules: float | None = None
     """Not measured yet: no counter that may be read everywhere."""
+    comparison_seconds: float = 0.0
+    """Training of stages that the result was compared with; it is not in `train_seconds`."""
 
 
 class PeakMemory:

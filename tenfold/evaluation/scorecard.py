@@ -141,8 +141,12 @@ class Scorecard:
     def task_change(self) -> Change | None:
         """Return what became of the first task's own metric from row 0 to the last stage, if there is one."""
         task = next((task for task in self.tasks if task != RETENTION), None)
-        first = None if task is None else self.score(BEFORE, task)
-        return None if first is None else self.change(first.task, first.primary.name)
+        return None if task is None else self.primary_change(task)
+
+    def primary_change(self, task: str, *, before: str = BEFORE, after: str | None = None) -> Change | None:
+        """Return what became of a task's own metric from one stage to another (the last), if both have it."""
+        first = self.score(before, task)
+        return None if first is None else self.change(task, first.primary.name, before=before, after=after)
 
     def differences(self, before: str = BEFORE, after: str | None = None) -> dict[tuple[str, str], Change]:
         """Return the change of every measure that both stages have, by (task, measure)."""

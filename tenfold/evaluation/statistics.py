@@ -99,6 +99,20 @@ def paired_test(
     return PairedTest(interval, _sign_flip_p(weighted, np.random.default_rng(seed)))
 
 
+def stratified(groups: Sequence[tuple[Sequence[float], Sequence[float] | None]], *, seed: int = 0) -> Interval:
+    """Return the mean over groups of each group's own (weighted) mean, with its 95 % bootstrap interval.
+
+    Items are drawn with replacement within each group, and every group counts alike, whatever it holds.
+
+    Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.2 (several samples).
+    """
+    generator = np.random.default_rng(seed)
+    parts = [_weighted(values, weights) for values, weights in groups]
+    means = np.mean([_resampled_means(*part, generator, 2000) for part in parts], axis=0)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(np.mean([value.sum() / weight.sum() for value, weight in parts])), float(low), float(high))
+
+
 def _weighted(values: Sequence[float], weights: Sequence[float] | None) -> tuple[Floats, Floats]:
     """Return weight * value and weight, both [N]."""
     value = np.asarray(values, dtype=np.float64)

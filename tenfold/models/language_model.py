@@ -32,6 +32,11 @@ class Head:
     scale: float
     softcap: float | None
 
+    def logits(self, states: Tensor) -> Tensor:
+        """Return the logits `[S, V]` in fp32 of hidden states `[S, H]`."""
+        logits = functional.linear(states, self.weight, self.bias).float() * self.scale
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
 
 class LanguageModel(Trunk):
     """A causal language model: a trunk that also predicts the next token."""
@@ -56,9 +61,16 @@ class LanguageModel(Trunk):
 
     def loss_sum(self, batch: Batch, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the sum of cross entropies over the batch's supervised positions, a scalar in fp32."""
-        states, targets_S = self._supervised(batch.to(self.device))
+        return self.loss_of(*self.supervised(batch), label_smoothing=label_smoothing)
+
+    def supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return what stands at the batch's supervised positions, for `loss_of` and `logits_of`, and targets `[S]`."""
+        return self._supervised(batch.to(self.device))
+
+    def loss_of(self, states: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Return the summed cross entropy of what `supervised` returned, a scalar in fp32."""
         with self.autocasting():
-            return self._cross_entropy(states, targets_S, label_smoothing=label_smoothing)
+            return self._cross_entropy(states, targets, label_smoothing=label_smoothing)
 
     def row_losses(self, batch: Batch) -> Tensor:
         """Return the cross entropy summed over each row's supervised positions, [N] in fp32, with a gradient."""
@@ -82,6 +94,15 @@ class LanguageModel(Trunk):
             scale=head.scale,
             label_smoothing=label_smoothing,
         )
+
+    def head(self) -> Head | None:
+        """Return the output layer as it is now; None where what `supervised` returns are logits already."""
+        return read_head(self.base) if self.route.splits_head else None
+
+    def logits_of(self, states: Tensor, head: Head | None) -> Tensor:
+        """Return the logits `[S, V]` in fp32 of states that `supervised` returned, by that head."""
+        with self.autocasting():
+            return states.float() if head is None else head.logits(states)
 
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:
@@ -215,8 +236,4 @@ def _drops(network: nn.Module, causal: PreTrainedModel) -> bool:
 
 
 def _logits(causal: PreTrainedModel, route: Route, states: Tensor) -> Tensor:
-    if not route.splits_head:
-        return states
-    head = read_head(causal)
-    logits = functional.linear(states, head.weight, head.bias).float() * head.scale
-    return logits if head.softcap is None else head.softcap * torch.tanh(logits / head.softcap)
+    return read_head(causal).logits(states) if route.splits_head else states

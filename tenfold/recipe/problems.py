@@ -14,22 +14,24 @@ from tenfold.recipe.tuners import TUNERS
 
 
 @contextmanager
-def explained(recipe_type: type[BaseModel]) -> Iterator[None]:
-    """Turn the block's `ValidationError` into a `RecipeError` with one `Problem` per fault."""
+def explained(recipe_type: type[BaseModel], *, within: str = "") -> Iterator[None]:
+    """Turn the block's `ValidationError` into a `RecipeError` with one `Problem` per fault.
+
+    `within` names the section of the recipe that is of that type, where it is not the whole recipe.
+    """
     try:
         yield
     except ValidationError as error:
-        problems = [_problem(recipe_type, details) for details in error.errors(include_url=False)]
+        problems = [_problem(recipe_type, details, within) for details in error.errors(include_url=False)]
         raise RecipeError(*problems) from None
 
 
-def _problem(recipe_type: type[BaseModel], details: Any) -> Problem:
+def _problem(recipe_type: type[BaseModel], details: Any, within: str) -> Problem:
     path = [str(part) for part in details["loc"]]
-    if len(path) > 1 and path[0] == "tuner" and path[1] in TUNERS:
-        kind = path.pop(1)  # pydantic names the union's branch; the user never wrote it
-    else:
-        kind = None
-    where = ".".join(path) or "recipe"
+    branches = [place for place in range(1, len(path)) if path[place - 1] == "tuner" and path[place] in TUNERS]
+    # pydantic names the union's branch; the user never wrote it
+    kind = path.pop(branches[0]) if branches else None
+    where = ".".join([within, *path] if within else path) or "recipe"
     if details["type"] == "extra_forbidden":
         known = _known_keys(recipe_type, path[:-1], kind)
         return Problem(
@@ -63,6 +65,9 @@ def _known_keys(recipe_type: type[BaseModel], path: list[str], tuner_kind: str |
         return sorted(TUNERS[tuner_kind].model_fields)
     place: Any = recipe_type
     for part in path:
-        # a mapping of sections by a name of the user's own (`data.tasks.NAME`) has one type for all names
-        place = get_args(place)[1] if get_origin(place) is dict else place.model_fields[part].annotation
+        if get_origin(place) in (dict, tuple):
+            # a mapping by a name of the user's own (`data.tasks.NAME`), or a list, has one type for all in it
+            place = get_args(place)[get_origin(place) is dict]
+        else:
+            place = place.model_fields[part].annotation
     return list(place.model_fields)

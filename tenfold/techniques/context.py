@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from tenfold.engine.checkpoint import CheckpointFolder
-from tenfold.engine.fit import fit, load_parameters
+from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.runtime import Runtime, derived_seed
@@ -28,16 +28,17 @@ from tenfold.engine.store import (
 )
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
+from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import Score, Scorecard
 from tenfold.models.language_model import LanguageModel
-from tenfold.models.open import open_model
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
+from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
-from tenfold.tuning.tuner import Tuner, make_tuner
+from tenfold.tuning.tuner import Tuner
 
 
 class ScoresModel(Protocol):
@@ -69,49 +70,33 @@ class Run:
         self.runtime = runtime
         self.log = log
         self.stop_asked = stop_asked
-        self.tuner: Tuner = make_tuner(world.recipe.tuner)
-        """What trains now: the recipe's tuner, or that of the last stage."""
+        self.subject = Subject(world, runtime)
         self.scorecard = Scorecard()
         self.results: list[StageResult] = []
         self.evaluation_seconds = 0.0
         self.wants_merged = False
-        self.is_rebased = False
-        """Whether a tuner sits on a base that earlier stages have changed, so that only a whole model says it all."""
-        self._is_attached = False
-        self._is_in_fp32 = self.tuner.loads_in_fp32
-        loaded = [runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
-        heads = {task.name: repr(task.kind.head) for task in self.tasks if task.kind.head}
-        seeded = {"heads": heads, "seed": runtime.seed} if heads else {}
-        self._state = fingerprint("base", world.identity.sha256, *loaded, seeded)
+        self.reported: dict[str, object] = {}
+        """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
 
-    @cached_property
+    @property
     def model(self) -> Trunk:
-        """The model with a head for each task that asks for one, loaded when first needed.
-
-        It is untouched by the tuner until the first stage trains.
-        """
-        model = open_model(
-            self.world.files.folder,
-            self.world.tokenizer,
-            dtype=self._dtype,
-            device=self.runtime.device,
-            quantization=self.tuner.quantization,
-            trust_remote_code=self.recipe.model.trust_remote_code,
-        )
-        model.autocast = self._autocast
-        for task in self.tasks:
-            if task.kind.head is not None:
-                torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
-                model.add_head(task.name, task.kind.head)
-        return model
+        """The model with a head for each task that asks for one; untouched until the first stage is attached."""
+        return self.subject.model
 
     @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float32 if self._is_in_fp32 else self.runtime.compute_dtype
+    def tuner(self) -> Tuner:
+        """What trains now: the recipe's tuner, or that of the last stage."""
+        return self.subject.tuner
 
     @property
-    def _autocast(self) -> torch.dtype | None:
-        return self.runtime.autocast if self._is_in_fp32 else None
+    def is_rebased(self) -> bool:
+        """Whether a tuner sits on a base that earlier stages have changed, so that only a whole model says it all."""
+        return self.subject.is_rebased
+
+    @property
+    def lineage(self) -> Lineage:
+        """The stages trained so far, and which of them made the model as it is now."""
+        return Lineage(self.subject.ancestors(self.subject.finished), self.subject.chain)
 
     @property
     def tasks(self) -> list[Task]:
@@ -136,6 +121,7 @@ class Run:
             total_updates=task.windows.total_updates(optim.epochs, optim.max_updates),
             selection=self.selection([task]),
             gradient_checkpointing=self.recipe.runtime.gradient_checkpointing,
+            tasks=(task.name,),
         )
 
     def selection(self, tasks: list[Task]) -> Selection | None:
@@ -183,24 +169,40 @@ class Run:
         """Ask that the artifact also holds the base model with the adapter merged in."""
         self.wants_merged = True
 
+    def report(self, name: str, value: object) -> None:
+        """Keep `value` (plain JSON values) under `name` in the artifact, and show it with the scores."""
+        self.reported[name] = value
+
+    def attach(self, stage: Stage) -> Stage:
+        """Bring the model to where `stage` begins and let its tuner take hold; all else is frozen from here on.
+
+        A stage that starts from an earlier one finds the model as that one left it. A tuner that comes after another
+        sits on the base with all that was trained before merged into it. `train` does this by itself; a technique
+        does it first where a loss depends on where the stage begins. Return the stage with its micro-batches as
+        the model's route needs them.
+
+        Raises:
+            ModelError: what the tuner before has trained cannot be merged into the base.
+        """
+        return self.subject.attach(stage)
+
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""
         stage = self.attach(stage)
-        network = self.model.network
-        key = fingerprint(self._state, stage.content, {"seed": self.runtime.seed})
+        key = fingerprint(self.subject.key, stage.content, {"seed": self.runtime.seed})
         stored = stored_stage(key)
         if stored is not None:
-            load_parameters(stage.trainable(self.model), stored.trainable)
-            stage.tuner.restore(network, stored.tuner)
-            self.model.eval()
+            self.subject.restore(stage, stored)
             result = replace(stored.result, from_store=True)
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
             result = self._fit(stage)
             if stage.is_storable:
-                store_stage(key, StoredStage(stage.trainable(self.model), stage.tuner.state(network), result))
+                store_stage(
+                    key, StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
+                )
         self.evaluation_seconds += result.selection_seconds
-        self._state = key
+        self.subject.finish(stage, key)
         self.results.append(result)
         return result
 
@@ -220,35 +222,6 @@ class Run:
             )
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
-    def attach(self, stage: Stage) -> Stage:
-        """Let the stage's tuner take hold of the model: from here on, what it chose trains and all else is frozen.
-
-        A tuner that comes after another sits on the base with all that was trained before merged into it. Return the
-        stage with its micro-batches as the model's route needs them.
-
-        Raises:
-            ModelError: what the tuner before has trained cannot be merged into the base.
-        """
-        assert stage.name not in (result.name for result in self.results), f"{stage.name} has been trained already"
-        if not self._is_attached or stage.tuner is not self.tuner:
-            self._attach(stage)
-        return replace(stage, windows=stage.windows.padded(not self.model.route.packs))
-
-    def _attach(self, stage: Stage) -> None:
-        model = self.model
-        names = ["attach"]
-        if self._is_attached:
-            self.is_rebased |= bool(self.tuner.trainable(model.network))
-            model.rebase(self.tuner.merge(model.network))
-            self._is_in_fp32 |= stage.tuner.loads_in_fp32
-            names.append(stage.name)
-        torch.manual_seed(derived_seed(self.runtime.seed, *names))
-        network = stage.tuner.attach(model.base, total_updates=stage.total_updates)
-        model.wrap(network, packs=stage.tuner.packs, autocast=self._autocast)
-        if stage.gradient_checkpointing:
-            model.recompute_activations()
-        self.tuner, self._is_attached = stage.tuner, True
-
     def score(self, stage: str) -> None:
         """Add the scorecard's rows for the model as it is now, measured or remembered.
 
@@ -267,7 +240,7 @@ class Run:
         return score_retention(model, self._retention, stage=stage)
 
     def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
-        key = fingerprint(self._state, judged_by)
+        key = fingerprint(self.subject.key, judged_by)
         known = stored_score(key)
         if known is None:
             if self.stop_asked():

@@ -10,20 +10,24 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tenfold.errors import Problem, RecipeError, nearest
 from tenfold.recipe import Recipe, TechniqueSection
+from tenfold.recipe.problems import explained
 
 if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.evaluation.cost import Cost
+    from tenfold.evaluation.lineage import Lineage
     from tenfold.evaluation.scorecard import Scorecard
     from tenfold.techniques.context import Run
 
 BUILTIN: Mapping[str, str] = {
     "instruction": "tenfold.techniques.instruction:TECHNIQUE",
     "parameter_efficient": "tenfold.techniques.parameter_efficient:TECHNIQUE",
+    "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
+    "sequential": "tenfold.techniques.sequential:TECHNIQUE",
 }
 
 
@@ -39,6 +43,7 @@ class Evidence:
 
     scorecard: Scorecard
     cost: Cost
+    lineage: Lineage
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,21 @@ def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What a technique will train, as far as that is known before anything is: for `tenfold check`."""
+
+    stages: tuple[Stage, ...]
+    """In the order of training; of the penalties and losses only what needs no trained model."""
+    notes: tuple[str, ...] = ()
+    """What is worth knowing before it begins, a line each."""
+
+
+def first_stage(run: Run, options: Any) -> Plan:
+    """Return the stage that the recipe describes: the plan of a technique that does not say more."""
+    return Plan((run.stage("check"),))
+
+
+@dataclass(frozen=True)
 class Technique:
     """One way to fine-tune. `stages(run, options)` yields stages and is sent each one's result."""
 
@@ -74,6 +94,7 @@ class Technique:
     options: type[Options] = Options
     claims: tuple[Claim, ...] = ()
     check: Callable[[Recipe, Any], list[Problem]] = no_problems
+    plan: Callable[[Run, Any], Plan] = first_stage
 
     def require_fit(self, recipe: Recipe) -> Options:
         """Return the recipe's options for this technique, once its own check has nothing to say against the recipe.
@@ -93,22 +114,8 @@ class Technique:
         Raises:
             RecipeError: an unknown option or a value out of range, all at once.
         """
-        try:
+        with explained(self.options, within="technique"):
             return self.options(**section.options)
-        except ValidationError as error:
-            raise RecipeError(*(self._problem(dict(details)) for details in error.errors())) from None
-
-    def _problem(self, details: Mapping[str, Any]) -> Problem:
-        key = ".".join(str(part) for part in details["loc"])
-        if details["type"] == "extra_forbidden":
-            known = list(self.options.model_fields)
-            return Problem(
-                f"technique.{key}",
-                f"{self.kind} has no such option",
-                allowed=", ".join(known) or "no options",
-                remedy=nearest(key, known),
-            )
-        return Problem(f"technique.{key}", f"found {details['input']!r}", allowed=str(details["msg"]))
 
 
 def find_technique(kind: str) -> Technique:

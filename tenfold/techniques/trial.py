@@ -25,7 +25,6 @@ class Trial:
     peak_memory_bytes: int
     seconds_per_update: float
     tokens_per_second: float
-    training_seconds: float
 
 
 def try_updates(model: Trunk, stage: Stage) -> Trial:
@@ -53,7 +52,6 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
         peak_memory_bytes=memory.peak_bytes,
         seconds_per_update=per_update,
         tokens_per_second=speed,
-        training_seconds=per_update * stage.total_updates,
     )
 
 

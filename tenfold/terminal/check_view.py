@@ -16,7 +16,7 @@ from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
 from tenfold.recipe import TASK, Recipe, dump_recipe
 from tenfold.techniques.context import Run
-from tenfold.techniques.technique import find_technique
+from tenfold.techniques.technique import Plan, find_technique
 from tenfold.techniques.trial import Trial, try_updates
 from tenfold.techniques.world import World, open_world
 from tenfold.terminal.duration import duration
@@ -34,7 +34,8 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     """
     console = Console()
     announce_remote_code(recipe.model)
-    find_technique(recipe.technique.kind).require_fit(recipe)
+    technique = find_technique(recipe.technique.kind)
+    options = technique.require_fit(recipe)
     world = open_world(recipe)
     check_output(recipe, world.fingerprint)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
@@ -44,11 +45,12 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
     for finding in world.findings:
         console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
-    stage = run.stage("check")
-    stage = run.attach(stage)
+    plan = technique.plan(run, options)
+    stage = run.attach(plan.stages[0])
+    _show_plan(console, plan)
     _show_size(console, run, stage)
     if trial:
-        _show_trial(console, stage, try_updates(run.model, stage))
+        _show_trial(console, try_updates(run.model, stage), sum(each.total_updates for each in plan.stages))
     console.print("\n[bold green]No problems found.[/bold green]")
 
 
@@ -99,6 +101,23 @@ def _show_preview(console: Console, task: str, shown: Preview) -> None:
         console.print(text)
 
 
+def _show_plan(console: Console, plan: Plan) -> None:
+    """Show the stages where there are several, and what the technique has to say."""
+    if len(plan.stages) > 1:
+        console.rule("Stages", align="left")
+        table = Table(box=None, pad_edge=False)
+        for heading in ("stage", "tasks", "goes on from", "tuner"):
+            table.add_column(heading)
+        table.add_column("updates", justify="right")
+        for stage in plan.stages:
+            started = stage.starts_from or "the one before"
+            cells = (stage.name, ", ".join(stage.tasks), started, stage.tuner.name, f"{stage.total_updates:,}")
+            table.add_row(*map(escape, cells))
+        console.print(table)
+    for note in plan.notes:
+        console.print(escape(note), soft_wrap=True)
+
+
 def _show_size(console: Console, run: Run, stage: Stage) -> None:
     console.rule("Training", align="left")
     trainable = sum(parameter.numel() for parameter in stage.trainable(run.model).values())
@@ -111,12 +130,12 @@ def _show_size(console: Console, run: Run, stage: Stage) -> None:
     console.print(f"{packed}; {head}")
 
 
-def _show_trial(console: Console, stage: Stage, trial: Trial) -> None:
+def _show_trial(console: Console, trial: Trial, num_updates: int) -> None:
     console.print(
         f"measured on {trial.num_updates} real updates, thrown away: "
         f"{trial.tokens_per_second:,.0f} tokens/s, {trial.seconds_per_update:.2f} s an update"
     )
     console.print(
-        f"estimate: training [bold]{duration(trial.training_seconds)}[/bold], "
+        f"estimate: training [bold]{duration(trial.seconds_per_update * num_updates)}[/bold], "
         f"peak memory [bold]{trial.peak_memory_bytes / 1e9:.2f} GB[/bold]; scoring comes on top"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import Score
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table
+from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
 from tenfold.recipe import Recipe
 from tenfold.running import run
 from tenfold.terminal.duration import duration
@@ -57,7 +58,14 @@ def show_artifact(artifact: Artifact) -> None:
     """
     console = Console()
     facts = artifact.facts
-    parts = (terminal_table(artifact.scorecard), *_answers(artifact), _claims(artifact), _cost(artifact.cost))
+    parts = (
+        terminal_table(artifact.scorecard),
+        *_stages(artifact),
+        *_answers(artifact),
+        _claims(artifact),
+        *_reported(facts["reported"]),
+        _cost(artifact.cost),
+    )
     console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
     for part in parts:
         console.print(part)
@@ -96,6 +104,35 @@ def _answers(artifact: Artifact) -> Iterator[Table]:
     yield table
 
 
+def _stages(artifact: Artifact) -> Iterator[Table]:
+    """Yield stage × task, and what stages did to each other's tasks, where there are several of both."""
+    rows = stage_matrix(artifact.scorecard, artifact.lineage)
+    if rows is None:
+        return
+    yield matrix_table(rows)
+    lines = transfer_lines(artifact.scorecard, artifact.lineage)
+    if lines:
+        yield _table("", [(f"  {name}", figure, why) for name, figure, why in lines])
+
+
+def _reported(reported: Mapping[str, object]) -> Iterator[Table]:
+    if reported:
+        yield _table("\nFound by the technique", [(f"  {name}", _plain(value)) for name, value in reported.items()])
+
+
+def _table(title: str, rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(**{**_BARE, **({"title": title} if title else {})})
+    table.add_column(no_wrap=True)
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _plain(value: object) -> str:
+    """Return a value that a technique reported, as people write it: `lamps 0.25, words 0.75`."""
+    return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
+
+
 def _claims(artifact: Artifact) -> Table:
     table = Table(title="\nWhat the technique promises, and what was measured here", **_BARE)
     table.add_column(no_wrap=True)
@@ -113,6 +150,7 @@ def _cost(cost: Cost) -> Table:
     rows = {
         "trained": f"{cost.trainable_parameters:,} parameters ({cost.trainable_share:.2%})",
         "training": f"{duration(cost.train_seconds)}, {cost.tokens_per_second:,.0f} tokens/s",
+        **({"comparisons": duration(cost.comparison_seconds)} if cost.comparison_seconds else {}),
         "scoring": duration(cost.evaluation_seconds),
         "peak memory": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
         "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB",

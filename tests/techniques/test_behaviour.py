@@ -27,8 +27,20 @@ Settings = dict[str, Any]
 RECIPES: dict[str, Settings] = {
     "instruction": {},
     "parameter_efficient": {"technique": {"merge": True}},
+    "multi_task": {"technique": {"weighting": "uncertainty", "compare_alone": True}, "tasks": True},
+    "sequential": {
+        "technique": {
+            "stages": [{"task": "lamps", "updates": 3}, {"task": "words", "updates": 3}],
+            "replay": 0.2,
+            "ewc": 10.0,
+            "fisher_rows": 4,
+            "l2_sp": 0.1,
+            "self_distillation": 0.5,
+        },
+        "tasks": True,
+    },
 }
-"""For each technique, what its recipe has beside that of the fixture `settings`."""
+"""For each technique, what its recipe has beside that of the fixture `settings`, or `tree` with its two tasks."""
 
 
 def test_every_technique_is_checked_here() -> None:
@@ -36,10 +48,11 @@ def test_every_technique_is_checked_here() -> None:
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_technique_keeps_every_promise(kind: str, settings: Settings, tmp_path: Path) -> None:
-    own = RECIPES[kind]
-    tree = {**settings, **own, "technique": {"kind": kind, **own.get("technique", {})}}
-    check_technique(parse_recipe(tree), tmp_path / "runs")
+def test_a_technique_keeps_every_promise(kind: str, settings: Settings, tree: Settings, tmp_path: Path) -> None:
+    own = dict(RECIPES[kind])
+    basis = tree if own.pop("tasks", False) else settings
+    whole = {**basis, **own, "technique": {"kind": kind, **own.get("technique", {})}}
+    check_technique(parse_recipe(whole), tmp_path / "runs")
 
 
 def test_a_technique_that_no_store_can_tell_from_others_is_found(

@@ -1,0 +1,76 @@
+"""What the literature promises of stages that keep what earlier ones learned, judged by stage × task."""
+
+from __future__ import annotations
+
+from tenfold.techniques.technique import Claim, Evidence, Verdict
+
+MARGIN = 0.05
+"""Forgetting, in the metric's own unit, that still counts as kept."""
+
+
+def earlier_tasks_are_kept(*, source: str) -> Claim:
+    """Return the claim that earlier tasks lose at most `MARGIN` from their best: held if all the interval says so."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        from tenfold.evaluation.transfer import transfer
+
+        found = transfer(evidence.scorecard, evidence.lineage.trained_tasks())
+        if found is None:
+            return Verdict("unclear", "fewer than two trained tasks with scores in one unit")
+        lost = found.forgetting
+        names = ", ".join(dict.fromkeys(found.metrics.values()))
+        figure = f"forgetting {lost.mean:+.3f} [{lost.low:+.3f}, {lost.high:+.3f}] of {names}"
+        if lost.high <= MARGIN:
+            return Verdict("held", figure)
+        return Verdict("not held here" if lost.low > MARGIN else "unclear", figure)
+
+    return Claim(f"earlier tasks lose at most {MARGIN} of their best score", source, judge)
+
+
+def cures_help(*, source: str) -> Claim:
+    """Return the claim that each cure leaves earlier tasks better than the same stages without any."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        from tenfold.evaluation.transfer import Step, mean_gain, shared_metrics
+
+        trained = evidence.lineage.trained_tasks()
+        last = list(trained)[-1] if trained else ""
+        ends = [name for name in evidence.scorecard.stages if name.startswith(f"{last}@") and trained]
+        without = f"{last}@none"
+        if without not in ends:
+            return Verdict("unclear", "not compared: set technique.compare_cures: true to train without them too")
+        earlier = [task for task in dict.fromkeys(trained.values()) if task != trained[last]]
+        metrics = shared_metrics(evidence.scorecard, earlier)
+        figures, intervals = [], []
+        for name in [name for name in ends if name not in (without, f"{last}@straight")] + [last]:
+            interval = mean_gain(evidence.scorecard, [Step(task, without, name) for task in earlier], metrics or {})
+            if interval is None:
+                return Verdict("unclear", "the earlier tasks' scores have no unit in common, or are missing")
+            label = "as in the recipe" if name == last else name.partition("@")[2]
+            figures.append(f"{label} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]")
+            intervals.append(interval)
+        figure = f"earlier tasks against no cure: {'; '.join(figures)}"
+        if all(interval.low > 0 for interval in intervals):
+            return Verdict("held", figure)
+        return Verdict("not held here" if any(interval.high < 0 for interval in intervals) else "unclear", figure)
+
+    return Claim("each cure leaves earlier tasks better than none", source, judge)
+
+
+def the_way_helps(*, source: str) -> Claim:
+    """Return the claim that the last task is clearly better after the stages before it than straight from the base."""
+
+    def judge(evidence: Evidence) -> Verdict:
+        trained = evidence.lineage.trained_tasks()
+        last = list(trained)[-1] if trained else ""
+        task = trained.get(last, "")
+        change = evidence.scorecard.primary_change(task, before=f"{last}@straight", after=last)
+        if change is None:
+            return Verdict("unclear", "not compared: set technique.compare_straight: true to train it straight too")
+        interval = change.test.difference
+        figure = f"{task} {change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        if change.is_better:
+            return Verdict("held", figure)
+        return Verdict("not held here" if change.is_worse else "unclear", figure)
+
+    return Claim("the last task is better for the stages before it", source, judge)

@@ -1,0 +1,159 @@
+"""The model of a run: loaded when needed, held by one tuner after another, brought back to where a stage begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+
+from tenfold.engine.checkpoint import hash_tensors
+from tenfold.engine.fit import load_parameters
+from tenfold.engine.runtime import Runtime, derived_seed
+from tenfold.engine.stage import Stage
+from tenfold.engine.store import StoredStage, fingerprint, stored_stage
+from tenfold.errors import Problem, RunFailure
+from tenfold.evaluation.lineage import Ancestor
+from tenfold.evaluation.scorecard import BEFORE
+from tenfold.models.open import open_model
+from tenfold.models.trunk import Trunk
+from tenfold.techniques.world import World
+from tenfold.tuning.tuner import Tuner, make_tuner
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that has been trained: under which key the store holds it, and the stages up to it, itself the last."""
+
+    stage: Stage
+    key: str
+    chain: tuple[str, ...]
+    ancestor: Ancestor
+
+
+class Subject:
+    """The model that a run trains. `key` says all that made it what it is now; `chain` names its stages so far."""
+
+    def __init__(self, world: World, runtime: Runtime) -> None:
+        self.world = world
+        self.runtime = runtime
+        self.finished: dict[str, Finished] = {}
+        self._first = make_tuner(world.recipe.tuner)
+        self._begun = ""
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        vars(self).pop("model", None)
+        self.tuner: Tuner = self._first
+        self.chain: tuple[str, ...] = ()
+        self.is_rebased = False
+        self._is_attached = False
+        self._is_in_fp32 = self.tuner.loads_in_fp32
+        self._base_sha256 = self.world.identity.base_weights_sha256
+        loaded = [self.runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
+        heads = {task.name: repr(task.kind.head) for task in self.world.tasks.values() if task.kind.head}
+        seeded = {"heads": heads, "seed": self.runtime.seed} if heads else {}
+        self.key = fingerprint("base", self.world.identity.sha256, *loaded, seeded)
+
+    @cached_property
+    def model(self) -> Trunk:
+        """The model with a head for each task that asks for one; untouched until the first stage is attached."""
+        model = open_model(
+            self.world.files.folder,
+            self.world.tokenizer,
+            dtype=self._dtype,
+            device=self.runtime.device,
+            quantization=self.tuner.quantization,
+            trust_remote_code=self.world.recipe.model.trust_remote_code,
+        )
+        model.autocast = self._autocast
+        for task in self.world.tasks.values():
+            if task.kind.head is not None:
+                torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
+                model.add_head(task.name, task.kind.head)
+        return model
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float32 if self._is_in_fp32 else self.runtime.compute_dtype
+
+    @property
+    def _autocast(self) -> torch.dtype | None:
+        return self.runtime.autocast if self._is_in_fp32 else None
+
+    def attach(self, stage: Stage) -> Stage:
+        """Bring the model to where `stage` begins and let its tuner take hold; twice for one stage is as once.
+
+        Return the stage with its micro-batches as the model's route needs them.
+
+        Raises:
+            ModelError: what the tuner before has trained cannot be merged into the base.
+        """
+        assert stage.name not in self.finished, f"{stage.name} has been trained already"
+        if stage.name != self._begun:
+            now = self.chain[-1] if self.chain else BEFORE
+            if stage.starts_from not in (None, now):
+                self._return_to(str(stage.starts_from))
+            self._begun = stage.name
+        self._take_hold(stage)
+        return replace(stage, windows=stage.windows.padded(not self.model.route.packs))
+
+    def finish(self, stage: Stage, key: str) -> None:
+        """Note that the model is now as `stage` left it, and that the store holds that under `key`."""
+        tuned = stage.tuner.trainable(self.model.network)
+        ancestor = Ancestor(
+            name=stage.name,
+            tasks=stage.tasks,
+            starts_from=self.chain[-1] if self.chain else BEFORE,
+            tuner=stage.tuner.name,
+            base_sha256=self._base_sha256,
+            weights_sha256=hash_tensors({**tuned, **self.model.head_parameters()}),
+        )
+        self.chain = (*self.chain, stage.name)
+        self.key = key
+        self.finished[stage.name] = Finished(stage, key, self.chain, ancestor)
+
+    def restore(self, stage: Stage, stored: StoredStage) -> None:
+        """Put what the store kept of `stage` into the model, which its tuner has taken hold of."""
+        load_parameters(stage.trainable(self.model), stored.trainable)
+        stage.tuner.restore(self.model.network, stored.tuner)
+        self.model.eval()
+
+    def _return_to(self, name: str) -> None:
+        """Load the base anew and put every stage up to `name` into it, as the store keeps them."""
+        chain = () if name == BEFORE else self.finished[name].chain
+        self._begin_anew()
+        for each in chain:
+            done = self.finished[each]
+            stored = stored_stage(done.key)
+            if stored is None:
+                again = "run the same command again: it is trained once more, with the same result"
+                raise RunFailure(
+                    Problem(f"stage {each}", "it was to be gone on from, and left the store", remedy=again)
+                )
+            self._take_hold(done.stage)
+            self.restore(done.stage, stored)
+            self.chain, self.key = done.chain, done.key
+
+    def _take_hold(self, stage: Stage) -> None:
+        if self._is_attached and stage.tuner is self.tuner:
+            return
+        model = self.model
+        names = ["attach"]
+        if self._is_attached:
+            self.is_rebased |= bool(self.tuner.trainable(model.network))
+            model.rebase(self.tuner.merge(model.network))
+            self._base_sha256 = hash_tensors(model.base.state_dict())
+            names.append(stage.name)
+        self._is_in_fp32 |= stage.tuner.loads_in_fp32
+        torch.manual_seed(derived_seed(self.runtime.seed, *names))
+        network = stage.tuner.attach(model.base, total_updates=stage.total_updates)
+        model.wrap(network, packs=stage.tuner.packs, autocast=self._autocast)
+        if stage.gradient_checkpointing:
+            model.recompute_activations()
+        self.tuner, self._is_attached = stage.tuner, True
+
+    def ancestors(self, names: Iterable[str]) -> tuple[Ancestor, ...]:
+        """Return what is known of the finished stages `names`."""
+        return tuple(self.finished[name].ancestor for name in names)
