@@ -143,6 +143,26 @@ class Artifact:
             self.recipe, self.weights, is_whole=self.facts["weights"] == "model", heads=self._heads, base=base
         )
 
+    def answer_as(self, model: Trunk, task: str, *, adapter: str | None = None, drop_blocks: int = 0) -> None:
+        """Let the loaded `model` answer `task` from here on, by the adapters that are its own or by `adapter`.
+
+        Nothing is loaded: adapters are switched by name, such as `legal`, `legal+medical` fused, `de/legal` stacked, or
+        `none`. The first `drop_blocks` blocks go without (AdapterDrop: faster, less precise).
+
+        Raises:
+            ArtifactError: the model holds no adapters to choose from, or not these.
+        """
+        from tenfold.loading import choose_adapters
+
+        if adapter is not None or drop_blocks:
+            where = "--adapter" if adapter is not None else "--drop-blocks"
+            choose_adapters(model, adapter or self._answered_by(task), asked_by=where, drop_blocks=drop_blocks)
+        else:
+            choose_adapters(model, self._answered_by(task), asked_by=f"{self.folder}: task {task}")
+
+    def _answered_by(self, task: str) -> object:
+        return self.facts["tasks"][task].get("answered_by")
+
     @property
     def _heads(self) -> dict[str, Mapping[str, Any]]:
         tasks: Mapping[str, Mapping[str, Any]] = self.facts["tasks"]

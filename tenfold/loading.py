@@ -16,8 +16,27 @@ from tenfold.models.save import is_saved_in_fp32
 from tenfold.models.sources import resolve
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
+from tenfold.tuning.acting import Acting, let_act
+from tenfold.tuning.adapter_bank import bank_of
+from tenfold.tuning.composition import from_json, from_text
 from tenfold.tuning.identity import check_identity, identify, read_identity
 from tenfold.tuning.tuner import make_tuner
+
+
+def choose_adapters(model: Trunk, chosen: object, *, asked_by: str, drop_blocks: int = 0) -> None:
+    """Let adapters of the loaded `model` act from here on: by name as a person writes it, or as an artifact keeps it.
+
+    None leaves the choice as it is; the first `drop_blocks` blocks go without.
+
+    Raises:
+        ArtifactError: the model holds no adapters, or not these.
+    """
+    bank = bank_of(model.network)
+    composition = from_text(chosen) if isinstance(chosen, str) else from_json(chosen)
+    if chosen is None:
+        composition = None if bank is None else bank.active
+    if chosen is not None or drop_blocks:
+        let_act(model.network, Acting(composition, tuple(range(drop_blocks))), asked_by=asked_by)
 
 
 def load_tuned(

@@ -23,6 +23,7 @@ from tenfold.recipe import dump_recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Evidence, Technique
+from tenfold.tuning.composition import to_json
 from tenfold.tuning.identity import write_identity
 
 
@@ -41,7 +42,11 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     lineage = run.lineage
     claims = [
-        {"claim": claim.text, "source": claim.source, **vars(claim.judge(Evidence(run.scorecard, cost, lineage)))}
+        {
+            "claim": claim.text,
+            "source": claim.source,
+            **vars(claim.judge(Evidence(run.scorecard, cost, lineage, run.reported))),
+        }
         for claim in technique.claims
     ]
     write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
@@ -60,7 +65,11 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "tuner": run.tuner.name,
         "base": run.world.files.name,
         "tasks": {
-            task.name: {**task.kind.facts, "head": None if task.kind.head is None else vars(task.kind.head)}
+            task.name: {
+                **task.kind.facts,
+                "head": None if task.kind.head is None else vars(task.kind.head),
+                "answered_by": to_json(run.answered_by.get(task.name)),
+            }
             for task in run.tasks
         },
         "updates": sum(result.updates for result in _saved(run)),
@@ -99,8 +108,8 @@ def _save_merged(run: Run, folder: Path) -> None:
 
 
 def _cost(run: Run) -> Cost:
-    tuned = [*run.tuner.trainable(run.model.network).values(), *run.model.head_parameters().values()]
-    trainable = sum(parameter.numel() for parameter in tuned)
+    heads = sum(parameter.numel() for parameter in run.model.head_parameters().values())
+    trainable = heads + sum(run.subject.trained.values())
     base = run.world.files
     total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
     saved = _saved(run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +38,8 @@ from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
+from tenfold.tuning.acting import Acting, acting_in
+from tenfold.tuning.composition import Composition
 from tenfold.tuning.tuner import Tuner
 
 
@@ -75,6 +77,8 @@ class Run:
         self.results: list[StageResult] = []
         self.evaluation_seconds = 0.0
         self.wants_merged = False
+        self.answered_by: dict[str, Composition | None] = {}
+        """By which of the adapters that the model holds each task is answered; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
         """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
 
@@ -161,6 +165,18 @@ class Run:
         runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
+    def answer_with(self, task: str, composition: Composition | None) -> None:
+        """Let `composition` of the model's adapters act from here on whenever `task` is scored, and in the artifact."""
+        self.answered_by[task] = composition
+
+    def measure(self, task: Task, stage: str, composition: Composition | None, *, without: Sequence[int] = ()) -> Score:
+        """Return the score of `task` while `composition` acts, except in the blocks `without`; it is not recorded.
+
+        Raises:
+            Interrupted: `stop_asked()` is true, and it would have to be measured.
+        """
+        return self._measured(stage, task.judged_by, task.score, Acting(composition, tuple(without)))
+
     def record(self, score: Score) -> None:
         """Add a score of the technique's own, beside those of the recipe's tasks."""
         self.scorecard = self.scorecard.add(score)
@@ -223,24 +239,29 @@ class Run:
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
     def score(self, stage: str) -> None:
-        """Add the scorecard's rows for the model as it is now, measured or remembered.
+        """Add the scorecard's rows for the model as it is now, measured or remembered: for what the stage has scored.
 
         Raises:
             Interrupted: `stop_asked()` is true, and they would have to be measured.
             OutOfMemory: the answers' cache does not fit.
         """
+        tasks = self.subject.scored_after(stage)
         for task in self.tasks:
-            if task.items:
-                self._score(stage, task.judged_by, task.score)
-        if self._retention is not None:
-            self._score(stage, {"retention": self._retention.fingerprint}, self._score_retention)
+            if task.items and (tasks is None or task.name in tasks):
+                acting = Acting(self.answered_by[task.name]) if task.name in self.answered_by else None
+                self.record(self._measured(stage, task.judged_by, task.score, acting))
+        if tasks is None and self._retention is not None:
+            self.record(self._measured(stage, {"retention": self._retention.fingerprint}, self._score_retention, None))
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-    def _score(self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
-        key = fingerprint(self.subject.key, judged_by)
+    def _measured(
+        self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel, acting: Acting | None
+    ) -> Score:
+        chosen = {} if acting is None else {"acting": acting.content}
+        key = fingerprint(self.subject.key, judged_by, chosen)
         known = stored_score(key)
         if known is None:
             if self.stop_asked():
@@ -248,7 +269,7 @@ class Run:
                 raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
             self.log.write("scoring", stage=stage)
             started = time.perf_counter()
-            with out_of_memory_named(f"scoring {stage}"):
+            with out_of_memory_named(f"scoring {stage}"), acting_in(self.model.network, acting):
                 card = Scorecard((measure(self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
@@ -256,8 +277,8 @@ class Run:
         else:
             self.log.write("score_restored", stage=stage)
         self.evaluation_seconds += known.seconds
-        for score in Scorecard.from_json(known.scorecard).scores:
-            self.scorecard = self.scorecard.add(replace(score, stage=stage))
+        (score,) = Scorecard.from_json(known.scorecard).scores
+        return replace(score, stage=stage)
 
     @cached_property
     def _retention(self) -> RetentionSet | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +28,7 @@ BUILTIN: Mapping[str, str] = {
     "parameter_efficient": "tenfold.techniques.parameter_efficient:TECHNIQUE",
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
+    "adapters": "tenfold.techniques.adapters:TECHNIQUE",
 }
 
 
@@ -44,6 +45,8 @@ class Evidence:
     scorecard: Scorecard
     cost: Cost
     lineage: Lineage
+    reported: Mapping[str, Any] = field(default_factory=dict)
+    """What the technique itself found worth telling."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ RECIPES: dict[str, Settings] = {
         },
         "tasks": True,
     },
+    "adapters": {
+        "technique": {"fuse": ["lamps", "words"], "fuse_on": "words", "drop_blocks": 1},
+        "tuner": {"kind": "bottleneck", "reduction": 4},
+        "tasks": True,
+    },
 }
 """For each technique, what its recipe has beside that of the fixture `settings`, or `tree` with its two tasks."""
 

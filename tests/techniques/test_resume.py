@@ -31,6 +31,10 @@ SEQUENTIAL: dict[str, Any] = {
 }
 MULTI_TASK: dict[str, Any] = {"kind": "multi_task", "weighting": "uncertainty", "compare_alone": True}
 
+ADAPTERS: dict[str, Any] = {"kind": "adapters", "fuse": ["lamps", "words"], "fuse_on": "words"}
+LORA: dict[str, Any] = {"kind": "lora", "rank": 4, "dropout": 0.2}  # so that random state matters
+BOTTLENECK: dict[str, Any] = {"kind": "bottleneck", "reduction": 4, "dropout": 0.2}
+
 
 class KillAt:
     """A listener that kills the process at update `number` of a stage, or where the stage is scored."""
@@ -69,21 +73,22 @@ def outcome(folder: Path) -> tuple[object, ...]:
     }
     files = [json.loads((folder / name).read_text()) for name in ("scorecard.json", "lineage.json")]
     reported = json.loads((folder / "artifact.json").read_text())["reported"]
-    return sha256_file(folder / "adapter" / "adapter_model.safetensors"), curve, *files, reported
+    (weights,) = (folder / "adapter").glob("adapter*.safetensors")
+    return sha256_file(weights), curve, *files, reported
 
 
 @pytest.mark.parametrize(
-    ("technique", "moments"),
+    ("technique", "tuner", "moments"),
     [
-        (SEQUENTIAL, ("lamps:3", "words@replay:3", "again@ewc:1", "words:scoring", "again:3")),
-        (MULTI_TASK, ("words@alone:2", "multi_task:5", "multi_task:scoring")),
+        (SEQUENTIAL, LORA, ("lamps:3", "words@replay:3", "again@ewc:1", "words:scoring", "again:3")),
+        (MULTI_TASK, LORA, ("words@alone:2", "multi_task:5", "multi_task:scoring")),
+        (ADAPTERS, BOTTLENECK, ("lamps:3", "words:scoring", "words@lamps:scoring", "fusion:2", "bare base:scoring")),
     ],
-    ids=["sequential", "multi_task"],
+    ids=["sequential", "multi_task", "adapters"],
 )
 def test_killed_in_any_stage_it_ends_as_if_it_had_never_stopped(
-    technique: dict[str, Any], moments: tuple[str, ...], write: Write, tmp_path: Path
+    technique: dict[str, Any], tuner: dict[str, Any], moments: tuple[str, ...], write: Write, tmp_path: Path
 ) -> None:
-    tuner = {"kind": "lora", "rank": 4, "dropout": 0.2}  # so that random state matters
     optim = {"max_updates": None, "learning_rate": 1e-2}
     straight, killed = (write(technique, tuner=tuner, optim=optim, evaluation={"max_rows": 3}) for _ in range(2))
     assert child(straight, "never", tmp_path / "cache-1") == 0

@@ -23,7 +23,6 @@ from tests.tuning.adapters import PFEIFFER, bank_with, resting_on
 from tests.tuning.steps import build, difference, logits, train
 
 
-
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """The artifact of one adapter, as a run leaves it: `adapter/` in a folder of its own."""
