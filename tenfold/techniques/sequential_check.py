@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from tenfold.errors import Problem, nearest
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.recipe import Recipe
-from tenfold.recipe.tuners import Qlora, TunerSettings
+from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuners import Qlora
 from tenfold.techniques.sequential_options import SequentialOptions
 
 
