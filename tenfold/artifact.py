@@ -144,24 +144,17 @@ class Artifact:
         )
 
     def answer_as(self, model: Trunk, task: str, *, adapter: str | None = None, drop_blocks: int = 0) -> None:
-        """Let the loaded `model` answer `task` from here on, by the adapters that are its own or by `adapter`.
+        """Let the loaded `model` answer `task` from here on, by its own adapters or by `adapter`, switched by name.
 
-        Nothing is loaded: adapters are switched by name, such as `legal`, `legal+medical` fused, `de/legal` stacked, or
-        `none`. The first `drop_blocks` blocks go without (AdapterDrop: faster, less precise).
+        The first `drop_blocks` blocks go without (AdapterDrop: faster, less precise).
 
         Raises:
             ArtifactError: the model holds no adapters to choose from, or not these.
         """
         from tenfold.loading import choose_adapters
 
-        if adapter is not None or drop_blocks:
-            where = "--adapter" if adapter is not None else "--drop-blocks"
-            choose_adapters(model, adapter or self._answered_by(task), asked_by=where, drop_blocks=drop_blocks)
-        else:
-            choose_adapters(model, self._answered_by(task), asked_by=f"{self.folder}: task {task}")
-
-    def _answered_by(self, task: str) -> object:
-        return self.facts["tasks"][task].get("answered_by")
+        own = self.facts["tasks"][task].get("answered_by")
+        choose_adapters(model, own, adapter, drop_blocks=drop_blocks)
 
     @property
     def _heads(self) -> dict[str, Mapping[str, Any]]:
