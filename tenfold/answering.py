@@ -16,7 +16,7 @@ from tenfold.evaluation.scorecard import Score
 from tenfold.files import require_folder, write_atomic
 from tenfold.models.trunk import Trunk
 from tenfold.tasks.kind import TaskKind
-from tenfold.tasks.task import reopen_kind
+from tenfold.tasks.task import readable, reopen_kind
 
 
 def predict_rows(
@@ -90,7 +90,7 @@ def evaluate_rows(
 
 def open_kind(artifact: Artifact, task: str, model: Trunk) -> TaskKind:
     """Return the kind of the artifact's `task`, for the loaded `model`."""
-    return reopen_kind(artifact.facts["tasks"][task], model.tokenizer, artifact.recipe.tasks[task])
+    return reopen_kind(artifact.facts["tasks"][task], model.tokenizer, artifact.recipe.tasks[task], task=task)
 
 
 def _open_rows(
@@ -103,4 +103,5 @@ def _open_rows(
 ) -> Rows:
     section = artifact.recipe.tasks[task]
     columns = section.columns if columns is None else columns
-    return open_rows(data, format=section.format, columns=columns, needed=needed)
+    formats = readable(artifact.facts["tasks"][task], needed)
+    return open_rows(data, format=section.format, columns=columns, needed=formats)

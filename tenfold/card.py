@@ -77,6 +77,12 @@ def _library(run: Run) -> str:
 
 
 def _usage(run: Run, facts: Mapping[str, object]) -> str:
+    if run.model.heads:
+        return (
+            "```bash\ntenfold predict . --data your_rows.jsonl\ntenfold evaluate . --data your_rows.jsonl\n```\n\n"
+            f"The heads are linear layers in `{facts['weights']}/heads.safetensors` (`for_TASK.linear.weight`), on the "
+            "last hidden states of the model, pooled as `artifact.json` says under `head`."
+        )
     commands = "```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```"
     if _library(run) == "tenfold":
         return f"{commands}\n\nPEFT has no such adapters: `adapter/` is opened by Tenfold alone."

@@ -111,7 +111,7 @@ def _cost(run: Run) -> Cost:
     heads = sum(parameter.numel() for parameter in run.model.head_parameters().values())
     trainable = heads + sum(run.subject.trained.values())
     base = run.world.files
-    total = base.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
+    total = base.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
     saved = _saved(run)
     seconds = sum(result.seconds for result in saved)
     return Cost(
@@ -143,7 +143,8 @@ def _preview(run: Run) -> str:
     for task in run.tasks:
         for row in preview(task.windows, task.kind.renderer).rows:
             marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
-            lines.append(f"# {row.origin}\n{marked}\n")
+            label = f"→ {row.label}\n" if row.label else ""
+            lines.append(f"# {row.origin}\n{marked}\n{label}")
     return "\n".join(lines)
 
 

@@ -11,8 +11,8 @@ import torch
 
 from tenfold.recipe import Recipe, parse_recipe
 from tests.command import Desk
-from tests.tiny_models import tiny_model
-from tests.tiny_tokenizers import byte_tokenizer
+from tests.tiny_models import tiny_bert, tiny_model
+from tests.tiny_tokenizers import byte_tokenizer, framed_tokenizer
 
 COLOURS = ("red", "green", "blue", "grey", "pink", "brown", "black", "white")
 
@@ -42,6 +42,16 @@ def save_tiny_model(folder: Path, *, seed: int = 0, family: str = "llama") -> Pa
         family, seed=seed, vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, max_position_embeddings=512
     )
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT with a byte-level tokenizer that frames its texts, saved as Hugging Face does."""
+    folder = tmp_path_factory.mktemp("encoder") / "tiny-bert"
+    tokenizer = framed_tokenizer()
+    tiny_bert(vocab_size=len(tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

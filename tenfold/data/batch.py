@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 IGNORED = -100
 """The target of a position outside the loss; the value torch's cross entropy ignores too."""
+
+
+LabelForm = Literal["class", "classes", "value", "tags", "span"]
+"""What labels are: a row's class, all that apply to it, a number, a tag on each word, the two ends of an answer."""
 
 
 class Entry(NamedTuple):
@@ -25,6 +29,8 @@ class Entry(NamedTuple):
     input_ids: list[int]
     supervised: list[bool]
     """Whether that token itself is in the loss."""
+    labels: Sequence[float] = ()
+    """The row's label as numbers, where it has one (`LabelSpace`)."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class Batch:
     cu_seqlens: Tensor  # [N + 1] int32: row n is tokens cu_seqlens[n] to cu_seqlens[n + 1]
     rows: tuple[int, ...]  # the rows' numbers in their table, for messages
     task: str = "main"
+    labels: Tensor | None = None
+    """What rows with labels teach: [N] int64 classes, [N, C] float 0 or 1, [N] float numbers, [T] int64 tags (`IGNORED`
+    where a token has none), or [N, 2] int64, first and last token of the answer within its row."""
 
     @property
     def lengths(self) -> list[int]:
@@ -53,12 +62,13 @@ class Batch:
 
     @property
     def num_supervised(self) -> int:
-        """How many positions are in the loss."""
+        """How many positions are in the loss of language modelling."""
         return int((self.targets != IGNORED).sum())
 
     def to(self, device: torch.device) -> Batch:
-        """Return the same batch with `input_ids` and `targets` on `device` (borders stay on the CPU)."""
-        return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device))
+        """Return the same batch with all but the borders on `device` (they stay on the CPU)."""
+        labels = None if self.labels is None else self.labels.to(device)
+        return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device), labels=labels)
 
 
 def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str = "main") -> Batch:
@@ -70,7 +80,7 @@ def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str
     ids: list[int] = []
     targets: list[int] = []
     borders = [0]
-    for _, input_ids, supervised in rows:
+    for _, input_ids, supervised, *_ in rows:
         ids += input_ids
         targets += [token if in_loss else IGNORED for token, in_loss in zip(input_ids[1:], supervised[1:], strict=True)]
         targets.append(IGNORED)
@@ -79,9 +89,19 @@ def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str
         input_ids=torch.tensor(ids, dtype=torch.int64),
         targets=torch.tensor(targets, dtype=torch.int64),
         cu_seqlens=torch.tensor(borders, dtype=torch.int32),
-        rows=tuple(number for number, _, _ in rows),
+        rows=tuple(row[0] for row in rows),
         task=task,
     )
+
+
+def pack_labelled(rows: Sequence[Entry], *, form: LabelForm, task: str = "main") -> Batch:
+    """Lay rows end to end, to learn their labels: no token is a target."""
+    batch = pack([(row.row, row.input_ids, [False] * len(row.input_ids)) for row in rows], task=task)
+    if form == "tags":
+        return replace(batch, labels=torch.tensor([tag for row in rows for tag in row.labels]).long())
+    labels = torch.tensor([list(row.labels) for row in rows], dtype=torch.float64)
+    whole = labels.long() if form in ("class", "span") else labels.float()
+    return replace(batch, labels=whole[:, 0] if form in ("class", "value") else whole)
 
 
 @dataclass(frozen=True)

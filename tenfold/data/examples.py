@@ -1,4 +1,4 @@
-"""What a row says: turns of a conversation or raw text, read from one of five formats.
+"""What a row says: turns of a conversation, raw text, or texts with labels; here are the formats of words.
 
 | format | columns | optional |
 |---|---|---|
@@ -7,16 +7,19 @@
 | alpaca | `instruction`, `output` | `input`, `system` |
 | prompt_completion | `prompt`, `completion` | `system` |
 | text | `text` | |
+
+The formats with labels are in `labelled.py`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from tenfold.data.fields import RowFault, checked_text, list_of, text_of
 from tenfold.data.json_stream import json_kind
+from tenfold.data.labelled import LABEL_COLUMNS, Labelled, read_labelled, require_label
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -44,14 +47,6 @@ SEPARATORS = {"prompt_completion": ""}
 """What the plain template puts between prompt and response, where it is not a line break."""
 
 
-class RowFault(Exception):
-    """A row that cannot be learned from: why, and perhaps what to do; the caller says where it stands."""
-
-    def __init__(self, found: str, remedy: str = "") -> None:
-        super().__init__(found)
-        self.remedy = remedy
-
-
 @dataclass(frozen=True)
 class Turn:
     """One message; `train` is False where the row itself keeps a reply out of the loss."""
@@ -74,13 +69,15 @@ class Example:
     separator: str = "\n"
 
 
-def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Example:
+def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Example | Labelled:
     """Return what the row says; `columns` gives the row's column for each of ours that is named otherwise.
 
     Raises:
-        RowFault: a missing column, a value that is not text, turns out of order, an empty response.
+        RowFault: a missing column, a value that is not text, turns out of order, an empty response, no label.
     """
     renamed = _renamed(row, columns)
+    if format in LABEL_COLUMNS:
+        return require_label(read_labelled(renamed, format, columns), renamed, format, columns)
     example = _READERS[format](renamed, columns)
     if example.text is None:
         _check_order(example.turns)
@@ -105,6 +102,15 @@ def to_question(row: Mapping[str, object], format: str, columns: Mapping[str, st
         turns = turns[:-1]
     _check_order((*turns, Turn("assistant", "to come")))
     return Example(turns, separator=example.separator), reference
+
+
+def to_unlabelled(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Labelled:
+    """Return what a row of a format with labels asks; with its label where it has one.
+
+    Raises:
+        RowFault: as `to_example`, but a missing label is none.
+    """
+    return read_labelled(_renamed(row, columns), format, columns)
 
 
 def learned_replies(turns: Sequence[Turn], train_on: Literal["all", "last"]) -> list[int]:
@@ -168,20 +174,20 @@ def _read_sharegpt(row: Mapping[str, object], columns: Mapping[str, str]) -> Exa
 
 
 def _read_alpaca(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
-    instruction = _text(row, "instruction", columns)
-    extra = _text(row, "input", columns) if row.get("input") is not None else ""
+    instruction = text_of(row, "instruction", columns)
+    extra = text_of(row, "input", columns) if row.get("input") is not None else ""
     prompt = f"{instruction}\n\n{extra}" if extra.strip() else instruction
-    turns = [*_system(row), Turn("user", prompt), Turn("assistant", _text(row, "output", columns))]
+    turns = [*_system(row), Turn("user", prompt), Turn("assistant", text_of(row, "output", columns))]
     return Example(tuple(turns))
 
 
 def _read_prompt_completion(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
-    pair = [Turn("user", _text(row, "prompt", columns)), Turn("assistant", _text(row, "completion", columns))]
+    pair = [Turn("user", text_of(row, "prompt", columns)), Turn("assistant", text_of(row, "completion", columns))]
     return Example((*_system(row), *pair), separator=SEPARATORS["prompt_completion"])
 
 
 def _read_text(row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
-    text = _text(row, "text", columns)
+    text = text_of(row, "text", columns)
     if not text.strip():
         raise RowFault("the text is empty")
     return Example(text=text)
@@ -200,30 +206,13 @@ def _system(row: Mapping[str, object]) -> list[Turn]:
     text = row.get("system")
     if text is None or text == "":
         return []
-    return [Turn("system", _checked(text, "column 'system'"))]
-
-
-def _text(row: Mapping[str, object], name: str, columns: Mapping[str, str]) -> str:
-    column = columns.get(name, name)
-    if row.get(name, "") is None:
-        raise RowFault(f"{column!r} is missing or null")
-    if name not in row:
-        raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
-    return _checked(row[name], f"column {column!r}")
+    return [Turn("system", checked_text(text, "column 'system'"))]
 
 
 def _list_of_objects(row: Mapping[str, object], name: str, columns: Mapping[str, str]) -> list[Mapping[str, object]]:
-    column = columns.get(name, name)
-    value = row.get(name)
-    if value is None:
-        raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
-    if isinstance(value, str):  # CSV has no lists: there the cell holds the list as JSON
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise RowFault(f"column {column!r} is text, not a list of turns") from None
-    if not isinstance(value, list) or not all(isinstance(message, dict) for message in value):
-        raise RowFault(f"column {column!r} is not a list of turns (objects)")
+    value = list_of(row, name, columns, "turns")
+    if not all(isinstance(message, dict) for message in value):
+        raise RowFault(f"column {columns.get(name, name)!r} is not a list of turns (objects)")
     return cast(list[Mapping[str, object]], value)
 
 
@@ -242,24 +231,14 @@ def _content(message: Mapping[str, object], key: str, where: str) -> str:
         raise RowFault(f"{where}: no {key!r}")
     if isinstance(content, list):
         return "".join(_text_part(part, where) for part in content)
-    return _checked(content, f"{where}: {key!r}")
+    return checked_text(content, f"{where}: {key!r}")
 
 
 def _text_part(part: object, where: str) -> str:
     if not isinstance(part, dict) or part.get("type") != "text":
         kind = part.get("type") if isinstance(part, dict) else json_kind(part)
         raise RowFault(f"{where}: content of type {kind!r}; only text can be learned from")
-    return _checked(part.get("text"), f"{where}: a text part")
-
-
-def _checked(value: object, what: str) -> str:
-    if not isinstance(value, str):
-        raise RowFault(f"{what} is {json_kind(value)}, not text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise RowFault(f"{what} holds half of a surrogate pair (broken escape such as \\ud83d)") from None
-    return value
+    return checked_text(part.get("text"), f"{where}: a text part")
 
 
 def _train(message: Mapping[str, object], where: str) -> bool:

@@ -6,25 +6,44 @@ from collections.abc import Mapping, Sequence
 
 from tenfold.errors import DataError, Problem, nearest
 
-FORMATS: dict[str, tuple[str, ...]] = {
+WORDS: dict[str, tuple[str, ...]] = {
     "messages": ("messages",),
     "sharegpt": ("conversations",),
     "alpaca": ("instruction", "output"),
     "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
 }
+"""The formats that are answered in words, and the columns that each needs."""
+
+LABELLED: dict[str, tuple[str, ...]] = {
+    "classification": ("text", "label"),
+    "multi_label": ("text", "labels"),
+    "regression": ("text", "target"),
+    "tags": ("tokens", "tags"),
+    "span": ("question", "context", "answer"),
+}
+"""The formats that are answered with labels, and the columns that each needs."""
+
+FORMATS: dict[str, tuple[str, ...]] = WORDS | LABELLED
 """The columns that each format needs."""
 
-PROMPTS: dict[str, tuple[str, ...]] = FORMATS | {"alpaca": ("instruction",), "prompt_completion": ("prompt",)}
+_ANSWERS = {"output", "completion", "label", "labels", "target", "tags", "answer"}
+
+PROMPTS: dict[str, tuple[str, ...]] = {
+    name: tuple(column for column in needed if column not in _ANSWERS) for name, needed in FORMATS.items()
+}
 """The columns that each format needs where no response is: rows to answer."""
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "messages": (),
     "sharegpt": ("system",),
     "alpaca": ("input", "system"),
     "prompt_completion": ("system",),
-    "text": (),
+    "classification": ("text_pair",),
+    "multi_label": ("text_pair",),
+    "regression": ("text_pair",),
+    "span": ("answer_start",),
 }
+"""The columns that a format reads where they are there."""
 
 _PROMPTS = ("prompt", "question", "query", "instruction", "input", "source", "problem", "user")
 _COMPLETIONS = (
@@ -50,18 +69,20 @@ def detect_format(
     *,
     needed: Mapping[str, tuple[str, ...]] = FORMATS,
 ) -> str:
-    """Return the format of a table with the columns `found`, of which each format needs those in `needed`.
+    """Return the format of a table with the columns `found`; the formats in `needed` come into question.
 
-    `format` may name it, `columns` gives their column for ours.
+    `needed` has the columns that each of them needs; `format` may name one, `columns` gives their column for ours. Of
+    two that fit, one that needs all that the other does and more is meant: `text` and `label` are no raw text.
 
     Raises:
         DataError: `columns` names a column that is not there or not ours, or not exactly one format fits.
     """
-    optional = {ours for name in FORMATS for ours in FORMATS[name] if ours not in needed[name]}
+    optional = {ours for name, own in needed.items() for ours in FORMATS[name] if ours not in own}
     columns = {ours: theirs for ours, theirs in columns.items() if ours not in optional or theirs in found}
     _check_columns(found, columns, where)
-    candidates = [format] if format != "auto" else [name for name in FORMATS if _knows(name, columns)]
+    candidates = [format] if format != "auto" else [name for name in needed if _knows(name, columns)]
     fitting = [name for name in candidates if all(columns.get(ours, ours) in found for ours in needed[name])]
+    fitting = [name for name in fitting if not any(set(needed[name]) < set(needed[other]) for other in fitting)]
     if len(fitting) == 1:
         return fitting[0]
     listed = f"columns {', '.join(found)}"
@@ -69,12 +90,12 @@ def detect_format(
         remedy = f"say which one you mean with data.format: {fitting[0]} (or {', '.join(fitting[1:])})"
         raise DataError(Problem(where, f"{listed} fit more than one format", ", ".join(fitting), remedy))
     wanted = "no known format" if format == "auto" else f"not the format {format!r}"
-    allowed = "; ".join(f"{name} ({' + '.join(needed[name])})" for name in candidates or FORMATS)
+    allowed = "; ".join(f"{name} ({' + '.join(needed[name])})" for name in candidates or needed)
     raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format)))
 
 
 def _knows(format: str, columns: Mapping[str, str]) -> bool:
-    return all(ours in FORMATS[format] + OPTIONAL[format] for ours in columns)
+    return all(ours in FORMATS[format] + OPTIONAL.get(format, ()) for ours in columns)
 
 
 def _check_columns(found: Sequence[str], columns: Mapping[str, str], where: str) -> None:

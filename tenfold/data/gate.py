@@ -5,12 +5,12 @@
 | no_supervision | a row with no token in the loss |
 | end_of_turn | a learned reply without its end-of-turn token in the loss: the model would not learn to stop |
 | template | another chat template than the tokenizer's own, or none although it has one |
-| truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply cut |
+| truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply (tag, answer) cut |
 | overlap | evaluation rows with a prompt that also occurs in training, or test rows with one of validation |
 
 A row has a prompt to each reply that is learned, and one to its last reply, which evaluation asks for. Overlap means
 the same prompt after `identity.normalised`, whatever the reply: with the same reply the answer was seen word for
-word, with another one the task leaks all the same. For raw text it is the same text.
+word, with another one the task leaks all the same. For raw text, and texts with labels, it is the same text.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from tenfold.data.prepare import Prepared
 from tenfold.data.render import Renderer
+from tenfold.data.rendered import RowRenderer
 from tenfold.errors import DataError, Problem, SignalError
 from tenfold.recipe import GateSection
 
@@ -39,7 +40,7 @@ class Finding:
 
 
 def check_signal(
-    train: Prepared, evaluation: Mapping[str, Prepared | None], *, renderer: Renderer, gate: GateSection
+    train: Prepared, evaluation: Mapping[str, Prepared | None], *, renderer: RowRenderer, gate: GateSection
 ) -> list[Finding]:
     """Return the findings that `gate.allow` downgrades to warnings; `evaluation` has the other sides by name.
 
@@ -67,7 +68,8 @@ def require_whole_replies(prepared: Prepared, max_length: int) -> None:
     """
     cut = np.flatnonzero(prepared.column("response_cut"))
     if len(cut):
-        found = f"in {len(cut)} of {len(prepared)} rows a reply is cut: {_told(_origins(prepared, cut), cut)}"
+        learned = "a reply" if prepared.form is None else "a tag or the answer"
+        found = f"in {len(cut)} of {len(prepared)} rows {learned} is cut: {_told(_origins(prepared, cut), cut)}"
         allowed = f"at most {max_length} tokens with the prompt (data.max_length)"
         raise DataError(Problem(prepared.rows.name, found, allowed, "shorten or remove these rows"))
 
@@ -103,7 +105,9 @@ def _supervision(side: str, prepared: Prepared) -> Iterator[Finding]:
         yield _finding("end_of_turn", side, found, remedy, prepared, endless)
 
 
-def _template(train: Prepared, renderer: Renderer) -> Iterator[Finding]:
+def _template(train: Prepared, renderer: RowRenderer) -> Iterator[Finding]:
+    if not isinstance(renderer, Renderer):  # texts with labels have no turns
+        return
     own, used = renderer.own_chat_template, renderer.chat_template
     if train.rows.format == "text" or used == own:
         return
@@ -126,7 +130,8 @@ def _truncation(side: str, prepared: Prepared, max_length: int, max_truncated: f
     if not len(cut) and share <= max_truncated:
         return
     found = f"{len(truncated)} of {len(prepared)} rows ({share:.1%}) are longer than {max_length} tokens"
-    found += f", and in {len(cut)} of them a reply is cut" if len(cut) else f" (allowed: {max_truncated:.1%})"
+    learned = "a reply" if prepared.form is None else "a tag or the answer"
+    found += f", and in {len(cut)} of them {learned} is cut" if len(cut) else f" (allowed: {max_truncated:.1%})"
     remedy = "raise data.max_length, or shorten or remove these rows"
     yield _finding("truncation", side, found, remedy, prepared, cut if len(cut) else truncated)
 

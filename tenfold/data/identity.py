@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tenfold.data.examples import Example, Turn, learned_replies
+from tenfold.data.labelled import Labelled
 
 _SENTENCE_MARKS = ".,;:!?…\"'`´“”„‘’«»¿¡。、，；：！？"
 
@@ -23,13 +24,15 @@ def normalised(text: str) -> str:
     return " ".join(word for word in words if word) or text
 
 
-def prompt_keys(example: Example, train_on: Literal["all", "last"]) -> list[int]:
+def prompt_keys(example: Example | Labelled, train_on: Literal["all", "last"]) -> list[int]:
     """Return 63 bits for each prompt of the example, in order, equal where normalised prompts are.
 
     There is a prompt to each reply that is learned, and one to the last reply, which evaluation asks for. It is
     everything before the reply but the system turn: rows that differ only in their system text would still give
-    each other's answers away. Raw text has one key, equal for the same text.
+    each other's answers away. Raw text has one key, equal for the same text; so have texts with a label.
     """
+    if isinstance(example, Labelled):
+        return [hash_of("\x1e".join(map(normalised, example.texts)))]
     if example.text is not None:
         return [hash_of(normalised(example.text))]
     replies = {*learned_replies(example.turns, train_on), len(example.turns) - 1}
@@ -40,8 +43,10 @@ def _prompt_key(turns: Sequence[Turn]) -> int:
     return hash_of("\x1e".join(normalised(turn.content) for turn in turns if turn.role != "system"))
 
 
-def row_key(example: Example) -> int:
+def row_key(example: Example | Labelled) -> int:
     """Return 63 bits that are equal for examples that say the same, word for word."""
+    if isinstance(example, Labelled):
+        return hash_of("\x1e".join((*example.texts, repr(example.label))))
     if example.text is not None:
         return hash_of(example.text)
     return hash_of("\x1e".join(f"{turn.role}\x1f{turn.content}" for turn in example.turns))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Protocol, cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +17,13 @@ import pyarrow.compute as pc
 from datasets import Dataset
 
 from tenfold.data.arrow_cache import Columns, cached_table
-from tenfold.data.batch import Batch, Entry, pack
-from tenfold.data.examples import Example, RowFault, to_example
+from tenfold.data.batch import Batch, Entry, LabelForm
+from tenfold.data.examples import Example, to_example
+from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys, row_key
-from tenfold.data.render import Rendered, Renderer
+from tenfold.data.labelled import Labelled
+from tenfold.data.render import Renderer
+from tenfold.data.rendered import Rendered, RowRenderer
 from tenfold.data.sources import Rows
 from tenfold.errors import DataError, Problem
 
@@ -31,6 +34,7 @@ _SCHEMA = pa.schema(
     [
         ("input_ids", pa.list_(pa.int32())),
         ("supervised", pa.list_(pa.bool_())),
+        ("labels", pa.list_(pa.float64())),
         ("length", pa.int32()),
         ("num_supervised", pa.int32()),
         ("source", pa.int64()),
@@ -43,18 +47,29 @@ _SCHEMA = pa.schema(
 )
 
 
+class Collate(Protocol):
+    """What makes a batch of entries: a renderer's own `collate`."""
+
+    def __call__(self, entries: Sequence[Entry], *, task: str) -> Batch:
+        """Return `entries` as one batch."""
+        ...
+
+
 @dataclass(frozen=True)
 class Prepared:
     """The tokens of `rows`: one entry a row, but several for long raw text; `source` is an entry's row.
 
-    Columns: `input_ids`, `supervised` (whether that token itself is in the loss), `length` and
-    `num_supervised` in tokens, `source`, the flags of `Rendered`, and the keys of `identity.py`.
+    Columns: `input_ids`, `supervised` (whether that token itself is in the loss), `labels`, `length` in tokens,
+    `num_supervised` (tokens in the loss, or labels), `source`, the flags of `Rendered`, and the keys of `identity.py`.
+    `form` says what the labels are; None where words are learned.
     """
 
     rows: Rows
     table: Dataset
     fingerprint: str
+    collate: Collate
     task: str = "main"
+    form: LabelForm | None = None
 
     def __len__(self) -> int:
         """How many entries."""
@@ -67,11 +82,12 @@ class Prepared:
     def entries(self, indices: Sequence[int]) -> list[Entry]:
         """Return the entries at `indices`, read in one go."""
         chunk = self.table[list(indices)]
-        return [Entry(*each) for each in zip(indices, chunk["input_ids"], chunk["supervised"], strict=True)]
+        columns = (chunk[name] for name in ("input_ids", "supervised", "labels"))
+        return [Entry(*each) for each in zip(indices, *columns, strict=True)]
 
     def batch(self, entries: Sequence[Entry]) -> Batch:
         """Return `entries` as one batch of this table's task."""
-        return pack(entries, task=self.task)
+        return self.collate(entries, task=self.task)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""
@@ -92,7 +108,8 @@ class Item:
     """A row to judge the model by: what it is given, and the reply that the row holds.
 
     `prompt` is the text of the last turn before the reply, for people to read; `prompt_ids` is the whole
-    prompt. Raw text asks nothing: both are empty, and so is `reference`.
+    prompt. Raw text asks nothing: both are empty, and so is `reference`. A row with a label has it as text in
+    `reference`, and `prompt_ids` is empty: all of its tokens ask.
     """
 
     row: int
@@ -103,7 +120,7 @@ class Item:
     supervised: list[bool]
 
 
-def prepare(rows: Rows, renderer: Renderer, *, task: str = "main") -> Prepared:
+def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main") -> Prepared:
     """Return all `rows` of `task` as tokens, from the cache when the same rows were rendered the same way before.
 
     Raises:
@@ -114,15 +131,20 @@ def prepare(rows: Rows, renderer: Renderer, *, task: str = "main") -> Prepared:
         key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
     except RowFault as fault:  # not even the question and the reply that the fingerprint tries
         raise DataError(Problem("chat template", str(fault), remedy="set data.chat_template to another one")) from None
-    return Prepared(rows, cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer)), key, task)
+    table = cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer))
+    return Prepared(rows, table, key, renderer.collate, task, renderer.form)
 
 
 def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -> list[Item]:
-    """Return at most `max_rows` items, the first in an order that only `seed` and the rows' content decide."""
+    """Return at most `max_rows` items, as `chosen` chooses them."""
+    return [_item(prepared, renderer, index) for index in chosen(prepared, max_rows=max_rows, seed=seed)]
+
+
+def chosen(prepared: Prepared, *, max_rows: int, seed: int) -> list[int]:
+    """Return at most `max_rows` entries, the first in an order that only `seed` and the rows' content decide."""
     keys = prepared.column("row_key")
     ranks = [hash_of(f"items {seed} {key}") for key in keys.tolist()]
-    chosen = sorted(range(len(keys)), key=lambda index: (ranks[index], index))[:max_rows]
-    return [_item(prepared, renderer, index) for index in sorted(chosen)]
+    return sorted(sorted(range(len(keys)), key=lambda index: (ranks[index], index))[:max_rows])
 
 
 def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
@@ -130,6 +152,7 @@ def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
     if prepared.rows.format == "text":
         return Item(index, [], "", "", entry.input_ids, entry.supervised)
     example = prepared.rows.example(index)
+    assert isinstance(example, Example), "rows with labels are other items"
     return Item(
         row=index,
         prompt_ids=renderer.prompt(example),
@@ -140,7 +163,7 @@ def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
     )
 
 
-def _chunks(rows: Rows, renderer: Renderer) -> Iterator[Columns]:
+def _chunks(rows: Rows, renderer: RowRenderer) -> Iterator[Columns]:
     faults: list[Problem] = []
     num_faults = 0
     first = 0
@@ -152,7 +175,7 @@ def _chunks(rows: Rows, renderer: Renderer) -> Iterator[Columns]:
                 if len(faults) < FAULTS_TOLD:
                     faults.append(Problem(origin, str(rendered), remedy=rendered.remedy))
         if not num_faults:
-            yield _columns(renderer, first, cast(list[tuple[Example, Rendered]], results))
+            yield _columns(renderer, first, cast(list[tuple[Example | Labelled, Rendered]], results))
         first += len(chunk)
     if num_faults:
         found = f"{num_faults} of {len(rows)} rows cannot be learned from (format {rows.format})"
@@ -161,19 +184,19 @@ def _chunks(rows: Rows, renderer: Renderer) -> Iterator[Columns]:
 
 
 def _rendered(
-    rows: Rows, renderer: Renderer, chunk: list[dict[str, object]]
-) -> list[tuple[Example | None, Rendered | RowFault]]:
-    read: list[Example | RowFault] = []
+    rows: Rows, renderer: RowRenderer, chunk: list[dict[str, object]]
+) -> list[tuple[Example | Labelled | None, Rendered | RowFault]]:
+    read: list[Example | Labelled | RowFault] = []
     for row in chunk:
         try:
             read.append(to_example(row, rows.format, rows.columns))
         except RowFault as fault:
             read.append(fault)
-    rendered = iter(renderer.render_all([example for example in read if isinstance(example, Example)]))
+    rendered = iter(renderer.render_all([example for example in read if not isinstance(example, RowFault)]))
     return [(None, each) if isinstance(each, RowFault) else (each, next(rendered)) for each in read]
 
 
-def _columns(renderer: Renderer, first: int, results: list[tuple[Example, Rendered]]) -> Columns:
+def _columns(renderer: RowRenderer, first: int, results: list[tuple[Example | Labelled, Rendered]]) -> Columns:
     columns: Columns = {name: [] for name in _SCHEMA.names}
     for number, (example, rendered) in enumerate(results, first):
         keys = prompt_keys(example, renderer.data.train_on), row_key(example)
@@ -181,8 +204,9 @@ def _columns(renderer: Renderer, first: int, results: list[tuple[Example, Render
             entry = (
                 piece.input_ids,
                 piece.supervised,
+                piece.labels,
                 len(piece.input_ids),
-                sum(piece.supervised),
+                piece.num_supervised,
                 number,
                 piece.end_supervised,
                 piece.truncated,

@@ -11,16 +11,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from tenfold.data.batch import IGNORED, Batch
-from tenfold.data.render import Renderer
+from tenfold.data.label_render import LabelRenderer
+from tenfold.data.rendered import RowRenderer
 from tenfold.data.windows import Windows
 
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One row of a batch: where it stands, and each token's text with whether it is in the loss."""
+    """One row of a batch: where it stands, each token's text with whether it is in the loss, and its label if any.
+
+    Of a row with a label those tokens are in the loss that a tag or the answer lies on.
+    """
 
     origin: str
     tokens: tuple[tuple[str, bool], ...]
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Preview:
     rows: tuple[PreviewRow, ...]
 
 
-def preview(windows: Windows, renderer: Renderer, *, num_rows: int = 3, num_bins: int = 8) -> Preview:
+def preview(windows: Windows, renderer: RowRenderer, *, num_rows: int = 3, num_bins: int = 8) -> Preview:
     """Return the preview of `windows`: figures of all rows, and the first `num_rows` that are trained on."""
     lengths = windows.prepared.column("length")
     num_tokens = int(lengths.sum())
@@ -55,20 +60,24 @@ def _histogram(lengths: np.ndarray, num_bins: int) -> tuple[tuple[int, int, int]
     return tuple((low + n * width, low + (n + 1) * width - 1, int(count)) for n, count in enumerate(counts))
 
 
-def _first_rows(windows: Windows, renderer: Renderer, num_rows: int) -> Iterator[PreviewRow]:
+def _first_rows(windows: Windows, renderer: RowRenderer, num_rows: int) -> Iterator[PreviewRow]:
     left = min(num_rows, len(windows.prepared))
     for update in range(windows.updates_per_epoch):
         for batch in windows.window(update).batches:
             for place in range(min(left, len(batch.rows))):
-                yield PreviewRow(windows.origin(batch.rows[place]), tuple(_tokens(batch, place, renderer)))
+                label = renderer.shown(batch, place) if isinstance(renderer, LabelRenderer) else ""
+                yield PreviewRow(windows.origin(batch.rows[place]), tuple(_tokens(batch, place, renderer)), label)
             left -= min(left, len(batch.rows))
         if left == 0:
             return
 
 
-def _tokens(batch: Batch, place: int, renderer: Renderer) -> Iterator[tuple[str, bool]]:
+def _tokens(batch: Batch, place: int, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:
     start, end = batch.cu_seqlens[place : place + 2].tolist()
     ids, targets = batch.input_ids[start:end].tolist(), batch.targets[start:end].tolist()
-    # A row's first token has no position before it that could predict it.
-    for token, target in zip(ids, [IGNORED, *targets[:-1]], strict=True):
-        yield renderer.token_text(token), target != IGNORED
+    if isinstance(renderer, LabelRenderer):
+        marks = renderer.marks(batch, place)
+    else:  # a row's first token has no position before it that could predict it
+        marks = [target != IGNORED for target in (IGNORED, *targets[:-1])]
+    for token, is_marked in zip(ids, marks, strict=True):
+        yield renderer.token_text(token), is_marked

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import accumulate, chain, compress, pairwise
 from typing import cast
@@ -18,8 +18,11 @@ from typing import cast
 from jinja2.exceptions import TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
-from tenfold.data.examples import Example, RowFault, Turn, learned_replies
+from tenfold.data.batch import Batch, Entry, LabelForm, pack
+from tenfold.data.examples import Example, Turn, learned_replies
+from tenfold.data.fields import RowFault
 from tenfold.data.mask import supervise
+from tenfold.data.rendered import Rendered, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
@@ -29,21 +32,10 @@ _PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
 _TEXT_PROBE = Example(text="a")
 
 
-@dataclass(frozen=True)
-class Rendered:
-    """The tokens of one example (or of a piece of it) and which of them are in the loss."""
-
-    input_ids: list[int]
-    supervised: list[bool]
-    end_supervised: bool = True
-    """Every learned reply ends with an end-of-turn token that is in the loss."""
-    truncated: bool = False
-    response_cut: bool = False
-    """What was cut off held tokens of the loss."""
-
-
 class Renderer:
     """Turns examples into tokens as the `data` section says; it holds no rows."""
+
+    form: LabelForm | None = None
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, data: DataSection) -> None:
         self.tokenizer = tokenizer
@@ -106,6 +98,10 @@ class Renderer:
         pieces = self._template.prompt(turns, example.separator)
         return [*self._first_ids, *chain.from_iterable(self._ids(list(pieces)))]
 
+    def collate(self, entries: Sequence[Entry], *, task: str = "main") -> Batch:
+        """Return `entries` laid end to end."""
+        return pack(entries, task=task)
+
     def reference(self, example: Example) -> str:
         """Return the last reply as the row has it; empty for raw text."""
         return example.turns[-1].content if example.turns else ""
@@ -152,18 +148,8 @@ class Renderer:
         probes = [self.render(probe) for probe in (_PROBE, _TEXT_PROBE) if tokenizer.eos_token or not probe.text]
         rendered = [(probe.input_ids, probe.supervised) for probe in probes]
         settings = self.data.model_dump(include={"system", "train_on", "max_length"})
-        parts = [_VERSION, self._tokenizer_content(), special, self.chat_template, settings, rendered]
+        parts = [_VERSION, tokenizer_content(tokenizer), special, self.chat_template, settings, rendered]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def _tokenizer_content(self) -> object:
-        if not self.tokenizer.is_fast:
-            return [
-                type(self.tokenizer).__name__,
-                self.tokenizer.get_vocab(),
-                self.tokenizer.all_special_tokens,
-            ]
-        content = json.loads(self.tokenizer.backend_tokenizer.to_str())
-        return content | {"truncation": None, "padding": None}  # left over from whoever called it last
 
     @cached_property
     def _template(self) -> ChatTemplate | PlainTemplate:

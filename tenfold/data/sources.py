@@ -25,6 +25,7 @@ from tenfold import samples
 from tenfold.data.arrow_cache import ROWS_PER_CHUNK, Columns, cached_table
 from tenfold.data.examples import Example, to_example
 from tenfold.data.formats import FORMATS, detect_format
+from tenfold.data.labelled import Labelled
 from tenfold.data.readers import KINDS, Record, kind_of, read_file, read_tables, read_whole_text
 from tenfold.errors import DataError, Problem
 
@@ -60,7 +61,7 @@ class Rows:
         """The row as the source has it."""
         return cast(dict[str, object], json.loads(self.table[index]["row"]))
 
-    def example(self, index: int) -> Example:
+    def example(self, index: int) -> Example | Labelled:
         """What the row says; raises `RowFault`."""
         return to_example(self.row(index), self.format, self.columns)
 

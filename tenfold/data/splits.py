@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.data.arrow_cache import Columns, cached_table
-from tenfold.data.examples import RowFault, to_example
+from tenfold.data.examples import to_example
+from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys
 from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import DataError, Problem

@@ -13,7 +13,8 @@ from typing import Literal, Protocol
 
 from jinja2.exceptions import TemplateError
 
-from tenfold.data.examples import RowFault, Turn
+from tenfold.data.examples import Turn
+from tenfold.data.fields import RowFault
 
 Message = dict[str, str]
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tenfold.errors import ArtifactError, Problem
+from tenfold.evaluation.pooled import Statistics, pooled_interval, pooled_test, pooled_value
 from tenfold.evaluation.statistics import Interval, PairedTest, bootstrap, paired_test
 
 BEFORE = "before"
@@ -23,24 +24,52 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Measure:
-    """One measured quantity: a value for each item, and what each item weighs (all alike when `None`)."""
+    """One measured quantity: a value for each item, and what each item weighs (all alike when `None`).
+
+    What is no mean over items (macro F1, calibration) keeps each item's `statistics` in place of a value, and names in
+    `aggregation` how they are pooled (`tenfold/evaluation/pooled.py`).
+    """
 
     name: str
     unit: str
     higher_is_better: bool
     items: tuple[float, ...]
     weights: tuple[float, ...] | None = None
+    aggregation: str = "mean"
+    statistics: tuple[tuple[float, ...], ...] = ()
+
+    @classmethod
+    def pooled(cls, name: str, statistics: Statistics, *, by: str, unit: str, higher_is_better: bool = True) -> Measure:
+        """Return the measure of the quantity `by` over items with these `statistics`."""
+        kept = tuple(tuple(map(float, item)) for item in statistics)
+        return cls(name, unit, higher_is_better, (), aggregation=by, statistics=kept)
+
+    @property
+    def num_items(self) -> int:
+        """How many items were measured."""
+        return len(self.items or self.statistics)
 
     @property
     def value(self) -> float:
-        """The (weighted) mean over the items."""
+        """The (weighted) mean over the items, or what their statistics come to."""
+        if self.aggregation != "mean":
+            return pooled_value(self.aggregation, self.statistics)
         weights = self.weights or (1.0,) * len(self.items)
         return sum(map(float.__mul__, self.items, weights)) / sum(weights)
 
     @property
     def interval(self) -> Interval:
         """The value with its 95 % bootstrap interval over items; the same at every call."""
+        if self.aggregation != "mean":
+            return pooled_interval(self.aggregation, self.statistics)
         return bootstrap(self.items, weights=self.weights)
+
+    def change_to(self, later: Measure) -> PairedTest:
+        """Return the change from this measure to a later one of the same items."""
+        assert (self.weights, self.aggregation) == (later.weights, later.aggregation), "the same items weigh the same"
+        if self.aggregation != "mean":
+            return pooled_test(self.aggregation, self.statistics, later.statistics)
+        return paired_test(self.items, later.items, weights=self.weights)
 
 
 @dataclass(frozen=True)
@@ -71,6 +100,8 @@ class Score:
                 higher_is_better=measure["higher_is_better"],
                 items=tuple(measure["items"]),
                 weights=None if measure["weights"] is None else tuple(measure["weights"]),
+                aggregation=measure.get("aggregation", "mean"),
+                statistics=tuple(map(tuple, measure.get("statistics", ()))),
             )
             for measure in tree["measures"]
         ]
@@ -134,9 +165,7 @@ class Scorecard:
         if early is None or late is None or metric not in early.measures or metric not in late.measures:
             return None
         first, second = early.measures[metric], late.measures[metric]
-        assert first.weights == second.weights, "the same items weigh the same"
-        test = paired_test(first.items, second.items, weights=first.weights)
-        return Change(task, metric, first.higher_is_better, test)
+        return Change(task, metric, first.higher_is_better, first.change_to(second))
 
     def task_change(self) -> Change | None:
         """Return what became of the first task's own metric from row 0 to the last stage, if there is one."""

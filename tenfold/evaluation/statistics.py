@@ -23,7 +23,7 @@ FLIPS = 10_000
 
 CLEAR_P = 0.05
 
-_DRAWS_AT_ONCE = 2_000_000  # index and gathered arrays of 16 MB each, whatever N is
+DRAWS_AT_ONCE = 2_000_000  # index and gathered arrays of 16 MB each, whatever N is
 
 Floats = NDArray[np.float64]
 
@@ -125,7 +125,7 @@ def _weighted(values: Sequence[float], weights: Sequence[float] | None) -> tuple
 def _resampled_means(weighted: Floats, weight: Floats, generator: np.random.Generator, resamples: int) -> Floats:
     """Return the means of `resamples` draws of N items with replacement, [R]."""
     num_items = len(weighted)
-    block = max(1, _DRAWS_AT_ONCE // num_items)
+    block = max(1, DRAWS_AT_ONCE // num_items)
     means = np.empty(resamples)
     for start in range(0, resamples, block):
         rows = min(block, resamples - start)
@@ -145,7 +145,7 @@ def _sign_flip_p(weighted: Floats, generator: np.random.Generator) -> float:
         codes = np.arange(2**num_items)[:, None] >> np.arange(num_items)
         return float(np.mean(np.abs((1.0 - 2.0 * (codes & 1)) @ weighted) >= observed))
     extreme = 0
-    block = max(1, _DRAWS_AT_ONCE // num_items)
+    block = max(1, DRAWS_AT_ONCE // num_items)
     for start in range(0, FLIPS, block):
         rows = min(block, FLIPS - start)
         signs = 1.0 - 2.0 * generator.integers(2, size=(rows, num_items))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForCTC,
@@ -11,6 +12,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoModelForSpeechSeq2Seq,
     PreTrainedConfig,
+    PreTrainedModel,
 )
 
 Family = Literal["decoder", "encoder", "encoder_decoder", "speech_encoder_decoder", "speech_encoder"]
@@ -32,3 +34,8 @@ def family_of(config: PreTrainedConfig) -> Family | None:
     if kind in AutoModelForMaskedLM._model_mapping and not getattr(config, "is_decoder", False):
         return "encoder"
     return "decoder" if kind in AutoModelForCausalLM._model_mapping else None
+
+
+def family_of_network(network: nn.Module) -> Family | None:
+    """Return the family of a plain transformers model, or None for any other network."""
+    return family_of(network.config) if isinstance(network, PreTrainedModel) else None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tenfold.errors import Problem, RecipeError
+from tenfold.recipe.choices import Format, MetricName
 from tenfold.recipe.tuners import Lora, Tuner
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -57,9 +58,6 @@ class TechniqueSection(BaseModel):
         return dict(self.model_extra or {})
 
 
-MetricName = Literal["exact_match", "json_match", "token_f1", "rouge_l", "chrf"]
-
-
 class DataSection(Section):
     """Which rows to learn from, and how a row becomes tokens and a loss mask."""
 
@@ -76,7 +74,7 @@ class DataSection(Section):
     test_share: ShareBelowOne = 0.1
     group_by: str | None = None
     """Column whose equal values never fall on two sides of a split (template, patient, source …)."""
-    format: Literal["auto", "messages", "sharegpt", "alpaca", "prompt_completion", "text"] = "auto"
+    format: Format = "auto"
     columns: dict[str, str] = Field(default_factory=dict)
     """Your column for each of ours, for example `{prompt: question, completion: answer}`."""
     system: str | None = None
@@ -91,6 +89,12 @@ class DataSection(Section):
     """Tokens; longer rows are cut, and the gate counts them."""
     max_rows: Positive | None = None
     """Use at most this many training rows, the first ones in a seeded order."""
+    labels: tuple[Name, ...] = ()
+    """The labels of rows with labels, in this order; when empty, those of the training rows in alphabetical order."""
+    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] = "none"
+    """What a row of each class counts in the loss; `balanced`: rows / (classes × rows of the class)."""
+    pooling: Literal["auto", "first", "last", "mean"] = "auto"
+    """Which states a label is read from; `auto`: the mean of an encoder's, the last one of a decoder's."""
     metrics: tuple[MetricName, ...] = ()
     """The task's own metrics, the first one its task metric; when empty, those of `evaluation`."""
     max_new_tokens: Positive | None = None

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tenfold.data.examples import SEPARATORS, Example, RowFault, Turn, to_question
+from tenfold.data.examples import SEPARATORS, Example, Turn, to_question
+from tenfold.data.fields import RowFault
 from tenfold.data.prepare import Item, Prepared, items
 from tenfold.data.render import Renderer
 from tenfold.data.sources import Rows
 from tenfold.errors import DataError, Problem
 from tenfold.evaluation.generate import generate
-from tenfold.evaluation.metrics import choose_metrics
+from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.score import default_max_new_tokens, score_task
 from tenfold.evaluation.scorecard import Score
 from tenfold.models.language_model import LanguageModel
@@ -58,7 +59,15 @@ class Generation:
         return items(prepared, self.renderer, max_rows=max_rows, seed=seed)
 
     def settled(self, items: Sequence[Item], data: DataSection) -> DataSection:
-        """Return `data` with metrics that fit the references, and room for the longest of them."""
+        """Return `data` with metrics that fit the references, and room for the longest of them.
+
+        Raises:
+            DataError: it names a metric of labels.
+        """
+        unknown = [name for name in data.metrics if name not in METRICS]
+        if unknown:
+            found = f"{', '.join(unknown)} cannot be measured where rows are answered in words"
+            raise DataError(Problem("evaluation.metrics", found, ", ".join(METRICS), "name one of these"))
         references = [item.reference for item in items if item.reference]
         if not references:
             return data

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from tenfold.data.prepare import Item, Prepared
-from tenfold.data.render import Renderer
+from tenfold.data.rendered import RowRenderer
 from tenfold.data.sources import Rows
 from tenfold.evaluation.scorecard import Score
 from tenfold.models.heads import HeadSettings
@@ -29,7 +29,7 @@ class TaskKind(Protocol):
         ...
 
     @property
-    def renderer(self) -> Renderer:
+    def renderer(self) -> RowRenderer:
         """What turns the task's rows into tokens."""
         ...
 
@@ -52,7 +52,11 @@ class TaskKind(Protocol):
         ...
 
     def settled(self, items: Sequence[Item], data: DataSection) -> DataSection:
-        """Return `data` with metrics and length of answers chosen, where it leaves them open."""
+        """Return `data` with metrics and length of answers chosen, where it leaves them open.
+
+        Raises:
+            DataError: it asks for what cannot be measured on such rows.
+        """
         ...
 
     def score(self, model: Trunk, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:

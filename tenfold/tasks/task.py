@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tenfold.data.formats import WORDS
 from tenfold.data.gate import Finding, check_signal
+from tenfold.data.label_space import LabelSpace, read_labels
 from tenfold.data.prepare import Item, Prepared, prepare
 from tenfold.data.sources import Rows
 from tenfold.data.splits import Splits
@@ -18,8 +20,14 @@ from tenfold.models.load import Tokenizer
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective
 from tenfold.recipe import DataSection, Recipe
+from tenfold.tasks.classification import Classification
+from tenfold.tasks.extraction import Extraction
 from tenfold.tasks.generation import Generation
 from tenfold.tasks.kind import TaskKind
+from tenfold.tasks.labels import LabelKind
+from tenfold.tasks.multi_label import MultiLabel
+from tenfold.tasks.regression import Regression
+from tenfold.tasks.tagging import Tagging
 
 
 @dataclass(frozen=True)
@@ -67,21 +75,50 @@ class Task:
         return self.kind.score(model, self.items, stage=stage, task=self.name, data=self.data)
 
 
-def make_kind(format: str, family: Family, tokenizer: Tokenizer, data: DataSection) -> TaskKind:
-    """Return the kind of task that rows of `format` are for a model of `family`.
+LABEL_KINDS: Mapping[str, type[LabelKind]] = {
+    "classification": Classification,
+    "multi_label": MultiLabel,
+    "regression": Regression,
+    "tags": Tagging,
+    "span": Extraction,
+}
+"""The kind of task that rows of each format with labels are."""
+
+
+def make_kind(rows: Rows, family: Family, tokenizer: Tokenizer, data: DataSection, *, task: str) -> TaskKind:
+    """Return the kind of task that training `rows` are for a model of `family`; `task` is what the recipe calls it.
 
     Raises:
-        DataError: such a model cannot learn from such rows.
+        DataError: such a model cannot learn from such rows, or their labels leave nothing to tell apart.
     """
-    if family != "decoder":
-        found = f"rows of format {format} are answered in words, and the model is of the family {family}"
-        raise DataError(Problem("data", found, remedy="choose a decoder for model.name, or rows with labels"))
-    return Generation(tokenizer, data, format=format)
+    kind = LABEL_KINDS.get(rows.format)
+    allowed: tuple[Family, ...] = ("decoder",) if kind is None else ("decoder", "encoder")
+    if family not in allowed:
+        answered = "in words" if kind is None else "with labels"
+        found = f"rows of format {rows.format} are answered {answered}, and the model is of the family {family}"
+        remedy = f"choose a model of another family ({', '.join(allowed)})"
+        if kind is None:
+            remedy += ", or rows with labels (data.columns: {text: …, label: …} maps yours)"
+        raise DataError(Problem("data", found, remedy=remedy))
+    if kind is None:
+        return Generation(tokenizer, data, format=rows.format)
+    is_encoder, space = family == "encoder", read_labels(rows, data)
+    return kind(tokenizer, data, format=rows.format, task=task, space=space, is_encoder=is_encoder)
 
 
-def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSection) -> TaskKind:
+def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSection, *, task: str) -> TaskKind:
     """Return the kind whose `facts` an artifact kept."""
-    return Generation(tokenizer, data, format=str(facts["format"]))
+    kind, format = LABEL_KINDS.get(facts["format"]), str(facts["format"])
+    if kind is None:
+        return Generation(tokenizer, data, format=format)
+    space = LabelSpace.from_facts(facts["labels"])
+    return kind(tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
+
+
+def readable(facts: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Return the formats that a kind with these `facts` reads, with the columns that `needed` says."""
+    own = [facts["format"]] if facts["format"] in LABEL_KINDS else list(WORDS)
+    return {name: needed[name] for name in own}
 
 
 def open_task(
@@ -96,7 +133,7 @@ def open_task(
         SignalError: the gate refuses them.
     """
     data = recipe.tasks[name]
-    kind = make_kind(splits.train.format, family, tokenizer, data)
+    kind = make_kind(splits.train, family, tokenizer, data, task=name)
     sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
     require_context(sides.values(), context)
     train, validation, test = sides["train"], sides.get("validation"), sides.get("test")

@@ -70,7 +70,8 @@ def _show_rows(console: Console, world: World) -> None:
     sides = [(task.name, *each) for task in world.tasks.values() for each in task.sides.items()]
     for task, name, side in sides:
         lengths = side.column("length")
-        supervised = side.column("num_supervised").sum() / lengths.sum()
+        supervised = side.column("num_supervised").sum()
+        share = f"{supervised / lengths.sum():.1%}" if side.form is None else f"{supervised:,} labels"
         table.add_row(
             f"{task}, {name}" if several else name,
             escape(side.rows.name),
@@ -78,7 +79,7 @@ def _show_rows(console: Console, world: World) -> None:
             f"{len(side.rows):,}",
             f"{lengths.sum():,}",
             f"{lengths.max():,}",
-            f"{supervised:.1%}",
+            share,
         )
     console.print(table)
 
@@ -99,6 +100,8 @@ def _show_preview(console: Console, task: str, shown: Preview) -> None:
             shown_token = f"⟦{token}⟧" if in_loss and not has_colour else token
             text.append(shown_token, style="bold green" if in_loss else "")
         console.print(text)
+        if row.label:
+            console.print(Text(f"→ {row.label}", style="bold"))
 
 
 def _show_plan(console: Console, plan: Plan) -> None:
@@ -121,13 +124,14 @@ def _show_plan(console: Console, plan: Plan) -> None:
 def _show_size(console: Console, run: Run, stage: Stage) -> None:
     console.rule("Training", align="left")
     trainable = sum(parameter.numel() for parameter in stage.trainable(run.model).values())
-    total = run.world.files.num_parameters + (0 if run.tuner.trains_base_weights else trainable)
+    heads = sum(parameter.numel() for parameter in run.model.head_parameters().values())
+    total = run.world.files.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
     route = run.model.route
     console.print(f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%})")
     console.print(f"{stage.total_updates:,} updates of {stage.optim.batch_size} rows, {run.runtime.precision}")
     packed = "rows packed without padding" if route.packs else "rows padded: packing is not right for this model"
     head = "output layer at supervised positions" if route.splits_head else "the model's own output layer"
-    console.print(f"{packed}; {head}")
+    console.print(packed if run.world.first.train.form else f"{packed}; {head}")
 
 
 def _show_trial(console: Console, trial: Trial, num_updates: int) -> None:

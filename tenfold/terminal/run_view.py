@@ -71,7 +71,14 @@ def show_artifact(artifact: Artifact) -> None:
         console.print(part)
     folder = shlex.quote(str(artifact.folder))
     console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
-    for command in (f"chat {folder}", f"predict {folder} --prompt 'your text'", f"show {folder}"):
+    has_labels = any(task["head"] is not None for task in facts["tasks"].values())
+    rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}", "--prompt 'your text'"
+    first = (
+        (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
+        if has_labels
+        else (f"chat {folder}", f"predict {folder} {prompt}")
+    )
+    for command in (*first, f"show {folder}"):
         console.print(f"  tenfold {escape(command)}", soft_wrap=True)
 
 
@@ -85,7 +92,7 @@ def show_score(score: Score) -> None:
     for measure in score.measures.values():
         note = "" if measure.higher_is_better else " (less is better)"
         table.add_row(
-            measure.name.replace("_", " ") + note, escape(interval_text(measure.interval)), str(len(measure.items))
+            measure.name.replace("_", " ") + note, escape(interval_text(measure.interval)), str(measure.num_items)
         )
     console.print(table)
 

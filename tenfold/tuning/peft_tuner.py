@@ -11,6 +11,7 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 
 from tenfold.errors import Problem, RecipeError
+from tenfold.models.architecture import family_of_network
 from tenfold.models.quantized import Nf4
 from tenfold.recipe.tuner_settings import TunerSettings
 from tenfold.recipe.tuners import Peft, kind_of
@@ -83,6 +84,7 @@ class PeftTuner(TunerDefaults):
 def _wrap(network: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
     """Attach an untrained adapter, its weights in fp32."""
     dtype = next(network.parameters()).dtype
+    _set_task_type(network, config)
     _require_modules(network, config)
     _require_dtype(config, dtype)
     if config.peft_type == peft.PeftType.LORA:
@@ -96,6 +98,12 @@ def _wrap(network: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
         elif isinstance(module, LNTuningLayer):
             bridge(module.ln_tuning_layers.modules(), dtype=dtype)
     return wrapped
+
+
+def _set_task_type(network: nn.Module, config: peft.PeftConfig) -> None:
+    """Tell PEFT what kind of model it wraps: what it calls a causal language model must be able to write."""
+    if family_of_network(network) == "encoder":
+        config.task_type = peft.TaskType.FEATURE_EXTRACTION
 
 
 def _require_modules(network: nn.Module, config: peft.PeftConfig) -> None:

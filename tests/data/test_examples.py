@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tenfold.data.examples import Example, RowFault, Turn, to_example
+from tenfold.data.examples import Example, Turn, to_example
+from tenfold.data.fields import RowFault
 from tenfold.data.formats import detect_format
 from tenfold.errors import DataError
 

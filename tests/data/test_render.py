@@ -9,7 +9,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_python import PreTrainedTokenizer
 
-from tenfold.data.examples import Example, RowFault, Turn
+from tenfold.data.examples import Example, Turn
+from tenfold.data.fields import RowFault
 from tenfold.data.render import Rendered, Renderer
 from tenfold.errors import DataError
 from tenfold.recipe import DataSection

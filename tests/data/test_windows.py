@@ -74,7 +74,7 @@ def test_batches_hold_the_prepared_tokens_and_targets(prepared: Prepared) -> Non
     for batch in windows.window(2).batches:
         borders = batch.cu_seqlens.tolist()
         for place, row in enumerate(batch.rows):
-            _, input_ids, supervised = prepared.row(row)
+            _, input_ids, supervised, _ = prepared.row(row)
             start, end = borders[place], borders[place + 1]
             assert batch.input_ids[start:end].tolist() == input_ids
             expected = [input_ids[t + 1] if supervised[t + 1] else IGNORED for t in range(len(input_ids) - 1)]

@@ -1,0 +1,39 @@
+"""The names that a recipe may choose from: formats of rows, metrics."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Format = Literal[
+    "auto",
+    "messages",
+    "sharegpt",
+    "alpaca",
+    "prompt_completion",
+    "text",
+    "classification",
+    "multi_label",
+    "regression",
+    "tags",
+    "span",
+]
+"""How a row says what it says; `auto` tells by the columns."""
+
+MetricName = Literal[
+    "exact_match",
+    "json_match",
+    "token_f1",
+    "rouge_l",
+    "chrf",
+    "accuracy",
+    "macro_f1",
+    "micro_f1",
+    "mean_absolute_error",
+    "r_squared",
+    "pearson",
+    "entity_f1",
+    "tag_accuracy",
+    "squad_exact_match",
+    "squad_f1",
+]
+"""Metrics of answers in words, then those of labels."""

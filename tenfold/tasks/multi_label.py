@@ -1,0 +1,45 @@
+"""Rows to which any number of labels apply."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tenfold.data.labelled import Labelled
+from tenfold.evaluation.label_metrics import label_measures
+from tenfold.evaluation.scorecard import Measure
+from tenfold.objectives.labels import LabelBinaryCrossEntropy
+from tenfold.recipe import OptimSection
+from tenfold.tasks.labels import LabelKind, LabelledItem
+
+THRESHOLD = 0.5
+"""The probability from which a label is answered."""
+
+
+class MultiLabel(LabelKind):
+    """Tasks of sets of labels: binary cross entropy of each label, F1 over all of them."""
+
+    name = "multi_label"
+    metrics = ("micro_f1", "macro_f1", "accuracy")
+
+    def objective(self, optim: OptimSection) -> LabelBinaryCrossEntropy:
+        """Return the binary cross entropy of each label."""
+        return LabelBinaryCrossEntropy()
+
+    def measures(self, logits: Sequence[Tensor], items: Sequence[LabelledItem]) -> list[Measure]:
+        """Return micro and macro F1, exact matches and the measures of probabilities."""
+        thresholds = [THRESHOLD] * len(self.space.names)
+        return label_measures(each_probable(logits), [item.labels for item in items], thresholds=thresholds)
+
+    def predicted(self, logits: Sequence[Tensor], examples: Sequence[Labelled]) -> list[dict[str, Any]]:
+        """Return as `label` the list of those that apply, and the `probabilities` of all."""
+        named = [dict(zip(self.space.names, row, strict=True)) for row in each_probable(logits)]
+        return [{"label": [name for name, p in row.items() if p >= THRESHOLD], "probabilities": row} for row in named]
+
+
+def each_probable(logits: Sequence[Tensor]) -> list[list[float]]:
+    """Return each label's own probability, row by row."""
+    return [torch.sigmoid(row.double()).tolist() for row in logits]
