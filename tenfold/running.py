@@ -30,6 +30,7 @@ def run(
     """
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
+    recipe = technique.expand(recipe, options)
     world = open_world(recipe)
     with claim_output(recipe, world.fingerprint) as output:
         if output.finished is not None:

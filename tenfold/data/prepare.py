@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
@@ -88,6 +88,11 @@ class Prepared:
     def batch(self, entries: Sequence[Entry]) -> Batch:
         """Return `entries` as one batch of this table's task."""
         return self.collate(entries, task=self.task)
+
+    def select(self, indices: Sequence[int]) -> Prepared:
+        """Return a few entries, those at `indices`, as a table of their own in memory."""
+        digest = hashlib.sha256(f"{self.fingerprint} {list(indices)}".encode()).hexdigest()
+        return replace(self, table=self.table.select(indices).flatten_indices(keep_in_memory=True), fingerprint=digest)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""

@@ -53,6 +53,7 @@ class Trunk:
         self._own_route = route
         self.autocast: torch.dtype | None = None
         self.heads = nn.ModuleDict()
+        self._owners: dict[str, str] = {}
 
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
         """Call `network` (a tuner's wrapper around `base`) from now on; `packs=False` if it prepends tokens."""
@@ -92,7 +93,13 @@ class Trunk:
         return torch.autocast(self.device.type, self.autocast)
 
     def add_head(self, task: str, settings: HeadSettings) -> None:
-        """Put a new head for `task` on the last hidden states, its weights drawn from torch's generator."""
+        """Put a new head for `task` on the last hidden states, its weights drawn from torch's generator.
+
+        One that is shared with another task adds nothing: that task's head answers, whenever it is put on.
+        """
+        if settings.shared_with is not None:
+            self._owners[task] = settings.shared_with
+            return
         self.heads[_key(task)] = TaskHead(settings, self.base.config.get_text_config().hidden_size).to(self.device)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
@@ -102,7 +109,7 @@ class Trunk:
 
     def logits(self, batch: Batch) -> Tensor:
         """Return what the head of the batch's task answers, in fp32: [N, C], or [T, C] for a head on every token."""
-        answers: Tensor = self.heads[_key(batch.task)](self.hidden(batch), batch)
+        answers: Tensor = self.heads[_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
         return answers
 
     def hidden(self, batch: Batch) -> Tensor:

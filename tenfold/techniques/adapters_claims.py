@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from tenfold.techniques.technique import Claim, Evidence, Verdict
@@ -22,7 +23,7 @@ def trains_few_a_task(*, share: float, source: str) -> Claim:
             return Verdict("unclear", "not told by the technique")
         base = evidence.cost.total_parameters - evidence.cost.trainable_parameters
         found = max(counts.values()) / base
-        total = f"; {len(counts)} tasks {evidence.cost.trainable_share:.2%} together" if len(counts) > 1 else ""
+        total = f"; {len(counts)} tasks {sum(counts.values()) / base:.2%} together" if len(counts) > 1 else ""
         return Verdict("held" if found < share else "not held here", f"{found:.2%} of the base's a task{total}")
 
     return Claim(f"a task trains fewer than {share:.0%} of the base's parameters", source, judge)
@@ -124,8 +125,6 @@ def base_is_restored(*, source: str) -> Claim:
 
 def largest_difference(first: Score, second: Score) -> float:
     """Return the largest difference of any item of any measure that both scores have."""
-    return max(
-        abs(one - other)
-        for name in first.measures.keys() & second.measures.keys()
-        for one, other in zip(first.measures[name].items, second.measures[name].items, strict=True)
-    )
+    pairs = [(first.measures[name], second.measures[name]) for name in first.measures.keys() & second.measures.keys()]
+    numbers = [(chain(one.items, *one.statistics), chain(other.items, *other.statistics)) for one, other in pairs]
+    return max(abs(one - other) for pair in numbers for one, other in zip(*pair, strict=True))

@@ -29,6 +29,7 @@ BUILTIN: Mapping[str, str] = {
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
     "adapters": "tenfold.techniques.adapters:TECHNIQUE",
+    "cross_lingual": "tenfold.techniques.cross_lingual:TECHNIQUE",
 }
 
 
@@ -71,6 +72,11 @@ def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
     return []
 
 
+def as_it_is(recipe: Recipe, options: Any) -> Recipe:
+    """Return `recipe`: of a technique that takes the tasks as the recipe names them."""
+    return recipe
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a technique will train, as far as that is known before anything is: for `tenfold check`."""
@@ -98,6 +104,8 @@ class Technique:
     claims: tuple[Claim, ...] = ()
     check: Callable[[Recipe, Any], list[Problem]] = no_problems
     plan: Callable[[Run, Any], Plan] = first_stage
+    expand: Callable[[Recipe, Any], Recipe] = as_it_is
+    """Returns the recipe with its tasks written out, where they follow from the rows; may read rows, no weights."""
 
     def require_fit(self, recipe: Recipe) -> Options:
         """Return the recipe's options for this technique, once its own check has nothing to say against the recipe.

@@ -36,6 +36,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     announce_remote_code(recipe.model)
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
+    recipe = technique.expand(recipe, options)
     world = open_world(recipe)
     check_output(recipe, world.fingerprint)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))

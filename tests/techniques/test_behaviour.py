@@ -44,6 +44,10 @@ RECIPES: dict[str, Settings] = {
         "tuner": {"kind": "bottleneck", "reduction": 4},
         "tasks": True,
     },
+    "cross_lingual": {
+        "technique": {"source": ["lamps"], "few_shot": [3], "few_shot_updates": 2},
+        "tasks": True,
+    },
 }
 """For each technique, what its recipe has beside that of the fixture `settings`, or `tree` with its two tasks."""
 
