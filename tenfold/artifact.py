@@ -144,17 +144,10 @@ class Artifact:
         )
 
     def answer_as(self, model: Trunk, task: str, *, adapter: str | None = None, drop_blocks: int = 0) -> None:
-        """Let the loaded `model` answer `task` from here on, by its own adapters or by `adapter`, switched by name.
-
-        The first `drop_blocks` blocks go without (AdapterDrop: faster, less precise).
-
-        Raises:
-            ArtifactError: the model holds no adapters to choose from, or not these.
-        """
+        """Let the loaded `model` answer `task` by its own adapters, or as `choose_adapters` reads `adapter`."""
         from tenfold.loading import choose_adapters
 
-        own = self.facts["tasks"][task].get("answered_by")
-        choose_adapters(model, own, adapter, drop_blocks=drop_blocks)
+        choose_adapters(model, self.facts["tasks"][task].get("answered_by"), adapter, drop_blocks=drop_blocks)
 
     @property
     def _heads(self) -> dict[str, Mapping[str, Any]]:
@@ -182,16 +175,17 @@ class Output:
     machine: Mapping[str, Any]
     """What the run measured and chose when it began: going on with another choice would not be the same run."""
 
-    def begin(self, fingerprint: str, recipe: Recipe, *, machine: Mapping[str, object]) -> None:
+    def begin(
+        self, fingerprint: str, recipe: Recipe, *, parts: Mapping[str, str], machine: Mapping[str, object]
+    ) -> None:
         """Note whose folder this is, before anything else is written."""
-        write_json(
-            self.folder / "run.json",
-            {"fingerprint": fingerprint, "requested": recipe.model_dump(mode="json"), "machine": machine},
-        )
+        requested = recipe.model_dump(mode="json")
+        note = {"fingerprint": fingerprint, "requested": requested, "parts": parts, "machine": machine}
+        write_json(self.folder / "run.json", note)
 
 
 @contextmanager
-def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
+def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> Iterator[Output]:
     """Yield the recipe's output folder, locked for this process; the lock dies with it.
 
     Raises:
@@ -199,7 +193,7 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
         UserError: nobody may write there.
     """
     folder = Path(recipe.output)
-    begun = check_output(recipe, fingerprint)
+    begun = check_output(recipe, fingerprint, parts=parts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
@@ -210,13 +204,15 @@ def claim_output(recipe: Recipe, fingerprint: str) -> Iterator[Output]:
             raise ArtifactError(
                 Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
             ) from None
-        begun = check_output(recipe, fingerprint)  # again: another process may have begun a run meanwhile
+        begun = check_output(recipe, fingerprint, parts=parts)  # again: another process may have begun a run meanwhile
         is_finished = (folder / "artifact.json").is_file()
         yield Output(folder, finished=Artifact.open(folder) if is_finished else None, machine=begun.get("machine", {}))
 
 
-def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
+def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> dict[str, Any]:
     """Return what `run.json` in the recipe's output folder says, or nothing for a new folder; writes nothing.
+
+    `parts` are the hashes of the files that the recipe names, each under what a message calls it.
 
     Raises:
         ArtifactError: the folder is another recipe's, or holds other files.
@@ -227,7 +223,7 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     if (folder / "run.json").is_file():
         begun = _read_json(folder / "run.json", "fingerprint", "requested", "machine")
         if begun["fingerprint"] != fingerprint:
-            raise ArtifactError(_belongs_elsewhere(folder, begun["requested"], recipe))
+            raise ArtifactError(_belongs_elsewhere(folder, begun, recipe, parts))
         return begun
     others = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
     if others:
@@ -242,16 +238,21 @@ def check_output(recipe: Recipe, fingerprint: str) -> dict[str, Any]:
     return {}
 
 
-def _belongs_elsewhere(folder: Path, requested: dict[str, Any], recipe: Recipe) -> Problem:
+def _belongs_elsewhere(folder: Path, begun: Mapping[str, Any], recipe: Recipe, parts: Mapping[str, str]) -> Problem:
     mine = recipe.model_dump(mode="json")
     changed = [
         f"{section}.{key}: {json.dumps(theirs)} there, {json.dumps(mine[section].get(key))} here"
-        for section, values in requested.items()
+        for section, values in begun["requested"].items()
         if isinstance(values, dict) and section not in ("log",)
         for key, theirs in values.items()
         if mine[section].get(key) != theirs and not (section == "runtime" and key in FREE_TO_CHANGE)
     ]
-    why = "; ".join(changed[:5]) or "the same settings, but the model's or the data's files have changed since"
+    before = begun.get("parts", {})
+    others = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
+    same = "the same settings and files, read by another version of Tenfold or of its libraries"
+    if others:
+        same = f"the same settings, but these have changed since: {', '.join(others)}"
+    why = "; ".join(changed[:5]) or same
     return Problem(
         "output",
         f"{folder} belongs to a different recipe: {why}",

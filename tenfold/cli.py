@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from tenfold import __version__
-from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.errors import Problem, RecipeError, TenfoldError, nearest
 from tenfold.files import write_atomic
 from tenfold.paths import cache_folder, shows_tracebacks
 
@@ -143,9 +143,9 @@ def predict(
         raise RecipeError(Problem("predict", "nothing to answer", allowed="--prompt TEXT or --data FILE"))
     from tenfold.answering import predict_rows
     from tenfold.artifact import Artifact
-    from tenfold.terminal.remote_code import announce_remote_code
+    from tenfold.terminal.model_notice import announce_model
 
-    announce_remote_code(Artifact.open(artifact).recipe.model)
+    announce_model(Artifact.open(artifact).recipe.model)
     for line in predict_rows(
         artifact,
         prompts=prompt or [],
@@ -175,10 +175,10 @@ def evaluate(
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
     from tenfold.artifact import Artifact
-    from tenfold.terminal.remote_code import announce_remote_code
+    from tenfold.terminal.model_notice import announce_model
     from tenfold.terminal.run_view import show_score
 
-    announce_remote_code(Artifact.open(artifact).recipe.model)
+    announce_model(Artifact.open(artifact).recipe.model)
     score = evaluate_rows(
         artifact,
         data=data,
@@ -213,6 +213,31 @@ def chat(
         base=base,
         task=task,
         adapter=adapter,
+    )
+
+
+@app.command(short_help="Give a model more words for the language of your rows.")
+def extend(
+    model: Annotated[str, typer.Argument(help="Alias, hub id, folder or .gguf file, with a BPE tokenizer.")],
+    data: Annotated[str, typer.Option(help="Rows in the language: a file, a folder, a hub id, or sample:NAME.")],
+    out: Annotated[Path, typer.Option(help="The new model's folder.")],
+    tokens: Annotated[int, typer.Option(min=1, help="How many new tokens at most.")] = 500,
+    init: Annotated[
+        str, typer.Option(help="New embeddings start from their old pieces' mean, all tokens' mean, or noise.")
+    ] = "pieces",
+    columns: Columns = None,
+) -> None:
+    """Add tokens that your rows need to a model's vocabulary; say how many fewer tokens the text takes then.
+
+    The new embeddings know little yet: train the whole model afterwards (tuner: full), with its folder as model.name.
+    """
+    if init not in ("pieces", "mean", "random"):
+        raise RecipeError(Problem("--init", f"found {init!r}", "pieces, mean, random", nearest(init, ["pieces"])))
+    from tenfold.extending import extend as extend_model
+    from tenfold.terminal.extension_view import show_extension
+
+    show_extension(
+        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns))  # type: ignore[arg-type]
     )
 
 

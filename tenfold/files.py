@@ -84,7 +84,7 @@ def writing(place: Path, *, remedy: str = "") -> Iterator[None]:
     except Exception as error:
         # safetensors wraps the system's error in its own type and keeps only the text
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-            again = "free some space and run the same command again: it goes on from the last checkpoint"
+            again = "free some space there and run the same command again: what was finished is kept"
             raise DiskFull(Problem(str(place), "no space left on the device", remedy=remedy or again)) from error
         if isinstance(error, OSError) and error.errno in _REFUSALS:
             reason = (error.strerror or str(error)).lower()

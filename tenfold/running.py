@@ -32,11 +32,11 @@ def run(
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
     world = open_world(recipe)
-    with claim_output(recipe, world.fingerprint) as output:
+    with claim_output(recipe, world.fingerprint, parts=world.parts) as output:
         if output.finished is not None:
             return output.finished
         runtime = open_runtime(recipe.runtime.model_copy(update=output.machine))
-        output.begin(world.fingerprint, recipe, machine=runtime.chosen)
+        output.begin(world.fingerprint, recipe, parts=world.parts, machine=runtime.chosen)
         with tracked(recipe, output.folder) as trackers:
             log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
             run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)

@@ -142,9 +142,8 @@ def _preview(run: Run) -> str:
     lines = []
     for task in run.tasks:
         for row in preview(task.windows, task.kind.renderer).rows:
-            marked = "".join(f"⟦{token}⟧" if in_loss else token for token, in_loss in row.tokens)
             label = f"→ {row.label}\n" if row.label else ""
-            lines.append(f"# {row.origin}\n{marked}\n{label}")
+            lines.append(f"# {row.origin}\n{row.marked}\n{label}")
     return "\n".join(lines)
 
 

@@ -302,8 +302,23 @@ def test_an_output_that_belongs_to_a_different_recipe_or_model(desk: Desk) -> No
     assert "out belongs to a different recipe: optim.max_updates: 6 there, 5 here" in done.err
     assert "--set output=runs/ANOTHER-NAME" in done.err
     assert "belongs to a different recipe" in refused(desk, "check", "other.yaml").err
-    desk.write("rows.jsonl", rows())
-    assert "data's files have changed" in refused(desk, "run", "recipe.yaml").err
+
+
+def test_an_output_whose_files_have_changed_names_them(desk: Desk) -> None:
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 99 red", "completion": "set red"}))
+    assert desk.tenfold("run", desk.recipe(data={"test": "held.jsonl"})).code == 0
+    kept = (desk.folder / "rows.jsonl").read_text(encoding="utf-8")
+    desk.write("rows.jsonl", kept + json.dumps({"prompt": "lamp 77 red", "completion": "set red"}))
+    done = refused(desk, "run", "recipe.yaml")
+    assert "the same settings, but these have changed since: train rows (rows.jsonl)\n" in done.err
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 98 red", "completion": "set red"}))
+    assert "since: train rows (rows.jsonl), test rows (held.jsonl)\n" in refused(desk, "run", "recipe.yaml").err
+    desk.write("rows.jsonl", kept)
+    assert "since: test rows (held.jsonl)\n" in refused(desk, "check", "recipe.yaml").err
+    note = json.loads((desk.folder / "out" / "run.json").read_text())
+    desk.write("held.jsonl", json.dumps({"prompt": "lamp 99 red", "completion": "set red"}))
+    (desk.folder / "out" / "run.json").write_text(json.dumps({**note, "fingerprint": "of another version"}))
+    assert "read by another version of Tenfold" in refused(desk, "run", "recipe.yaml").err
 
 
 def test_damaged_artifacts(desk: Desk) -> None:
@@ -397,7 +412,9 @@ def test_no_space_left_keeps_the_checkpoint_before_and_goes_on_later(desk: Desk)
     with desk.monkeypatch.context() as patch:
         patch.setattr(checkpoint_module, "save_file", save_until_full)
         done = failing(desk, "run", desk.recipe())
-    assert "update-00000004: no space left on the device\n  do: free some space and run the same command" in done.err
+    assert (
+        "update-00000004: no space left on the device\n  do: free some space there and run the same command" in done.err
+    )
     assert checkpoints(desk) == ["update-00000002"]
     done = desk.tenfold("run", "recipe.yaml")
     assert (done.code, "going on after update 2 of 6" in done.out) == (0, True)
@@ -436,6 +453,16 @@ def test_out_of_memory_with_one_row_says_what_to_change(desk: Desk) -> None:
     done = failing(desk, "run", desk.recipe())
     assert "update 1: out of memory with one row at a time" in done.err
     assert "data.max_length lower" in done.err
+
+
+def test_out_of_memory_while_loading_is_no_fault_of_the_files(desk: Desk) -> None:
+    def hungry(*_: object, **__: object) -> None:
+        raise OSError("Cannot allocate memory (os error 12)")
+
+    desk.monkeypatch.setattr("tenfold.models.load._open", hungry)
+    done = failing(desk, "run", desk.recipe())
+    assert "tiny-llama: out of memory while its weights were loaded" in done.err
+    assert "a smaller model.name" in done.err
 
 
 def test_out_of_memory_while_scoring_says_what_to_change(desk: Desk) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +61,49 @@ def test_init_writes_a_recipe_that_loads_and_names_the_format(desk: Desk) -> Non
     told = desk.tenfold("init", "instruction", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "new/a b.yaml")
     assert told.code == 0
     assert "prompt_completion" in told.out
+    assert "tenfold check 'new/a b.yaml'" in told.out
     recipe = load_recipe(desk.folder / "new" / "a b.yaml")
     assert (recipe.data.train, recipe.model.name, recipe.technique.kind) == ("rows.jsonl", "tiny-llama", "instruction")
+
+
+FORMATS: dict[str, Callable[[str, str], dict[str, Any]]] = {
+    "messages": lambda ask, say: {
+        "messages": [{"role": "user", "content": ask}, {"role": "assistant", "content": say}]
+    },
+    "sharegpt": lambda ask, say: {"conversations": [{"from": "human", "value": ask}, {"from": "gpt", "value": say}]},
+    "alpaca": lambda ask, say: {"instruction": "Make the call.", "input": ask, "output": say},
+    "prompt_completion": lambda ask, say: {"prompt": ask, "completion": say},
+    "text": lambda ask, say: {"text": f"{ask}: {say}"},
+}
+
+
+@pytest.mark.parametrize("technique", ["instruction", "parameter_efficient"])
+@pytest.mark.parametrize(("name", "row"), FORMATS.items(), ids=FORMATS)
+def test_a_starter_of_every_format_passes_its_check_and_fits_the_terminal(
+    desk: Desk, name: str, row: Callable[[str, str], dict[str, Any]], technique: str
+) -> None:
+    desk.write("own.jsonl", "".join(json.dumps(row(f"lamp {n} red", f"set {n}")) + "\n" for n in range(40)))
+    made = desk.tenfold("init", technique, "--data", "own.jsonl", "--model", "tiny-llama")
+    assert (made.code, f"format: {name}\n" in made.out) == (0, True), made.text
+    assert fits((desk.folder / "recipe.yaml").read_text(encoding="utf-8"), desk.folder)
+    told = desk.tenfold("check", "recipe.yaml", "--no-trial")
+    assert (told.code, "No problems found" in told.out) == (0, True), told.text
+    assert fits(told.out, desk.folder)
+
+
+def test_a_starter_reads_few_rows_several_times_and_many_once(desk: Desk) -> None:
+    for count, expected in {40: (3, 4), 1000: (1, 16)}.items():
+        desk.write("own.txt", "\n\n".join(f"row {n}" for n in range(count)))
+        assert desk.tenfold("init", "instruction", "--data", "own.txt", "--out", f"{count}.yaml").code == 0
+        optim = load_recipe(desk.folder / f"{count}.yaml").optim
+        assert (optim.epochs, optim.batch_size) == expected
 
 
 def test_columns_are_mapped_from_the_command_line_by_init_predict_and_evaluate(desk: Desk) -> None:
     desk.write("own.csv", "question,answer\n" + "".join(f"lamp {n} red,set red\n" for n in range(30)))
     mapped = ("--columns", "prompt=question", "--columns", "completion=answer")
     refused = desk.tenfold("init", "instruction", "--data", "own.csv")
-    assert (refused.code, "prompt: question, completion: answer" in refused.err) == (2, True)
+    assert (refused.code, "--columns prompt=question --columns completion=answer" in refused.err) == (2, True)
     made = desk.tenfold(
         "init", "instruction", "--data", "own.csv", "--model", "tiny-llama", "--out", "own.yaml", *mapped
     )
@@ -98,12 +134,48 @@ def test_run_tells_its_way_in_plain_lines_where_nobody_looks(desk: Desk) -> None
     told = desk.tenfold("run", desk.recipe(optim={"max_updates": 40, "epochs": 10}))
     assert told.code == 0
     assert fits(told.out, desk.folder)
+    assert [line for line in told.out.splitlines() if "before: begun" in line] == ["score before: begun"]
     steps = [line for line in told.out.splitlines() if "train instruction: " in line and "/40 loss" in line]
     assert [line.split(": ")[1].split("/")[0] for line in steps] == [str(update) for update in range(4, 41, 4)]
     assert all("tok/s" in line for line in steps)
     assert all("left" in line for line in steps[:-1])
     assert "exact match" in told.out
     assert "\x1b" not in told.out
+
+
+def test_scoring_says_of_what(desk: Desk) -> None:
+    told = desk.tenfold("run", desk.recipe(evaluation={"retention": True}))
+    begun = [line for line in told.out.splitlines() if line.endswith(": begun")]
+    expected = ["score before", "retention before", "train instruction", "score instruction", "retention instruction"]
+    assert begun == [f"{name}: begun" for name in expected]
+
+
+def test_too_few_test_rows_are_told_by_check_and_by_show(desk: Desk) -> None:
+    desk.write("few.jsonl", "".join(f'{{"prompt": "lamp {n}", "completion": "set {n}"}}\n' for n in range(5)))
+    note = "5 test rows can never show a clear change; 6 can (data.test_share, data.test)\n"
+    assert note in desk.tenfold("check", desk.recipe(data={"test": "few.jsonl"})).out
+    assert note in desk.tenfold("run", "recipe.yaml").out
+    assert "can never show" not in desk.tenfold("run", desk.recipe("other.yaml", output="other")).out
+
+
+def test_what_is_in_the_loss_is_marked_in_one_piece_where_there_is_no_colour(desk: Desk) -> None:
+    told = desk.tenfold("check", desk.recipe(), "--no-trial")
+    assert re.search(r"^⟦set (red|green|blue|grey|pink|brown|black|white)<\|im_end\|>⟧$", told.out, re.MULTILINE)
+    assert desk.tenfold("run", "recipe.yaml").code == 0
+    preview = (desk.folder / "out" / "preview.txt").read_text(encoding="utf-8")
+    assert len(re.findall("⟦set [a-z]+<", preview)) == 3
+
+
+def test_validation_while_training_names_its_metric(desk: Desk) -> None:
+    sections: dict[str, dict[str, Any]] = {"evaluation": {"every": 3}, "data": {"validation_share": 0.2}}
+    told = desk.tenfold("run", desk.recipe(**sections))
+    assert "update 3: validation exact match 0." in told.out
+    desk.write("text.txt", "\n\n".join(f"lamp {number} is red" for number in range(40)))
+    sections["data"]["train"] = "text.txt"
+    told = desk.tenfold("run", desk.recipe(**sections, optim={"epochs": 4.0}, output="of-text"))
+    losses = [line.split()[5] for line in told.out.splitlines() if "validation response loss" in line]
+    assert len(losses) == 2
+    assert float(losses[1]) < float(losses[0])
 
 
 def test_a_second_run_says_that_nothing_changed(done: Desk) -> None:
@@ -128,6 +200,14 @@ def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
     for shown in ("before", "after", "exact match", "What the technique promises", "Cost", "tenfold chat out"):
         assert shown in told.out
     assert fits(told.out, done.folder)
+
+
+def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> None:
+    assert desk.tenfold("run", desk.recipe(evaluation={"max_new_tokens": 2})).code == 0
+    told = desk.tenfold("show", "out")
+    assert re.search(r" …\s+│", told.out)
+    assert "… cut at the longest answer allowed: max_new_tokens" in told.out
+    assert fits(told.out, desk.folder)
 
 
 def test_predict_answers_prompts_and_rows_as_json_lines(done: Desk) -> None:

@@ -256,7 +256,9 @@ def test_a_folder_of_another_recipe_is_refused_and_left_alone(settings: Settings
 def test_changed_rows_under_the_same_recipe_are_noticed(settings: Settings, rows_file: Path) -> None:
     run(varied(settings))
     rows_file.write_text(rows_file.read_text().replace("lamp 3 ", "lamp three "))
-    with pytest.raises(ArtifactError, match="files have changed since"):
+    with pytest.raises(
+        ArtifactError, match=r"these have changed since: train rows \(rows.jsonl\), test rows \(rows.jsonl\)"
+    ):
         run(varied(settings))
 
 

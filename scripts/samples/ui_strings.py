@@ -60,9 +60,9 @@ def _messages(catalogue: bytes) -> dict[str, str]:
     for index in range(count):
         source, target = text(originals, index), text(translations, index)
         # NUL parts plural forms and EOT a context from the text.
-        if {"\0", "\x04"} & set(source) or len(source.split()) < 3 or not target:
+        if {"\0", "\x04"} & set(source) or len(source.split()) < 3:
             continue
-        if one_line(source) == one_line(target):
-            continue
-        found[one_line(source)] = one_line(target)
+        # A translation of nothing but blanks is an untranslated string too.
+        if one_line(target) not in ("", one_line(source)):
+            found[one_line(source)] = one_line(target)
     return found

@@ -123,11 +123,19 @@ def _suggestion(found: Sequence[str], format: str) -> str:
 
     prompt, completion, turns, text = first(_PROMPTS), first(_COMPLETIONS), first(_LISTS), first(_TEXTS)
     if format in ("auto", "prompt_completion") and prompt and completion:
-        return f"set data.columns: {{prompt: {prompt}, completion: {completion}}}"
+        return _mapping(prompt=prompt, completion=completion)
     if format == "alpaca" and prompt and completion:
-        return f"set data.columns: {{instruction: {prompt}, output: {completion}}}"
+        return _mapping(instruction=prompt, output=completion)
     if format in ("auto", "messages") and turns:
-        return f"set data.columns: {{messages: {turns}}}"
+        return _mapping(messages=turns)
     if format in ("auto", "text") and text and not prompt and not completion:
-        return f"set data.columns: {{text: {text}}}"
+        return _mapping(text=text)
     return "map your columns, for example data.columns: {prompt: question, completion: answer}"
+
+
+def _mapping(**columns: str) -> str:
+    """Return how to say `columns`, ours to theirs, in a recipe and on the command line."""
+    renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
+    listed = ", ".join(f"{ours}: {theirs}" for ours, theirs in renamed.items())
+    options = " ".join(f"--columns {ours}={theirs}" for ours, theirs in renamed.items())
+    return f"set data.columns: {{{listed}}} in the recipe; with init, predict or evaluate: {options}"

@@ -42,12 +42,15 @@ class LabelSpace:
     mean: float = 0.0
     spread: float = 1.0
     longest: int = 0
+    leaves_out: bool = False
+    """Whether labels of a set that are not among `names` are left out: where `data.labels` says which count."""
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> LabelSpace:
         """Return the space whose `facts` an artifact kept."""
         names, counts = tuple(facts["names"]), tuple(facts["counts"])
-        return cls(facts["form"], names, counts, facts["mean"], facts["spread"], facts["longest"])
+        numbers = facts["mean"], facts["spread"], facts["longest"]
+        return cls(facts["form"], names, counts, *numbers, leaves_out=facts["leaves_out"])
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class LabelSpace:
         if isinstance(label, float):
             return ((label - self.mean) / self.spread,)
         assert isinstance(label, tuple) and self.form == "classes", "tags and answers are laid on tokens"
-        places = {self.place(str(name)) for name in label}
+        places = {self.place(str(name)) for name in label if not self.leaves_out or name in self.names}
         return tuple(float(place in places) for place in range(len(self.names)))
 
 
@@ -134,7 +137,8 @@ def _read_names(rows: Rows, labels: Sequence[tuple[str, Label]], given: Sequence
         told = [Problem(last[name], f"label {name!r} occurs in this training row only", "", remedy) for name in rare]
         more = [Problem(rows.name, f"{len(rare)} labels occur once")] if len(rare) > FAULTS_TOLD else []
         raise DataError(*told[:FAULTS_TOLD], *more)
-    return LabelSpace(form, names, tuple(counts[name] for name in names))
+    leaves_out = form == "classes" and bool(given)
+    return LabelSpace(form, names, tuple(counts[name] for name in names), leaves_out=leaves_out)
 
 
 def _read_numbers(rows: Rows, numbers: Sequence[float]) -> LabelSpace:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -26,6 +27,17 @@ class PreviewRow:
     origin: str
     tokens: tuple[tuple[str, bool], ...]
     label: str = ""
+
+    @property
+    def runs(self) -> tuple[tuple[str, bool], ...]:
+        """The text in as few pieces as tell what is in the loss, each with whether it is."""
+        pieces = groupby(self.tokens, key=lambda token: token[1])
+        return tuple(("".join(text for text, _ in piece), in_loss) for in_loss, piece in pieces)
+
+    @property
+    def marked(self) -> str:
+        """The text with ⟦ and ⟧ around what is in the loss."""
+        return "".join(f"⟦{text}⟧" if in_loss else text for text, in_loss in self.runs)
 
 
 @dataclass(frozen=True)

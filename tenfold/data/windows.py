@@ -46,6 +46,10 @@ class WindowSource(Protocol):
         ...
 
 
+FIRST_ROWS = 2**31
+"""Seeds the order of `Windows.of_first`; no epoch has this number."""
+
+
 @dataclass(frozen=True)
 class Windows:
     """The update windows over `prepared`: `batch_size` rows each, in a new order every epoch.
@@ -102,6 +106,11 @@ class Windows:
     def content(self) -> object:
         """All that decides which rows make which update, as plain values."""
         return [self.prepared.fingerprint, self.batch_size, self.micro_batch_tokens, self.seed]
+
+    def of_first(self, count: int) -> Windows:
+        """Return windows over `count` rows alone, the first of a seeded order: more rows include those of fewer."""
+        order = np.random.default_rng([self.seed, FIRST_ROWS]).permutation(len(self.prepared))
+        return replace(self, prepared=self.prepared.select(sorted(order[:count].tolist())))
 
     def with_micro_batch_tokens(self, tokens: int) -> Windows:
         """Return the same windows with another bound on a micro-batch (after running out of memory)."""

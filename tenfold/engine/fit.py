@@ -18,10 +18,11 @@ from tenfold.data.batch import Window
 from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.engine.log import Log
-from tenfold.engine.memory import is_out_of_memory, out_of_memory_named
+from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
+from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
@@ -193,7 +194,7 @@ def _select(model: Trunk, stage: Stage, selection: Selection, training: Training
         training.position,
         selection_seconds=training.position.selection_seconds + time.perf_counter() - started,
     )
-    if position.best_value is None or value > position.best_value:
+    if selection.is_better(value, position.best_value):
         training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
         training.position = replace(position, best_value=value, best_update=position.update, evaluations_without_gain=0)
     else:
@@ -202,6 +203,7 @@ def _select(model: Trunk, stage: Stage, selection: Selection, training: Training
         "evaluation",
         stage=stage.name,
         update=position.update,
+        metric=selection.metric,
         value=value,
         best=training.position.best_value,
         best_update=training.position.best_update,

@@ -1,4 +1,4 @@
-"""What is done when memory runs out: known by its signs, and named with the remedy."""
+"""What is said when an evaluation runs out of memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from tenfold.errors import OutOfMemory, Problem
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Return whether `error` says that memory has run out, on whatever device."""
-    # torch's CPU allocator has no type of its own for this, only a text
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+from tenfold.models.memory import is_out_of_memory
 
 
 @contextmanager

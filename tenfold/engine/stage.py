@@ -13,6 +13,7 @@ from torch import nn
 
 from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
+from tenfold.models.depth import decayed, find_depths
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
@@ -21,7 +22,7 @@ from tenfold.tuning.tuner import Tuner
 
 @dataclass(frozen=True)
 class Selection:
-    """How the best checkpoint is chosen: `measure` is called every `every` updates; higher is better.
+    """How the best checkpoint is chosen: `measure` gives the value of `metric`, every `every` updates.
 
     With `patience`, training stops after that many measurements in a row without a better value.
     """
@@ -31,6 +32,14 @@ class Selection:
     patience: int | None = None
     content: object = None
     """All that decides what `measure` returns for given weights, as plain values."""
+    metric: str = "score"
+    higher_is_better: bool = True
+
+    def is_better(self, value: float, best: float | None) -> bool:
+        """Return whether `value` is better than the `best` so far; the first one always is."""
+        if best is None:
+            return True
+        return value > best if self.higher_is_better else value < best
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,8 @@ class Stage:
     penalties: tuple[Penalty, ...] = ()
     selection: Selection | None = None
     gradient_checkpointing: bool = False
+    layer_decay: float = 1.0
+    """The rate of each block as a share of that of the block above it."""
     learned: Learned | None = None
     """What the loss itself learns, if it learns anything."""
     tasks: tuple[str, ...] = ()
@@ -89,8 +100,16 @@ class Stage:
             "penalties": [_described(penalty) for penalty in self.penalties],
             "selection": None
             if selection is None
-            else [selection.every, selection.patience, selection.content, _source(selection.measure)],
+            else [
+                selection.metric,
+                selection.higher_is_better,
+                selection.every,
+                selection.patience,
+                selection.content,
+                _source(selection.measure),
+            ],
             "gradient_checkpointing": self.gradient_checkpointing,
+            "layer_decay": self.layer_decay,
             "learned": None if self.learned is None else self.learned.content,
             "tasks": self.tasks,
             "starts_from": self.starts_from,
@@ -105,6 +124,8 @@ class Stage:
     def parameter_groups(self, model: Trunk) -> list[dict[str, Any]]:
         """Return the groups for a torch optimizer, each with `params` and its own `lr`: tuner's, heads', loss's."""
         groups = self.tuner.parameter_groups(model.network, self.learning_rate)
+        if self.layer_decay < 1.0:
+            groups = decayed(groups, find_depths(model.base), decay=self.layer_decay)
         heads = list(model.head_parameters().values())
         if heads:
             groups.append({"params": heads, "lr": self.optim.head_learning_rate})

@@ -8,6 +8,7 @@ rows in.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -17,12 +18,21 @@ from tenfold.models.generate import (
     continue_greedily,
     end_token_ids,
     evaluating,
+    is_cut,
     longest_gap,
     stream_tokens,
 )
 
 BATCH_TOKENS = 8192
 """Tokens in the cache of one batch: about 190 MB of keys and values for SmolLM2-135M in bf16."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said; `is_cut` where it had more to say than it was given tokens for."""
+
+    text: str
+    is_cut: bool
 
 
 def generate(
@@ -34,13 +44,29 @@ def generate(
     max_new_tokens: int,
     batch_tokens: int = BATCH_TOKENS,
 ) -> list[str]:
+    """Return the text of each prompt's `greedy_answers`."""
+    answers = greedy_answers(
+        network, tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
+    )
+    return [answer.text for answer in answers]
+
+
+def greedy_answers(
+    network: nn.Module,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    stop_ids: Collection[int],
+    max_new_tokens: int,
+    batch_tokens: int = BATCH_TOKENS,
+) -> list[Answer]:
     """Return the greedy answer to each prompt, in order, without special tokens and outer white space.
 
     An answer ends at one of `stop_ids` (a renderer's, for its prompts), or where the network or the tokenizer
     says. Prompts of like length share a batch; a batch holds as many as `batch_tokens` allows, and always one.
     """
     end_ids = end_token_ids(network, tokenizer, stop_ids)
-    answers = [""] * len(prompts)
+    answers = [Answer("", is_cut=False)] * len(prompts)
     with evaluating(network):
         for batch in batches_by_length(
             [len(prompt) for prompt in prompts], max_new_tokens, batch_tokens, longest_gap=longest_gap(network)
@@ -49,7 +75,10 @@ def generate(
                 network, [prompts[index] for index in batch], max_new_tokens=max_new_tokens, end_ids=end_ids
             )
             for index, row in zip(batch, rows, strict=True):
-                answers[index] = _decode(tokenizer, row).strip()
+                answers[index] = Answer(
+                    _decode(tokenizer, row).strip(),
+                    is_cut=is_cut(network, prompts[index], row, max_new_tokens=max_new_tokens),
+                )
     return answers
 
 

@@ -6,11 +6,14 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from tenfold.evaluation.generate import BATCH_TOKENS, generate
+from tenfold.evaluation.generate import BATCH_TOKENS, Answer, greedy_answers
 from tenfold.evaluation.likelihood import Losses, ScoresTokens, Tokenizer, TokenRow, response_losses
 from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.retention import RetentionSet, retention_measures
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
+
+RESPONSE_LOSS = "response_loss"
+"""What raw text is judged by: it asks nothing, so there are no answers to score."""
 
 
 class ScoredItem(TokenRow, Protocol):
@@ -59,15 +62,17 @@ def score_task(
     likelihood = likelihood_measures(response_losses(model, items))
     if not any(references):
         return Score(stage, task, {measure.name: measure for measure in likelihood})
-    predictions = generate_answers(
+    answers = generate_answers(
         model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
     )
+    predictions = [answer.text for answer in answers]
     measures = [
         Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
         for metric in (METRICS[name] for name in metrics or choose_metrics(references))
     ]
     measures += likelihood
-    return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions))
+    cut = tuple(answer.is_cut for answer in answers)
+    return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions), cut)
 
 
 def score_retention(model: ScoresTokens, items: RetentionSet, *, stage: str) -> Score:
@@ -82,11 +87,11 @@ def generate_answers(
     stop_ids: Collection[int],
     max_new_tokens: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
-) -> list[str]:
+) -> list[Answer]:
     """Return the model's greedy answer to each item's prompt."""
     limit = max_new_tokens or default_max_new_tokens(model.tokenizer, [item.reference for item in items])
     with model.autocasting():
-        return generate(
+        return greedy_answers(
             model.network,
             model.tokenizer,
             [item.prompt_ids for item in items],
@@ -108,7 +113,7 @@ def likelihood_measures(losses: Sequence[Losses]) -> list[Measure]:
     One that would divide by nothing is left out: replies of their end token alone have no bytes.
     """
     by_token = Measure(
-        name="response_loss",
+        name=RESPONSE_LOSS,
         unit="nats per token",
         higher_is_better=False,
         items=tuple(loss.per_token for loss in losses),

@@ -74,12 +74,16 @@ class Measure:
 
 @dataclass(frozen=True)
 class Score:
-    """What one task measured at one stage; the first measure is the task's own metric."""
+    """What one task measured at one stage; the first measure is the task's own metric.
+
+    `cut` tells for each prediction whether it stopped at the longest answer allowed instead of at an end.
+    """
 
     stage: str
     task: str
     measures: dict[str, Measure]
     predictions: tuple[str, ...] = ()
+    cut: tuple[bool, ...] = ()
 
     @property
     def primary(self) -> Measure:
@@ -110,6 +114,7 @@ class Score:
             task=tree["task"],
             measures={measure.name: measure for measure in measures},
             predictions=tuple(tree["predictions"]),
+            cut=tuple(tree.get("cut", ())),  # artifacts of the first version do not tell
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from tenfold.evaluation.scorecard import BEFORE, Change, Measure, Scorecard
-from tenfold.evaluation.statistics import Interval
+from tenfold.evaluation.statistics import FEWEST_ROWS, Interval
 
 _HEADINGS = ("measure", "before", "after", "change")
 
@@ -49,6 +49,14 @@ def markdown_table(scorecard: Scorecard) -> str:
     rows = [("task", *_HEADINGS), ("---",) * (len(_HEADINGS) + 1)]
     rows += [(title, *line.cells) for title, lines in _blocks(scorecard) for line in lines]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows) + "\n"
+
+
+def too_few(num_rows: int) -> str:
+    """Return what to say where no change over `num_rows` rows could ever be called clear, else nothing."""
+    if num_rows >= FEWEST_ROWS:
+        return ""
+    rows = f"{num_rows} test row{'s' if num_rows != 1 else ''}"
+    return f"{rows} can never show a clear change; {FEWEST_ROWS} can (data.test_share, data.test)"
 
 
 def interval_text(interval: Interval) -> str:

@@ -23,6 +23,9 @@ FLIPS = 10_000
 
 CLEAR_P = 0.05
 
+FEWEST_ROWS = 6
+"""Fewer items can never have a p below 0.05: two of their 2^N sign flips are as extreme as any."""
+
 DRAWS_AT_ONCE = 2_000_000  # index and gathered arrays of 16 MB each, whatever N is
 
 Floats = NDArray[np.float64]

@@ -107,6 +107,11 @@ def _continue_together(
     return [until_end(row, end_ids) for row in tokens[:, input_ids.shape[1] :].tolist()]
 
 
+def is_cut(network: nn.Module, prompt: Sequence[int], answer: Sequence[int], *, max_new_tokens: int) -> bool:
+    """Return whether `answer`, as `continue_greedily` gave it, stopped for want of room and not at an end."""
+    return len(answer) == room_for(_causal(network), prompt_tokens=len(prompt), new_tokens=max_new_tokens)
+
+
 def until_end(tokens: Sequence[int], end_ids: Sequence[int]) -> list[int]:
     """Return the tokens before the first one that ends the response."""
     ends = [place for place, token in enumerate(tokens) if token in end_ids]

@@ -17,9 +17,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from tenfold.errors import ModelError, Problem
+from tenfold.errors import ModelError, OutOfMemory, Problem
 from tenfold.models.architecture import family_of
 from tenfold.models.attention import register_attention
+from tenfold.models.memory import is_out_of_memory
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.models.quiet import quiet_loading
 from tenfold.models.sources import first_line
@@ -83,6 +84,7 @@ def load_network(
 
     Raises:
         ModelError: of no family that Tenfold tunes, or its files are damaged.
+        OutOfMemory: its weights do not fit.
         RecipeError: 4-bit loading was asked for and bitsandbytes is not installed.
     """
     register_attention()
@@ -95,6 +97,8 @@ def load_network(
         try:
             network, report = _open(opener, folder, options)
         except Exception as error:  # damaged files end in errors of many unrelated types
+            if is_out_of_memory(error):
+                raise _no_room(folder) from error
             raise ModelError(
                 Problem(
                     str(folder),
@@ -126,6 +130,11 @@ def _open(opener: Any, folder: Path, options: dict[str, object]) -> tuple[nn.Mod
             raise
         opened = opener.from_pretrained(folder, **options)
     return opened
+
+
+def _no_room(folder: Path) -> OutOfMemory:
+    remedy = "set runtime.precision: bf16, tuner.kind: qlora, or a smaller model.name; or close other programs"
+    return OutOfMemory(Problem(str(folder), "out of memory while its weights were loaded", remedy=remedy))
 
 
 def _require_all_weights(folder: Path, report: dict[str, Any]) -> None:

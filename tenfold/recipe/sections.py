@@ -94,7 +94,10 @@ class DataSection(Section):
     head: Name | None = None
     """Another task whose head answers this one too, for tasks with the same labels; when unset it has its own."""
     labels: tuple[Name, ...] = ()
-    """The labels of rows with labels, in this order; when empty, those of the training rows in alphabetical order."""
+    """The labels of rows with labels, in this order; when empty, those of the training rows in alphabetical order.
+
+    Of sets of labels, those that are not listed are left out. Labels that are listed may be as rare as they are.
+    """
     class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0.0)]] = "none"
     """What a row of each class counts in the loss; `balanced`: rows / (classes × rows of the class)."""
     pooling: Literal["auto", "first", "last", "mean"] = "auto"

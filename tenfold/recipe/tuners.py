@@ -25,6 +25,8 @@ class Full(TunerSettings):
     """Every parameter trains."""
 
     kind: Literal["full"] = "full"
+    start: Literal["base", "scratch"] = "base"
+    """`scratch` trains the same architecture from random weights: what a model's knowledge is worth, by its absence."""
     learning_rate: ClassVar[float] = 2e-5
 
 

@@ -41,20 +41,19 @@ class Classification(LabelKind):
 
     def measures(self, logits: Sequence[Tensor], items: Sequence[LabelledItem]) -> list[Measure]:
         """Return accuracy, macro F1 and the measures of probabilities."""
-        return class_measures(probabilities(logits), [int(item.labels[0]) for item in items])
+        return class_measures(self.chances(logits), [int(item.labels[0]) for item in items])
 
     def predicted(self, logits: Sequence[Tensor], examples: Sequence[Labelled]) -> list[dict[str, Any]]:
         """Return the most probable `label` and the `probabilities` of all."""
         names = self.space.names
         return [
             {"label": names[most_probable(row)], "probabilities": dict(zip(names, row, strict=True))}
-            for row in probabilities(logits)
+            for row in self.chances(logits)
         ]
 
-
-def probabilities(logits: Sequence[Tensor]) -> list[list[float]]:
-    """Return the softmax of each row's logits."""
-    return [torch.softmax(row.double(), dim=-1).tolist() for row in logits]
+    def chances(self, logits: Sequence[Tensor]) -> list[list[float]]:
+        """Return the probability of each class, row by row."""
+        return [torch.softmax(row.double() / self.temperature, dim=-1).tolist() for row in logits]
 
 
 def class_weights(space: LabelSpace, data: DataSection) -> tuple[float, ...] | None:

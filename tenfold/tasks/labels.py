@@ -54,13 +54,27 @@ class LabelKind(ABC):
         self.task = task
         self.space = space
         self.is_encoder = is_encoder
+        self.temperature = 1.0
+        """What logits are divided by before they become probabilities; chosen on validation rows."""
+        self.threshold = 0.5
+        """The probability from which a label is answered, where any number of them may apply."""
         self.renderer = LabelRenderer(tokenizer, data, space=space, is_encoder=is_encoder)
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The format, the labels, and how rows are framed."""
-        space = self.space.facts
-        return {"kind": self.name, "format": self.format, "is_encoder": self.is_encoder, "labels": space}
+        """The format, the labels, how rows are framed, and how logits become answers."""
+        return {
+            "kind": self.name,
+            "format": self.format,
+            "is_encoder": self.is_encoder,
+            "labels": self.space.facts,
+            "temperature": self.temperature,
+            "threshold": self.threshold,
+        }
+
+    def reopen(self, facts: Mapping[str, Any]) -> None:
+        """Turn logits into answers as an artifact with these `facts` does."""
+        self.temperature, self.threshold = float(facts["temperature"]), float(facts["threshold"])
 
     @property
     def head(self) -> HeadSettings:

@@ -112,7 +112,9 @@ def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSectio
     if kind is None:
         return Generation(tokenizer, data, format=format)
     space = LabelSpace.from_facts(facts["labels"])
-    return kind(tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
+    opened = kind(tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
+    opened.reopen(facts)
+    return opened
 
 
 def readable(facts: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:

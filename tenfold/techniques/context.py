@@ -30,8 +30,8 @@ from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import score_retention
-from tenfold.evaluation.scorecard import Score, Scorecard
+from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
+from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
@@ -141,19 +141,25 @@ class Run:
         }
 
         def measure() -> float:
-            values = []
+            measures = []
             for task in tasks:
                 data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
                 items = chosen[task.name]
                 score = task.kind.score(self.model, items, stage="validation", task=task.name, data=data)
-                values.append(score.primary.value if score.primary.higher_is_better else -score.primary.value)
-            return sum(values) / len(values)
+                measures.append(score.primary)
+            if len(measures) == 1:
+                return measures[0].value
+            return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
 
         judged = [
             [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
         ]
+        settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
+        names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
         return Selection(
             measure,
+            metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
+            higher_is_better=names != [RESPONSE_LOSS],
             every=evaluation.every,
             patience=evaluation.patience,
             content=[*judged, evaluation.max_rows, seed],
@@ -169,13 +175,11 @@ class Run:
         """Let `composition` of the model's adapters act from here on whenever `task` is scored, and in the artifact."""
         self.answered_by[task] = composition
 
-    def measure(self, task: Task, stage: str, composition: Composition | None, *, without: Sequence[int] = ()) -> Score:
-        """Return the score of `task` while `composition` acts, except in the blocks `without`; it is not recorded.
-
-        Raises:
-            Interrupted: `stop_asked()` is true, and it would have to be measured.
-        """
-        return self._measured(stage, task.judged_by, task.score, Acting(composition, tuple(without)))
+    def score_with(
+        self, task: Task, stage: str, composition: Composition | None, *, without: Sequence[int] = ()
+    ) -> Score:
+        """Return the score of `task` while `composition` acts, except in blocks `without`; raises as `measure`."""
+        return self._measured(stage, task.name, task.judged_by, task.score, Acting(composition, tuple(without)))
 
     def record(self, score: Score) -> None:
         """Add a score of the technique's own, beside those of the recipe's tasks."""
@@ -249,16 +253,25 @@ class Run:
         for task in self.tasks:
             if task.items and (tasks is None or task.name in tasks):
                 acting = Acting(self.answered_by[task.name]) if task.name in self.answered_by else None
-                self.record(self._measured(stage, task.judged_by, task.score, acting))
+                self.record(self._measured(stage, task.name, task.judged_by, task.score, acting))
         if tasks is None and self._retention is not None:
-            self.record(self._measured(stage, {"retention": self._retention.fingerprint}, self._score_retention, None))
+            self.measure(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
+    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+        """Add what `measure` gives of `task` for the model as it is now, or gave before: `judged_by` decides which.
+
+        Raises:
+            Interrupted: `stop_asked()` is true, and it would have to be measured.
+            OutOfMemory: it does not fit.
+        """
+        self.record(self._measured(stage, task, judged_by, measure, None))
+
     def _measured(
-        self, stage: str, judged_by: Mapping[str, object], measure: ScoresModel, acting: Acting | None
+        self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel, acting: Acting | None
     ) -> Score:
         chosen = {} if acting is None else {"acting": acting.content}
         key = fingerprint(self.subject.key, judged_by, chosen)
@@ -267,15 +280,15 @@ class Run:
             if self.stop_asked():
                 again = "run the same command again: what was trained is in the store"
                 raise Interrupted(Problem(f"stopped before scoring {stage}", "as asked", remedy=again))
-            self.log.write("scoring", stage=stage)
+            self.log.write("scoring", stage=stage, task=task)
             started = time.perf_counter()
             with out_of_memory_named(f"scoring {stage}"), acting_in(self.model.network, acting):
                 card = Scorecard((measure(self.model, stage=stage),))
             known = StoredScore(card.to_json(), time.perf_counter() - started)
             store_score(key, known)
-            self.log.write("scored", stage=stage, seconds=round(known.seconds, 3))
+            self.log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))
         else:
-            self.log.write("score_restored", stage=stage)
+            self.log.write("score_restored", stage=stage, task=task)
         self.evaluation_seconds += known.seconds
         (score,) = Scorecard.from_json(known.scorecard).scores
         return replace(score, stage=stage)

@@ -129,10 +129,12 @@ class Subject:
 
     def _return_to(self, name: str) -> None:
         """Load the base anew and put every stage up to `name` into it, as the store keeps them."""
+        assert name in (BEFORE, *self.finished), f"starts_from names {name}, which has not been trained"
         chain = () if name == BEFORE else self.finished[name].chain
         self._begin_anew()
         for each in chain:
             done = self.finished[each]
+            assert done.stage.is_storable, f"{each} cannot be gone back to: its content does not tell it from others"
             stored = stored_stage(done.key)
             if stored is None:
                 again = "run the same command again: it is trained once more, with the same result"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BUILTIN: Mapping[str, str] = {
     "instruction": "tenfold.techniques.instruction:TECHNIQUE",
     "parameter_efficient": "tenfold.techniques.parameter_efficient:TECHNIQUE",
+    "task_specific": "tenfold.techniques.task_specific:TECHNIQUE",
+    "transfer": "tenfold.techniques.transfer:TECHNIQUE",
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
     "adapters": "tenfold.techniques.adapters:TECHNIQUE",

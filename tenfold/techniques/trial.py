@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tenfold.data.batch import Window
 from tenfold.engine.fit import Training, update_once
-from tenfold.engine.memory import is_out_of_memory
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
+from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
 
 WINDOWS_SEEN = 50

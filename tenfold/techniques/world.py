@@ -46,6 +46,14 @@ class World:
         return [finding for task in self.tasks.values() for finding in task.findings]
 
     @property
+    def parts(self) -> dict[str, str]:
+        """The hashes of the files that the recipe names, each under what a message calls it."""
+        sides = [(task, name, side.rows) for task in self.tasks.values() for name, side in task.sides.items()]
+        of_task = {task.name: f" of {task.name}" if len(self.tasks) > 1 else "" for task in self.tasks.values()}
+        rows = {f"{name} rows{of_task[task.name]} ({rows.name})": rows.fingerprint for task, name, rows in sides}
+        return {f"model ({self.files.name})": self.identity.sha256, **rows}
+
+    @property
     def fingerprint(self) -> str:
         """The hash of what decides the run: settings, model, tokenizer and rows; not the output folder or trackers."""
         settings = self.recipe.model_dump_json(exclude={"output": True, "log": True, "runtime": set(FREE_TO_CHANGE)})

@@ -13,7 +13,7 @@ from tenfold.errors import ArtifactError, Problem
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
 from tenfold.tasks.generation import Generation
-from tenfold.terminal.remote_code import announce_remote_code
+from tenfold.terminal.model_notice import announce_model
 
 
 def chat_loop(
@@ -28,7 +28,7 @@ def chat_loop(
 ) -> None:
     """Read prompts from standard input and stream answers until an empty line or the end of input."""
     artifact = Artifact.open(folder)
-    announce_remote_code(artifact.recipe.model)
+    announce_model(artifact.recipe.model)
     model = artifact.load(base=base)
     name = artifact.task(task)
     artifact.answer_as(model, name, adapter=adapter)

@@ -14,13 +14,14 @@ from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
+from tenfold.evaluation.scorecard_view import too_few
 from tenfold.recipe import TASK, Recipe, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Plan, find_technique
 from tenfold.techniques.trial import Trial, try_updates
 from tenfold.techniques.world import World, open_world
 from tenfold.terminal.duration import duration
-from tenfold.terminal.remote_code import announce_remote_code
+from tenfold.terminal.model_notice import announce_model
 
 BAR = 40
 """Columns of the longest bar."""
@@ -33,12 +34,12 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         UserError: with every problem of the first layer that has any.
     """
     console = Console()
-    announce_remote_code(recipe.model)
+    announce_model(recipe.model)
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
     world = open_world(recipe)
-    check_output(recipe, world.fingerprint)
+    check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     _show_recipe(console, run.resolved_recipe)
     _show_rows(console, world)
@@ -83,6 +84,9 @@ def _show_rows(console: Console, world: World) -> None:
             share,
         )
     console.print(table)
+    for opened in world.tasks.values():
+        if opened.test is not None and (note := too_few(len(opened.items))):
+            console.print(f"[yellow]{note}[/yellow]")
 
 
 def _show_preview(console: Console, task: str, shown: Preview) -> None:
@@ -96,11 +100,8 @@ def _show_preview(console: Console, task: str, shown: Preview) -> None:
     console.rule(f"Training rows{of_task} as the trainer sees them; {marked} is in the loss", align="left")
     for row in shown.rows:
         console.print(Text(row.origin, style="dim"))
-        text = Text()
-        for token, in_loss in row.tokens:
-            shown_token = f"⟦{token}⟧" if in_loss and not has_colour else token
-            text.append(shown_token, style="bold green" if in_loss else "")
-        console.print(text)
+        text = Text.assemble(*((run, "bold green" if in_loss else "") for run, in_loss in row.runs))
+        console.print(text if has_colour else Text(row.marked))
         if row.label:
             console.print(Text(f"→ {row.label}", style="bold"))
 

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tenfold.engine.log import Value
+from tenfold.recipe import TASK
 from tenfold.terminal.duration import duration
 
 SECONDS_BETWEEN_LINES = 60
@@ -46,18 +47,19 @@ class ProgressLine:
             case "update":
                 self.advance(f"train {event['stage']}", event)
             case "scoring":
-                self.begin(f"score {event['stage']}", None, 0)
+                self.begin(_scoring(event), None, 0)
             case "scored":
-                self.end(f"score {event['stage']}", duration(float(str(event["seconds"]))))
+                self.end(_scoring(event), duration(float(str(event["seconds"]))))
             case "evaluation":
+                metric = str(event["metric"]).replace("_", " ")
                 self.say(
-                    f"update {event['update']}: validation {float(str(event['value'])):.4f} "
+                    f"update {event['update']}: validation {metric} {float(str(event['value'])):.4f} "
                     f"(best {float(str(event['best'])):.4f} at {event['best_update']})"
                 )
             case "stage_restored":
                 self.say(f"train {event['stage']}: unchanged since an earlier run, taken from the store")
             case "score_restored":
-                self.say(f"score {event['stage']}: unchanged, remembered")
+                self.say(f"{_scoring(event)}: unchanged, remembered")
             case "note":
                 self.say(str(event["text"]))
 
@@ -120,6 +122,11 @@ class ProgressBar(ProgressLine):
     def end(self, name: str, took: str) -> None:
         """Fill the bar."""
         self._bars.update(self._tasks[name], total=1, completed=1, facts=took)
+
+
+def _scoring(event: Mapping[str, Value]) -> str:
+    """Return `score before`, or `retention before` for any task but the recipe's own one."""
+    return f"{'score' if event['task'] == TASK else event['task']} {event['stage']}"
 
 
 def progress_on(console: Console) -> ProgressLine:

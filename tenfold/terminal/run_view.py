@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,14 +13,14 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
-from tenfold.evaluation.scorecard import Score
-from tenfold.evaluation.scorecard_view import interval_text, terminal_table
+from tenfold.evaluation.scorecard import BEFORE, Score, Scorecard
+from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
 from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
-from tenfold.recipe import Recipe
+from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.duration import duration
+from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.progress import progress_on
-from tenfold.terminal.remote_code import announce_remote_code
 from tenfold.terminal.stopping import stop_signals
 
 OUTCOME_STYLE = {"held": "green", "not held here": "red", "unclear": "yellow"}
@@ -42,7 +43,7 @@ def run_and_show(recipe: Recipe) -> None:
         RunFailure: the training could not go on, or was stopped.
     """
     console = Console()
-    announce_remote_code(recipe.model)
+    announce_model(recipe.model)
     with stop_signals(console) as stop, progress_on(console) as progress:
         artifact = run(recipe, listeners=(stop, progress), stop_asked=lambda: stop.is_asked)
     if not progress.heard_anything:
@@ -60,6 +61,7 @@ def show_artifact(artifact: Artifact) -> None:
     facts = artifact.facts
     parts = (
         terminal_table(artifact.scorecard),
+        *_notes(artifact.scorecard),
         *_stages(artifact),
         *_answers(artifact),
         _claims(artifact),
@@ -97,6 +99,13 @@ def show_score(score: Score) -> None:
     console.print(table)
 
 
+def _notes(scorecard: Scorecard) -> Iterator[str]:
+    """Yield a line for each task that has too few rows for any change to be clear."""
+    scores = [scorecard.score(scorecard.stages[-1], task) for task in scorecard.tasks]
+    notes = [too_few(len(score.primary.items)) for score in scores if score is not None]
+    yield from (f"[yellow]{note}[/yellow]" for note in dict.fromkeys(notes) if note)
+
+
 def _answers(artifact: Artifact) -> Iterator[Table]:
     """Yield a table of answers before and after, where there are any."""
     shown = artifact.generations[: artifact.recipe.evaluation.samples]
@@ -106,9 +115,21 @@ def _answers(artifact: Artifact) -> Iterator[Table]:
     headings = ("prompt", "reference", "before", "after")
     for heading in headings:
         table.add_column(heading, ratio=1, overflow="fold")
+    stages = {"before": BEFORE, "after": artifact.scorecard.stages[-1]}
+    numbers: Counter[str] = Counter()
     for row in shown:
-        table.add_row(*(escape(_short(row[heading])) for heading in headings))
+        task = row.get("task", TASK)
+        number, numbers[task] = numbers[task], numbers[task] + 1
+        marks = {heading: " …" for heading, stage in stages.items() if _is_cut(artifact, stage, task, number)}
+        table.add_row(*(escape(_short(row[heading]) + marks.get(heading, "")) for heading in headings))
+        if marks:
+            table.caption, table.caption_justify = "… cut at the longest answer allowed: max_new_tokens", "left"
     yield table
+
+
+def _is_cut(artifact: Artifact, stage: str, task: str, number: int) -> bool:
+    score = artifact.scorecard.score(stage, task)
+    return score is not None and score.cut[number : number + 1] == (True,)
 
 
 def _stages(artifact: Artifact) -> Iterator[Table]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from string import Template
@@ -16,48 +18,58 @@ from tenfold.errors import Problem, RecipeError
 from tenfold.files import require_folder, write_atomic
 from tenfold.techniques.technique import find_technique
 
-COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # your column names for ours"
+FEW_ROWS = 1000
+"""Fewer rows than this are read more than once, in smaller updates.
+
+Measured with SmolLM2-135M-Instruct on 54 commands and the calls they stand for: three epochs in updates of 16 rows
+(12 updates) left exact match at 0.00, in updates of 4 rows (42 updates) took it to 1.00.
+"""
+
+COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # yours for ours"
 STARTER = Template("""\
 # $summary
-# Made by `tenfold init` from $rows rows of $source ($format format).
+# Made by `tenfold init` from $rows rows of format $format.
 # Look before you train:   tenfold check $file
 # Train:                   tenfold run $file
-# Change one thing:        tenfold run $file --set tuner.rank=32 --set output=runs/rank-32
+# Change one thing, in a folder of its own:
+#   tenfold run $file --set tuner.rank=32 --set output=runs/rank-32
 
 model:
-  name: $model   # built-in alias, hub id, Hugging Face folder, or a .gguf file
+  # built-in alias, hub id, Hugging Face folder, or a .gguf file
+  name: $model
 
 technique:
-  kind: $technique   # $when
+  kind: $technique
 
 tuner:
-  kind: lora         # full, partial, lora, qlora, ia3, prefix, prompt, p_tuning, vera, oft, adalora, bottleneck, peft
+  kind: lora         # `tenfold techniques` lists the others
   rank: 16           # more rank learns more and weighs more
 
 data:
   train: $source
-  # test: FILE       # rows for the scorecard; without it, test_share of the rows above
+  # test: FILE       # rows for the scorecard; else test_share of those above
   test_share: 0.1
-  # group_by: COLUMN # rows with equal values never fall on two sides of the split
+  # group_by: COLUMN # rows with equal values stay on one side of the split
   $columns
-  max_length: 1024   # tokens; the gate refuses a run that would cut responses
+  max_length: 1024   # tokens; a run that would cut responses is refused
 
 optim:
-  epochs: 1
-  batch_size: 16     # rows per update
+  epochs: $epochs          # times that each row is read; few rows want several
+  batch_size: $batch_size     # rows per update
   # learning_rate: 2.0e-4   # when unset, the tuner's own default
 
 evaluation:
   max_rows: 100      # test rows to answer before and after
   # metrics: [exact_match, rouge_l]   # when unset, chosen from the references
-  # every: 20        # updates between evaluations on validation rows; keeps the best checkpoint
+  # every: 20        # updates between scores on validation rows; the best stays
   # patience: 3      # stop after this many of them without a gain
 
 runtime:
   seed: 0
   precision: auto    # bf16 where this machine is faster with it, else fp32
 
-output: runs/$technique-$name   # one folder a run: a changed recipe needs another
+# One folder a run: a changed recipe needs another.
+output: runs/$technique-$name
 """)
 
 
@@ -76,18 +88,21 @@ def write_starter(
     require_folder(out.parent)
     rows = open_rows(data, columns=columns)
     text = STARTER.substitute(
-        summary=f"{technique}: {found.summary}.",
-        when=found.when,
+        summary="\n# ".join(textwrap.wrap(f"{technique}: {found.summary}.", 78)),
         technique=technique,
         rows=f"{len(rows):,}",
         source=json.dumps(data, ensure_ascii=False),
         format=rows.format,
         model=json.dumps(model, ensure_ascii=False),
-        file=out,
+        file=shlex.quote(str(out)),
+        epochs=3 if len(rows) < FEW_ROWS else 1,
+        batch_size=f"{4 if len(rows) < FEW_ROWS else 16:<2}",
         name=re.sub(r"[^\w-]+", "-", Path(data.rpartition(":")[2]).stem).strip("-") or "rows",
         columns=f"columns: {json.dumps(dict(columns), ensure_ascii=False)}" if columns else COLUMNS_HINT,
     )
     write_atomic(out, text)
     console = Console()
     console.print(f"{len(rows):,} rows of {escape(data)}, format: [bold]{rows.format}[/bold]")
-    console.print(f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(str(out))}[/bold]", soft_wrap=True)
+    console.print(
+        f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(shlex.quote(str(out)))}[/bold]", soft_wrap=True
+    )

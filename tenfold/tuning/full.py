@@ -15,6 +15,7 @@ from tenfold.errors import ArtifactError, ModelError, Problem, nearest
 from tenfold.models.quantized import Nf4
 from tenfold.models.quiet import quiet_loading
 from tenfold.models.save import save_model
+from tenfold.models.scratch import forget
 from tenfold.recipe.tuners import Full, Partial
 from tenfold.tuning.defaults import TunerDefaults
 from tenfold.tuning.precision import bridge, hold_in_fp32
@@ -43,6 +44,8 @@ class BaseWeightTuner(TunerDefaults):
         Raises:
             ModelError: a pattern of `modules` matches no parameter.
         """
+        if isinstance(self.settings, Full) and self.settings.start == "scratch":
+            forget(network)
         chosen = self._chosen(network)
         dtype = next(network.parameters()).dtype
         network.requires_grad_(False)

@@ -177,7 +177,7 @@ def test_faulty_row_is_refused_with_the_reason(format: str, row: dict[str, objec
             {},
             r"no known format(.|\n)*\{prompt: question, completion: answer\}",
         ),
-        (["prompt", "response"], "auto", {}, r"\{prompt: prompt, completion: response\}"),
+        (["prompt", "response"], "auto", {}, r"\{completion: response\}"),
         (["Dialogue"], "auto", {}, r"\{messages: Dialogue\}"),
         (["document"], "auto", {}, r"\{text: document\}"),
         (["a"], "auto", {}, r"columns a: no known format\n  allowed: messages \(messages\); sharegpt"),

@@ -143,6 +143,10 @@ def test_labels_are_read_from_the_training_rows(write_rows: Callable[..., str]) 
     assert LabelSpace.from_facts(json.loads(json.dumps(found.facts))) == found
     many: list[object] = [{"text": "t", "labels": labels} for labels in (["x", "y"], ["x"], ["y"], [])]
     assert space(write_rows, many).encoded(("y",)) == (0.0, 1.0)
+    with pytest.raises(RowFault, match="label 'z' is not one"):
+        space(write_rows, many).encoded(("y", "z"))
+    some = space(write_rows, many, labels=["y"])
+    assert (some.encoded(("x", "y")), some.encoded(("x",)), some.counts) == ((1.0,), (0.0,), (2,))
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,9 @@ def test_a_full_disk_keeps_what_was_there(step: str, tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(DiskFull, match=r"update-00000002: no space left on the device\n  do: free some space"):
+        with pytest.raises(
+            DiskFull, match=r"update-00000002: no space left on the device\n  do: free some space there"
+        ):
             folder.save(checkpoint(2))
     found, _ = folder.newest()
     assert found is not None

@@ -205,6 +205,14 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
         assert not torch.equal(value, states[-1][name])
 
 
+def test_a_metric_of_which_less_is_better_keeps_its_lowest_value(tmp_path: Path) -> None:
+    values = iter([0.5, 0.2, 0.4])
+    stage = make_stage(updates=6)
+    selection = Selection(lambda: next(values), every=2, higher_is_better=False)
+    result = run_stage(make_model(stage), replace(stage, selection=selection), tmp_path)
+    assert (result.best_value, result.best_update) == (0.2, 4)
+
+
 def test_gradient_checkpointing_changes_nothing_but_memory(tmp_path: Path) -> None:
     ends, calls = [], []
     for is_on in (False, True):

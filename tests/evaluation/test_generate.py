@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from tenfold.evaluation.generate import batches_by_length, generate, stream
+from tenfold.evaluation.generate import batches_by_length, generate, greedy_answers, stream
 from tenfold.models.generate import Sampling, continue_greedily, end_token_ids, evaluating, until_end
 from tests.evaluation.byte_model import END, ByteTokenizer, make_network
 
@@ -138,6 +138,25 @@ def test_a_prompt_near_the_models_limit_shortens_its_own_answer_only(network: Ll
     assert [len(row) for row in rows] == [20, 4, 20]
     for row, prompt in zip(rows, (PROMPTS[0], near, PROMPTS[5]), strict=True):
         assert [row] == continue_greedily(network, [prompt], max_new_tokens=20, end_ids=[])
+
+
+def test_an_answer_knows_whether_it_was_cut(network: LlamaForCausalLM) -> None:
+    tokens = plain_greedy(network, PROMPTS[1], 9)
+    network.generation_config.eos_token_id = [END, tokens[2]]
+    length = tokens.index(tokens[2])
+    near = [5] * (network.config.max_position_embeddings - 4)
+
+    def cut(limit: int) -> list[bool]:
+        answers = greedy_answers(
+            network, ByteTokenizer(), [PROMPTS[1], near], stop_ids=[tokens[2]], max_new_tokens=limit
+        )
+        return [answer.is_cut for answer in answers]
+
+    assert cut(length) == [True, True], "no room even for the end"
+    assert cut(length + 1)[0] is False
+    network.generation_config.eos_token_id = END
+    answers = greedy_answers(network, ByteTokenizer(), [near], stop_ids=(), max_new_tokens=50)
+    assert answers[0].is_cut, "the model's own limit cuts too"
 
 
 def test_batches_keep_to_the_budget_and_hold_every_prompt_once() -> None:

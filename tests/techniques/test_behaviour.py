@@ -27,6 +27,8 @@ Settings = dict[str, Any]
 RECIPES: dict[str, Settings] = {
     "instruction": {},
     "parameter_efficient": {"technique": {"merge": True}},
+    "task_specific": {},
+    "transfer": {"technique": {"step_epochs": 0.2, "curve": [8, 16]}, "tuner": {"kind": "full"}},
     "multi_task": {"technique": {"weighting": "uncertainty", "compare_alone": True}, "tasks": True},
     "sequential": {
         "technique": {
