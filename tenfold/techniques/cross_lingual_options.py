@@ -29,6 +29,8 @@ class CrossLingualOptions(Options):
     """Then also train on so many rows of each other language, each number by itself."""
     few_shot_updates: int = Field(default=20, ge=1)
     """Updates of each training on few rows."""
+    few_shot_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
+    """Peak rate of these, also of those without the source; when unset, that of `optim`."""
     few_shot_draws: int = Field(default=1, ge=1, le=20)
     """How many times the few rows are drawn anew."""
     compare_alone: bool = True

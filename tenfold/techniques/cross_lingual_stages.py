@@ -139,6 +139,7 @@ class CrossLingualStages:
             stage,
             windows=mixture if len(sources) > 1 else sources[0],
             total_updates=self.options.few_shot_updates,
+            learning_rate=self.options.few_shot_learning_rate or stage.learning_rate,
             selection=None,  # few rows are few because there are no more: none are left to choose by
             tasks=tuple(task.name for task in tasks),
             scored=tuple(task.name for task in tasks),

@@ -12,17 +12,21 @@ from safetensors.torch import load_file
 
 from tenfold.answering import predict_rows
 from tenfold.data.sources import open_rows
+from tenfold.engine.log import Log
+from tenfold.engine.runtime import open_runtime
 from tenfold.errors import DataError, RecipeError, UserError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Ancestor, Lineage
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
-from tenfold.techniques.cross_lingual import TECHNIQUE
+from tenfold.techniques.context import Run
+from tenfold.techniques.cross_lingual import TECHNIQUE, plan
 from tenfold.techniques.cross_lingual_claims import COMMONEST, better_than_alone, few_rows_add, transfers_zero_shot
 from tenfold.techniques.cross_lingual_options import few_shot_name
 from tenfold.techniques.languages import fertility
 from tenfold.techniques.technique import Evidence
+from tenfold.techniques.world import open_world
 from tests.command import Desk
 from tests.conftest import COLOURS
 from tests.tiny_tokenizers import byte_tokenizer
@@ -131,6 +135,14 @@ def test_few_rows_start_from_the_sources_and_alone_from_the_base(speak: Speak) -
     assert "2 rows" in because["few rows of a language add to transfer without any"]
     assert "4 rows" in because["few rows after the source languages beat the same rows alone"]
     assert "de@4.2" in (artifact.folder / "README.md").read_text(), "the card has the matrix"
+
+
+def test_few_rows_may_have_a_rate_of_their_own(speak: Speak) -> None:
+    technique = {**KIND, "languages": ["de"], "few_shot": [2], "few_shot_updates": 3, "few_shot_learning_rate": 1e-4}
+    recipe = opened(speak(technique))
+    made = Run(open_world(recipe), folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
+    found = {stage.name: stage.learning_rate for stage in plan(made, TECHNIQUE.require_fit(recipe)).stages}
+    assert found == {"zero_shot": 1e-2, "de@2": 1e-4, "de@2-alone": 1e-4, "few_shot": 1e-4}
 
 
 def test_several_sources_are_smoothed(speak: Speak) -> None:
