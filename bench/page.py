@@ -19,13 +19,13 @@ Tenfold, TRL, Tenfold …), each time in a fresh process whose first update is n
 drifts, so what counts is the ratio within a pair; given are the median and, in brackets, the smallest and the largest.
 Tokens are those of the rows: padding does not count, and neither does it when a token that many rows begin with is
 computed once. A CPU second leaves out the time in which another program had the core. Peak memory is the whole
-process's, libraries included.
+process's, libraries included; each program stands in an environment of its own, with what it needs and no more.
 """
 
 TAIL = """## How to measure it again
 
 ```
-sh bench/peers.sh              # TRL's own environment, .venv-peers/trl
+sh bench/peers.sh              # an environment for each: .venv-peers/trl and .venv-peers/tenfold
 make bench ONLY=lora_cpu       # or without ONLY, for all
 python -m bench --only lora_cpu --cores all --pairs 5 --updates 6
 ```
@@ -40,7 +40,11 @@ and are slower than one. `TENFOLD_BENCH_TRL_PYTHON` names another interpreter th
 | rows packed without padding, attention block by block within each row | `kernels/packed_attention.py` |
 | what rows begin with alike (system prompt, instruction) computed once, and nothing after a row's last target | \
 `models/compact.py` |
-| LoRA as one autograd function in the base's dtype, with fp32 factors | `kernels/lora.py` |
+| LoRA as part of larger autograd functions in the base's dtype, with fp32 factors | `kernels/projection.py` |
+| blocks that keep what products gave, and compute norms, gates and attention's probabilities again; the last block \
+only where a target is | `models/fused_blocks.py` |
+| few shapes: batches filled up to 64 tokens, 576 tokens at once for adapters on a CPU | `models/fused_blocks.py`, \
+`techniques/context.py` |
 | the output layer at supervised positions only, in pieces, its gradient formed in the forward pass | \
 `kernels/linear_cross_entropy.py` |
 | frozen weights in bf16, trained ones in fp32 | `tuning/precision.py` |

@@ -1,11 +1,18 @@
 #!/bin/sh
-# Makes the environments of the programs that bench/ measures Tenfold against: .venv-peers/trl.
+# Makes the environments that bench/ measures in: .venv-peers/trl, and .venv-peers/tenfold with what a plain
+# `pip install .` brings. Each program stands in one of its own: what else is installed is often imported too
+# (bitsandbytes and SciPy by peft and transformers: 40 to 80 MB) and would count as its memory.
 # Run from anywhere: sh bench/peers.sh   (PYTHON names another interpreter)
 set -eu
 cd "$(dirname "$0")/.."
-environment=.venv-peers/trl
-"${PYTHON:-python3}" -m venv "$environment"
-# torch first and pinned, as in the Makefile: the peer runs on the same torch, and no CUDA libraries come to a CPU machine
-"$environment/bin/python" -m pip install --quiet --constraint constraints.txt torch
-"$environment/bin/python" -m pip install --quiet --constraint constraints.txt trl==1.16.0 transformers peft datasets
-"$environment/bin/python" -c 'import trl, torch; print("trl", trl.__version__, "torch", torch.__version__)'
+install() {
+    environment=.venv-peers/$1
+    shift
+    "${PYTHON:-python3}" -m venv "$environment"
+    # torch first and pinned, as in the Makefile: all run on the same torch, and no CUDA libraries come to a CPU machine
+    "$environment/bin/python" -m pip install --quiet --constraint constraints.txt torch
+    "$environment/bin/python" -m pip install --quiet --constraint constraints.txt "$@"
+}
+install trl trl==1.16.0 transformers peft datasets
+install tenfold .
+.venv-peers/trl/bin/python -c 'import trl, torch; print("trl", trl.__version__, "torch", torch.__version__)'

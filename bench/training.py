@@ -12,8 +12,8 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class TrainingRow:
     """Products' FLOPs a weight and token: 2 each for forward, input gradient and, where it trains, weight gradient."""
     loss_tolerance: float
     """Largest relative difference of the mean timed losses: the two round in bf16 at different places."""
+    peer_settings: Mapping[str, object] = field(default_factory=dict)
+    """What TRL is given in place of the settings that were found fastest."""
 
     def measure(self, options: Options) -> dict[str, Any]:
         """Return the row's figures, ready for JSON."""
@@ -58,7 +60,7 @@ class TrainingRow:
         threads = machine.pin(options.cores)
         folder = prepare(self, options)
         job = json.loads((folder / "job.json").read_text())
-        sides = _Sides(folder, environment=_environment(threads))
+        sides = _Sides(folder, environment=_environment(threads) | _peer_environment(self.peer_settings))
         pairs = interleaved(options.pairs, sides.peer, sides.ours)
         ceilings = [sides.ceiling().facts["gflops_per_second"] for _ in range(3)]
         return {
@@ -82,7 +84,7 @@ class _Sides:
         return self._run([trl_python(), str(ROOT / "bench/peers/trl_sft.py")], "trl")
 
     def ours(self) -> Measured:
-        return self._run([sys.executable, "-m", "bench.ours.train"], "tenfold")
+        return self._run([tenfold_python(), "-m", "bench.ours.train"], "tenfold")
 
     def ceiling(self) -> Measured:
         return self._run([sys.executable, "-m", "bench.ours.ceiling"], "ceiling")
@@ -100,6 +102,16 @@ class _Sides:
 def trl_python() -> str:
     """Return the interpreter of TRL's environment: `bench/peers.sh` makes it, or the variable names another."""
     return os.environ.get("TENFOLD_BENCH_TRL_PYTHON") or str(ROOT / ".venv-peers/trl/bin/python")
+
+
+def tenfold_python() -> str:
+    """Return the interpreter of `bench/peers.sh` with Tenfold's own needs and no more; this one where it is absent."""
+    own = ROOT / ".venv-peers/tenfold/bin/python"
+    return str(own) if own.is_file() else sys.executable
+
+
+def _peer_environment(settings: Mapping[str, object]) -> dict[str, str]:
+    return {"TENFOLD_BENCH_TRL_SETTINGS": json.dumps(settings)} if settings else {}
 
 
 def _environment(threads: int) -> dict[str, str]:

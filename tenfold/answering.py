@@ -14,6 +14,7 @@ from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import Problem, UserError
 from tenfold.evaluation.scorecard import Score
 from tenfold.files import require_folder, write_atomic
+from tenfold.models.open import processor_of
 from tenfold.models.trunk import Trunk
 from tenfold.tasks.kind import TaskKind
 from tenfold.tasks.task import readable, reopen_kind
@@ -90,7 +91,7 @@ def evaluate_rows(
 
 def open_kind(artifact: Artifact, task: str, model: Trunk) -> TaskKind:
     """Return the kind of the artifact's `task`, for the loaded `model`."""
-    return reopen_kind(artifact.facts["tasks"][task], model.tokenizer, artifact.recipe.tasks[task], task=task)
+    return reopen_kind(artifact.facts["tasks"][task], processor_of(model), artifact.recipe.tasks[task], task=task)
 
 
 def _open_rows(

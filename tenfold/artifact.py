@@ -3,6 +3,7 @@
 recipe.yaml        the recipe with every `auto` replaced by what it became
 adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
                    (bottleneck adapters, which PEFT does not have, by us);
+                   estimators/ over a frozen model: a folder a task, with the table of all that were tried;
                    heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes
@@ -126,7 +127,7 @@ class Artifact:
 
     @property
     def weights(self) -> Path:
-        """The folder with the trained weights: `adapter/`, `model/`, or `heads/` where nothing else was trained."""
+        """The folder with what was learned: `adapter/`, `model/`, or over a frozen one `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
     def load(self, *, base: str | None = None) -> Trunk:
@@ -140,19 +141,19 @@ class Artifact:
         if not self.weights.is_dir():
             raise _damaged(self.weights, "missing")
         return load_tuned(
-            self.recipe, self.weights, is_whole=self.facts["weights"] == "model", heads=self._heads, base=base
+            self.recipe,
+            self.weights,
+            is_whole=self.facts["weights"] == "model",
+            heads={name: task["head"] for name, task in self.facts["tasks"].items() if task["head"] is not None},
+            fitted=list(self.facts["tasks"]) if self.facts["weights"] == "estimators" else (),
+            base=base,
         )
 
     def answer_as(self, model: Trunk, task: str, *, adapter: str | None = None, drop_blocks: int = 0) -> None:
-        """Let the loaded `model` answer `task` by its own adapters, or as `choose_adapters` reads `adapter`."""
+        """Let the loaded `model` answer `task` by its own adapters, or by `adapter` as `choose_adapters` reads it."""
         from tenfold.loading import choose_adapters
 
         choose_adapters(model, self.facts["tasks"][task].get("answered_by"), adapter, drop_blocks=drop_blocks)
-
-    @property
-    def _heads(self) -> dict[str, Mapping[str, Any]]:
-        tasks: Mapping[str, Mapping[str, Any]] = self.facts["tasks"]
-        return {name: facts["head"] for name, facts in tasks.items() if facts["head"] is not None}
 
     def task(self, name: str | None = None) -> str:
         """Return `name`, or the name of the artifact's first task where none is given.

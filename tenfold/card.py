@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard_view import markdown_table
 from tenfold.evaluation.transfer_view import matrix_markdown
+from tenfold.models.load import OPENERS
 from tenfold.techniques.context import Run
 
 
@@ -71,41 +72,55 @@ def _cost_table(cost: Cost) -> str:
 
 
 def _library(run: Run) -> str:
+    if run.fitted:
+        return "sklearn"
     if run.tuner.trains_base_weights:
         return "transformers"
     return "peft" if run.tuner.saves_peft else "tenfold"
 
 
 def _usage(run: Run, facts: Mapping[str, object]) -> str:
+    if run.fitted:
+        return (
+            "```bash\ntenfold predict . --data your_rows.jsonl\ntenfold evaluate . --data your_rows.jsonl\n```\n\n"
+            "For each task, `estimators/TASK/` holds a scikit-learn pipeline, `estimator.skops`, written by skops\n"
+            "without pickle. `reader.json` says which layers of the base, pooled how, are its features;\n"
+            "`candidates.json` is the table of all that were tried. Row 0 above, before, knows nothing of the\n"
+            "features: every row is answered with the majority class, or the mean."
+        )
     if run.model.heads:
         return (
             "```bash\ntenfold predict . --data your_rows.jsonl\ntenfold evaluate . --data your_rows.jsonl\n```\n\n"
             f"The heads are linear layers in `{facts['weights']}/heads.safetensors` (`for_TASK.linear.weight`), on the "
             "last hidden states of the model, pooled as `artifact.json` says under `head`."
         )
-    commands = "```bash\ntenfold predict . --prompt 'your text'\ntenfold chat .\n```"
+    hears = run.world.processor.sound is not None
+    asked = "clip.wav" if hears else "'your text'"
+    chats = "\ntenfold chat ." if run.world.family == "decoder" else ""
+    commands = f"```bash\ntenfold predict . --prompt {asked}{chats}\n```"
     if _library(run) == "tenfold":
         return f"{commands}\n\nPEFT has no such adapters: `adapter/` is opened by Tenfold alone."
+    opener = OPENERS[run.world.family].__name__
     if facts["weights"] == "model":
-        opening = 'model = AutoModelForCausalLM.from_pretrained("model")'
-        imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+        opening = f'model = {opener}.from_pretrained("model")'
+        imports = f"from transformers import {opener}, AutoTokenizer"
         folder = "model"
     else:
         opening = (
-            f"base = AutoModelForCausalLM.from_pretrained(BASE)  # {run.world.files.name}\n"
+            f"base = {opener}.from_pretrained(BASE)  # {run.world.files.name}\n"
             'model = PeftModel.from_pretrained(base, "adapter")'
         )
-        imports = "from peft import PeftModel\nfrom transformers import AutoModelForCausalLM, AutoTokenizer"
+        imports = f"from peft import PeftModel\nfrom transformers import {opener}, AutoTokenizer"
         folder = "adapter"
-    return (
-        f"{commands}\n\n"
-        f"Without Tenfold, in this folder:\n\n"
-        f'```python\n{imports}\n\n{opening}\ntokenizer = AutoTokenizer.from_pretrained("{folder}")\n```'
-    )
+    prepared = f'tokenizer = AutoTokenizer.from_pretrained("{folder}")'
+    if hears:
+        imports = imports.replace("AutoTokenizer", "AutoFeatureExtractor, AutoTokenizer")
+        prepared += f'\nfeatures = AutoFeatureExtractor.from_pretrained("{folder}")'
+    return f"{commands}\n\nWithout Tenfold, in this folder:\n\n```python\n{imports}\n\n{opening}\n{prepared}\n```"
 
 
 def _allowed(run: Run) -> list[str]:
-    if not run.world.findings:
+    if not run.world.allowed:
         return []
-    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.findings]
+    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.allowed]
     return ["## Allowed all the same", "The recipe let these rules of the gate pass:", "\n".join(lines)]

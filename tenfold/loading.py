@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,18 @@ def choose_adapters(model: Trunk, own: object, asked: str | None, *, drop_blocks
 
 
 def load_tuned(
-    recipe: Recipe, weights: Path, *, is_whole: bool, heads: Mapping[str, Mapping[str, Any]], base: str | None = None
+    recipe: Recipe,
+    weights: Path,
+    *,
+    is_whole: bool,
+    heads: Mapping[str, Mapping[str, Any]],
+    fitted: Sequence[str] = (),
+    base: str | None = None,
 ) -> Trunk:
     """Return the model that `recipe` tuned, its trained weights read from the folder `weights`.
 
     `is_whole` says that they are a whole model, not an adapter beside one; `heads` are the settings of the heads on it
-    by task; `base` names another copy of the base.
+    by task, `fitted` the tasks that an estimator in a folder of their name answers; `base` names another copy of it.
 
     Raises:
         ArtifactError: the base is not the one that the adapter was trained on.
@@ -77,6 +83,10 @@ def load_tuned(
     for task, settings in heads.items():
         model.add_head(task, HeadSettings(**settings))
     load_heads(model.heads, weights)
+    if fitted:
+        from tenfold.features.readers import EstimatorReader  # brings scikit-learn along
+
+        model.readers.update({task: EstimatorReader.load(weights / task) for task in fitted})
     model.eval()
     if is_in_fp32:
         model.autocast = runtime.autocast

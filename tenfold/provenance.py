@@ -37,7 +37,8 @@ def provenance(run: Run) -> dict[str, object]:
         },
         "route": vars(run.model.route),
         "seed": run.runtime.seed,
-        "gate_allowed": [{"rule": finding.rule, "found": finding.problem.found} for finding in world.findings],
+        "gate_allowed": [{"rule": finding.rule, "found": finding.problem.found} for finding in world.allowed],
+        "notes": [str(finding.problem) for finding in world.findings if finding.is_note],
         "stages": [
             {"name": result.name, "updates": result.updates, "from_store": result.from_store} for result in run.results
         ],

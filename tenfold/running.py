@@ -7,11 +7,12 @@ from collections.abc import Callable, Generator
 from tenfold.artifact import Artifact, claim_output
 from tenfold.engine.log import Listener, Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.engine.stage import Stage, StageResult
+from tenfold.engine.stage import Fit, Stage, StageResult
 from tenfold.engine.trackers import tracked
 from tenfold.recipe import Recipe
 from tenfold.saving import save_run
 from tenfold.techniques.context import Run
+from tenfold.techniques.fits import carry_out
 from tenfold.techniques.technique import find_technique
 from tenfold.techniques.world import open_world
 
@@ -32,6 +33,7 @@ def run(
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
     world = open_world(recipe)
+    technique.meet(world, options)
     with claim_output(recipe, world.fingerprint, parts=world.parts) as output:
         if output.finished is not None:
             return output.finished
@@ -40,19 +42,20 @@ def run(
         with tracked(recipe, output.folder) as trackers:
             log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
             run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
+            technique.begin(run, options)
             run.score("before")
             for result in drive(run, technique.stages(run, options)):
                 run.score(result.name)
             return save_run(run, technique)
 
 
-def drive(run: Run, stages: Generator[Stage, StageResult, None]) -> Generator[StageResult, None, None]:
-    """Train each stage that the technique yields, yield its result for scoring, and send it back."""
+def drive(run: Run, stages: Generator[Stage | Fit, StageResult, None]) -> Generator[StageResult, None, None]:
+    """Train (or fit) each stage that the technique yields, yield its result for scoring, and send it back."""
     result: StageResult | None = None
     while True:
         try:
             stage = next(stages) if result is None else stages.send(result)
         except StopIteration:
             return
-        result = run.train(stage)
+        result = run.train(stage) if isinstance(stage, Stage) else carry_out(run, stage)
         yield result

@@ -37,17 +37,13 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     cost = _cost(run)  # before anything is merged: then nothing is left to count
     weights = _kind_of_weights(run)
     _save_weights(run, folder / weights)
-    cost = replace(cost, bytes_on_disk=_safetensors_bytes(folder / weights))
+    cost = replace(cost, bytes_on_disk=_saved_bytes(folder / weights))
     if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     lineage = run.lineage
+    evidence = Evidence(run.scorecard, cost, lineage, run.reported)
     claims = [
-        {
-            "claim": claim.text,
-            "source": claim.source,
-            **vars(claim.judge(Evidence(run.scorecard, cost, lineage, run.reported))),
-        }
-        for claim in technique.claims
+        {"claim": claim.text, "source": claim.source, **vars(claim.judge(evidence))} for claim in technique.claims
     ]
     write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
     write_json(folder / "scorecard.json", run.scorecard.to_json())
@@ -67,8 +63,8 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "tasks": {
             task.name: {
                 **task.kind.facts,
-                "head": None if task.kind.head is None else vars(task.kind.head),
-                "answered_by": to_json(run.answered_by.get(task.name)),
+                "head": _head(run, task),
+                "answered_by": to_json(run.adapters_of.get(task.name)),
             }
             for task in run.tasks
         },
@@ -81,8 +77,15 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     return Artifact.open(folder)
 
 
+def _head(run: Run, task: Task) -> dict[str, object] | None:
+    """Return the settings of the task's head, if it has one."""
+    return None if task.kind.head is None or task.name in run.fitted else vars(task.kind.head)
+
+
 def _kind_of_weights(run: Run) -> str:
     """Return the name of the folder for what was trained, which says what it is."""
+    if run.fitted:
+        return "estimators"
     if run.tuner.trains_base_weights or run.is_rebased:
         return "model"
     return "heads" if run.tuner.name == "frozen" else "adapter"
@@ -96,7 +99,9 @@ def _save_weights(run: Run, folder: Path) -> None:
         else:
             run.tuner.save(run.model.network, partial)
         save_heads(run.model.heads, partial)
-        run.world.tokenizer.save_pretrained(partial)
+        for task, fitted in run.fitted.items():
+            shutil.copytree(fitted, partial / task, ignore=shutil.ignore_patterns("result.json"))
+        run.world.processor.save(partial)
         write_identity(run.world.identity, partial)
 
 
@@ -104,7 +109,7 @@ def _save_merged(run: Run, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
         save_model(run.tuner.merge(run.model.network), partial)
-        run.world.tokenizer.save_pretrained(partial)
+        run.world.processor.save(partial)
 
 
 def _cost(run: Run) -> Cost:
@@ -130,11 +135,12 @@ def _cost(run: Run) -> Cost:
 
 def _saved(run: Run) -> list[StageResult]:
     """Return the results of the stages that made what is saved; the others were trained to be compared with."""
-    return [result for result in run.results if result.name in run.lineage.saved]
+    return [result for result in run.results if result.name in run.lineage.saved or result.is_fit]
 
 
-def _safetensors_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+def _saved_bytes(folder: Path) -> int:
+    files = [*folder.glob("*.safetensors"), *folder.glob("*/*.skops")]
+    return sum(path.stat().st_size for path in files)
 
 
 def _preview(run: Run) -> str:

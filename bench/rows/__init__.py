@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.rows import full_cpu, lora_cpu
+from bench.rows import full_cpu, lora_cpu, lora_cpu_usual
 from bench.training import TrainingRow
 
-ROWS: dict[str, TrainingRow] = {row.name: row for row in (lora_cpu.ROW, full_cpu.ROW)}
+ROWS: dict[str, TrainingRow] = {row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW)}

@@ -5,10 +5,10 @@ Shape letters: T tokens in a packed batch, N rows (segments) in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,49 @@ LabelForm = Literal["class", "classes", "value", "tags", "span"]
 """What labels are: a row's class, all that apply to it, a number, a tag on each word, the two ends of an answer."""
 
 
+class Source(Protocol):
+    """What a model's encoder reads, for each row of a batch: tokens, or audio."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Positions of the encoder that each row takes."""
+        ...
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows; audio has none."""
+        ...
+
+    def read(self) -> Mapping[str, Tensor]:
+        """Return the rows one a line under the names of the model's own inputs; audio is read from its files now."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenSource:
+    """Texts that an encoder reads."""
+
+    rows: tuple[tuple[int, ...], ...]
+    pad_id: int
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of each row."""
+        return [len(row) for row in self.rows]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all rows."""
+        return sum(self.lengths)
+
+    def read(self) -> Mapping[str, Tensor]:
+        """Return the rows padded on the right: `input_ids` and `attention_mask`, both [N, L] int64."""
+        longest = max(self.lengths)
+        ids = [[*row, *[self.pad_id] * (longest - len(row))] for row in self.rows]
+        mask = [[1] * len(row) + [0] * (longest - len(row)) for row in self.rows]
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+
 class Entry(NamedTuple):
     """One row as tokens: what a batch is packed from."""
 
@@ -31,13 +74,23 @@ class Entry(NamedTuple):
     """Whether that token itself is in the loss."""
     labels: Sequence[float] = ()
     """The row's label as numbers, where it has one (`LabelSpace`)."""
+    source: Sequence[int] | str | None = None
+    """What the encoder reads, where the model has one: tokens, or the path of an audio file."""
+    source_length: int = 0
+    """Positions of the encoder that `source` takes."""
+
+    @property
+    def num_positions(self) -> int:
+        """What the row takes of a micro-batch: its tokens, and the encoder's positions."""
+        return len(self.input_ids) + self.source_length
 
 
 @dataclass(frozen=True)
 class Batch:
     """Rows laid end to end without padding; attention never crosses a row's border.
 
-    `targets[t]` is the token that position t must predict (the next one of the same row), or `IGNORED`.
+    `targets[t]` is the token that position t must predict (the next one of the same row), or `IGNORED`. Where the model
+    has an encoder, the tokens are the decoder's, and `source` is what the encoder reads.
     """
 
     input_ids: Tensor  # [T] int64
@@ -48,6 +101,12 @@ class Batch:
     labels: Tensor | None = None
     """What rows with labels teach: [N] int64 classes, [N, C] float 0 or 1, [N] float numbers, [T] int64 tags (`IGNORED`
     where a token has none), or [N, 2] int64, first and last token of the answer within its row."""
+    source: Source | None = None
+
+    @property
+    def num_positions(self) -> int:
+        """What the batch takes of memory: its tokens, and the encoder's positions."""
+        return len(self.input_ids) + (sum(self.source.lengths) if self.source is not None else 0)
 
     @property
     def lengths(self) -> list[int]:
@@ -71,7 +130,9 @@ class Batch:
         return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device), labels=labels)
 
 
-def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str = "main") -> Batch:
+def pack(
+    rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str = "main", source: Source | None = None
+) -> Batch:
     """Lay rows end to end, for language modelling.
 
     `supervised[t]` says that token t itself is in the loss, so position t - 1 gets it as its target.
@@ -91,6 +152,7 @@ def pack(rows: Sequence[Entry | tuple[int, list[int], list[bool]]], *, task: str
         cu_seqlens=torch.tensor(borders, dtype=torch.int32),
         rows=tuple(row[0] for row in rows),
         task=task,
+        source=source,
     )
 
 
@@ -117,5 +179,6 @@ class Window:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens processed, supervised or not; there is no padding to leave out."""
-        return sum(len(batch.input_ids) for batch in self.batches)
+        """Tokens processed, supervised or not, an encoder's among them; no padding, and nothing for audio."""
+        sources = sum(batch.source.num_tokens for batch in self.batches if batch.source is not None)
+        return sources + sum(len(batch.input_ids) for batch in self.batches)

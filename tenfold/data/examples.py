@@ -7,6 +7,8 @@
 | alpaca | `instruction`, `output` | `input`, `system` |
 | prompt_completion | `prompt`, `completion` | `system` |
 | text | `text` | |
+| translation | `source`, `target` | `language`: of the target |
+| speech | `audio`: a path, `text`: what is said | `language`: that is spoken |
 
 The formats with labels are in `labelled.py`.
 """
@@ -14,7 +16,9 @@ The formats with labels are in `labelled.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Literal, cast
 
 from tenfold.data.fields import RowFault, checked_text, list_of, text_of
@@ -40,7 +44,7 @@ ROLES: dict[str, Role] = {
 """Our role for each name that data sets use."""
 
 
-RESPONSES = {"alpaca": "output", "prompt_completion": "completion"}
+RESPONSES = {"alpaca": "output", "prompt_completion": "completion", "translation": "target", "speech": "text"}
 """The column that holds the response, in the formats that have one for it."""
 
 SEPARATORS = {"prompt_completion": ""}
@@ -60,13 +64,25 @@ class Turn:
 class Example:
     """A conversation that ends with the assistant, or raw text (then there are no turns).
 
-    `separator` is what the plain template puts between turns: nothing where the row brings its own
-    (`prompt` and `completion`), else a line break.
+    `separator` is what the plain template puts between turns: nothing where the row brings its own, else a line break.
+    Of a translation the user's turn is the text to translate, without any instruction. Of speech it is the path of the
+    audio as the row has it, and `folder` is where relative ones start.
     """
 
     turns: tuple[Turn, ...] = ()
     text: str | None = None
     separator: str = "\n"
+    is_translation: bool = False
+    is_speech: bool = False
+    language: str | None = None
+    """What the row says of the language that is translated into, or spoken."""
+    folder: str = ""
+
+    @property
+    def audio(self) -> Path:
+        """The file that holds the speech."""
+        assert self.is_speech, "only speech has a file"
+        return Path(self.folder) / Path(self.turns[0].content).expanduser()
 
 
 def to_example(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Example | Labelled:
@@ -101,7 +117,7 @@ def to_question(row: Mapping[str, object], format: str, columns: Mapping[str, st
         reference = turns[-1].content or None
         turns = turns[:-1]
     _check_order((*turns, Turn("assistant", "to come")))
-    return Example(turns, separator=example.separator), reference
+    return replace(example, turns=turns, text=None), reference
 
 
 def to_unlabelled(row: Mapping[str, object], format: str, columns: Mapping[str, str]) -> Labelled:
@@ -193,12 +209,22 @@ def _read_text(row: Mapping[str, object], columns: Mapping[str, str]) -> Example
     return Example(text=text)
 
 
+def _read_source(asks: str, answers: str, row: Mapping[str, object], columns: Mapping[str, str]) -> Example:
+    if not (text := text_of(row, asks, columns)).strip():
+        raise RowFault(f"{columns.get(asks, asks)!r} is empty")
+    turns = (Turn("user", text), Turn("assistant", text_of(row, answers, columns)))
+    language = text_of(row, "language", columns) if row.get("language") is not None else None
+    return Example(turns, is_translation=asks == "source", is_speech=asks == "audio", language=language)
+
+
 _READERS: dict[str, Callable[[Mapping[str, object], Mapping[str, str]], Example]] = {
     "messages": _read_messages,
     "sharegpt": _read_sharegpt,
     "alpaca": _read_alpaca,
     "prompt_completion": _read_prompt_completion,
     "text": _read_text,
+    "translation": partial(_read_source, "source", "target"),
+    "speech": partial(_read_source, "audio", "text"),
 }
 
 

@@ -12,6 +12,8 @@ WORDS: dict[str, tuple[str, ...]] = {
     "alpaca": ("instruction", "output"),
     "prompt_completion": ("prompt", "completion"),
     "text": ("text",),
+    "translation": ("source", "target"),
+    "speech": ("audio", "text"),
 }
 """The formats that are answered in words, and the columns that each needs."""
 
@@ -30,7 +32,8 @@ FORMATS: dict[str, tuple[str, ...]] = WORDS | LABELLED
 _ANSWERS = {"output", "completion", "label", "labels", "target", "tags", "answer"}
 
 PROMPTS: dict[str, tuple[str, ...]] = {
-    name: tuple(column for column in needed if column not in _ANSWERS) for name, needed in FORMATS.items()
+    **{name: tuple(column for column in needed if column not in _ANSWERS) for name, needed in FORMATS.items()},
+    "speech": ("audio",),
 }
 """The columns that each format needs where no response is: rows to answer."""
 
@@ -38,6 +41,8 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "sharegpt": ("system",),
     "alpaca": ("input", "system"),
     "prompt_completion": ("system",),
+    "translation": ("language",),
+    "speech": ("language",),
     "classification": ("text_pair",),
     "multi_label": ("text_pair",),
     "regression": ("text_pair",),

@@ -10,7 +10,11 @@
 
 A row has a prompt to each reply that is learned, and one to its last reply, which evaluation asks for. Overlap means
 the same prompt after `identity.normalised`, whatever the reply: with the same reply the answer was seen word for
-word, with another one the task leaks all the same. For raw text, and texts with labels, it is the same text.
+word, with another one the task leaks all the same. For raw text, and texts with labels, it is the same text. For
+speech it is the same transcript, or audio of the same bytes; the finding says which.
+
+What is done to audio before a model hears it (another rate, several channels) is no rule: it is noted, and refuses
+none.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
 from tenfold.data.prepare import Prepared
 from tenfold.data.render import Renderer
@@ -38,11 +43,20 @@ class Finding:
     problem: Problem
     rows: tuple[str, ...] = ()
 
+    @property
+    def is_note(self) -> bool:
+        """Whether it only says what was done, and nothing had to be allowed."""
+        return self.rule == NOTE
+
+
+NOTE = "note"
+"""The rule of findings that refuse nothing."""
+
 
 def check_signal(
     train: Prepared, evaluation: Mapping[str, Prepared | None], *, renderer: RowRenderer, gate: GateSection
 ) -> list[Finding]:
-    """Return the findings that `gate.allow` downgrades to warnings; `evaluation` has the other sides by name.
+    """Return notes, and the findings that `gate.allow` downgrades to warnings; `evaluation` has the other sides.
 
     Raises:
         SignalError: all other findings at once.
@@ -52,9 +66,10 @@ def check_signal(
     for number, (name, side) in enumerate(sides.items()):
         findings += _supervision(name, side)
         findings += _truncation(name, side, renderer.data.max_length, gate.max_truncated)
+        findings += _notes(name, side)
         for other, rows in list(sides.items())[:number]:
             findings += _overlap(name, side, other, rows)
-    refused = [finding for finding in findings if finding.rule not in gate.allow]
+    refused = [finding for finding in findings if finding.rule not in (*gate.allow, NOTE)]
     if refused:
         raise SignalError(*(finding.problem for finding in refused))
     return findings
@@ -143,9 +158,25 @@ def _overlap(side: str, prepared: Prepared, other: str, others: Prepared) -> Ite
         return
     exact = int(np.isin(prepared.column("row_key")[seen], others.column("row_key")).sum())
     where = "training" if other == "train" else other
-    found = (
-        f"{len(seen)} of {len(prepared)} rows have a prompt that also occurs in {where} "
-        f"({exact} word for word with the same reply)"
-    )
+    if prepared.rows.format == "speech":
+        # a row's first key is of its transcript, its second of its sound
+        said, heard = (np.isin(keys[place::2], others.prompts()[0][place::2]).sum() for place in (0, 1))
+        found = f"{said} of {len(prepared)} rows have a transcript that also occurs in {where}, {heard} the same audio"
+    else:
+        found = (
+            f"{len(seen)} of {len(prepared)} rows have a prompt that also occurs in {where} "
+            f"({exact} word for word with the same reply)"
+        )
     remedy = "remove them from one side, or give rows that belong together one value in the column data.group_by"
     yield _finding("overlap", side, found, remedy, prepared, seen)
+
+
+def _notes(side: str, prepared: Prepared) -> Iterator[Finding]:
+    """Yield what was done to the rows' audio, once for each thing that was."""
+    notes = prepared.table.data.column("notes").combine_chunks()
+    texts, owners = notes.flatten().to_pylist(), pc.list_parent_indices(notes).to_numpy()
+    for text in sorted(set(texts)):
+        indices = owners[[found == text for found in texts]]
+        rows = _origins(prepared, indices)
+        found = f"in {len(indices)} of {len(prepared)} rows {text}: {_told(rows, indices)}"
+        yield Finding(NOTE, Problem(f"{side} rows", found), rows)

@@ -29,10 +29,13 @@ def prompt_keys(example: Example | Labelled, train_on: Literal["all", "last"]) -
 
     There is a prompt to each reply that is learned, and one to the last reply, which evaluation asks for. It is
     everything before the reply but the system turn: rows that differ only in their system text would still give
-    each other's answers away. Raw text has one key, equal for the same text; so have texts with a label.
+    each other's answers away. Raw text has one key, equal for the same text; so have texts with a label. Speech has one
+    for what is said (its sound has a key of its own, which `prepare` adds).
     """
     if isinstance(example, Labelled):
         return [hash_of("\x1e".join(map(normalised, example.texts)))]
+    if example.is_speech:
+        return [hash_of(normalised(example.turns[-1].content))]
     if example.text is not None:
         return [hash_of(normalised(example.text))]
     replies = {*learned_replies(example.turns, train_on), len(example.turns) - 1}

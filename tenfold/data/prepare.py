@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, cast
 
 import numpy as np
@@ -18,12 +19,11 @@ from datasets import Dataset
 
 from tenfold.data.arrow_cache import Columns, cached_table
 from tenfold.data.batch import Batch, Entry, LabelForm
-from tenfold.data.examples import Example, to_example
+from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys, row_key
 from tenfold.data.labelled import Labelled
-from tenfold.data.render import Renderer
-from tenfold.data.rendered import Rendered, RowRenderer
+from tenfold.data.rendered import Rendered, RowRenderer, WordRenderer
 from tenfold.data.sources import Rows
 from tenfold.errors import DataError, Problem
 
@@ -43,6 +43,10 @@ _SCHEMA = pa.schema(
         ("response_cut", pa.bool_()),
         ("prompt_keys", pa.list_(pa.int64())),
         ("row_key", pa.int64()),
+        ("source_ids", pa.list_(pa.int32())),
+        ("audio", pa.string()),
+        ("source_length", pa.int32()),
+        ("notes", pa.list_(pa.string())),
     ]
 )
 
@@ -61,7 +65,8 @@ class Prepared:
 
     Columns: `input_ids`, `supervised` (whether that token itself is in the loss), `labels`, `length` in tokens,
     `num_supervised` (tokens in the loss, or labels), `source`, the flags of `Rendered`, and the keys of `identity.py`.
-    `form` says what the labels are; None where words are learned.
+    `form` says what the labels are; None where words are learned. Where the model has an encoder and a decoder, the
+    tokens are the decoder's; what the encoder reads is `source_ids` or the file `audio`.
     """
 
     rows: Rows
@@ -82,7 +87,9 @@ class Prepared:
     def entries(self, indices: Sequence[int]) -> list[Entry]:
         """Return the entries at `indices`, read in one go."""
         chunk = self.table[list(indices)]
-        columns = (chunk[name] for name in ("input_ids", "supervised", "labels"))
+        # a row without a source has no tokens and no file
+        sources = [audio or ids or None for audio, ids in zip(chunk["audio"], chunk["source_ids"], strict=True)]
+        columns = (chunk["input_ids"], chunk["supervised"], chunk["labels"], sources, chunk["source_length"])
         return [Entry(*each) for each in zip(indices, *columns, strict=True)]
 
     def batch(self, entries: Sequence[Entry]) -> Batch:
@@ -114,7 +121,8 @@ class Item:
 
     `prompt` is the text of the last turn before the reply, for people to read; `prompt_ids` is the whole
     prompt. Raw text asks nothing: both are empty, and so is `reference`. A row with a label has it as text in
-    `reference`, and `prompt_ids` is empty: all of its tokens ask.
+    `reference`, and `prompt_ids` is empty: all of its tokens ask. Where the model has an encoder and a decoder, the one
+    reads `source` (as in `Entry`), and the other starts from `prompt_ids`.
     """
 
     row: int
@@ -123,6 +131,8 @@ class Item:
     reference: str
     input_ids: list[int]
     supervised: list[bool]
+    source: Sequence[int] | str | None = None
+    source_length: int = 0
 
 
 def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main") -> Prepared:
@@ -133,14 +143,35 @@ def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main") -> Prepare
             template that can render nothing.
     """
     try:
-        key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode()).hexdigest()
+        key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint} {_files(rows)}".encode()).hexdigest()
     except RowFault as fault:  # not even the question and the reply that the fingerprint tries
         raise DataError(Problem("chat template", str(fault), remedy="set data.chat_template to another one")) from None
     table = cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer))
+    if rows.format == "speech":
+        # where the files lie and when they were written decides what is cached; what they hold decides the result
+        content = cast(np.ndarray, table.data.column("row_key").to_numpy()).tobytes()
+        key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint}".encode() + content).hexdigest()
     return Prepared(rows, table, key, renderer.collate, task, renderer.form)
 
 
-def items(prepared: Prepared, renderer: Renderer, *, max_rows: int, seed: int) -> list[Item]:
+def _files(rows: Rows) -> str:
+    """Return a hash of the audio files that the rows name: path, size and time of change; empty without any."""
+    if rows.format != "speech":
+        return ""
+    digest = hashlib.sha256()
+    column = rows.columns.get("audio", "audio")
+    for _, chunk in rows.chunks():
+        for row in chunk:
+            path = Path(rows.folder) / Path(str(row.get(column))).expanduser()
+            try:
+                status = path.stat()
+                digest.update(f"{path.absolute()} {status.st_size} {status.st_mtime_ns}\n".encode())
+            except (OSError, ValueError):
+                digest.update(b"missing\n")  # told when the rows are rendered
+    return digest.hexdigest()
+
+
+def items(prepared: Prepared, renderer: WordRenderer, *, max_rows: int, seed: int) -> list[Item]:
     """Return at most `max_rows` items, as `chosen` chooses them."""
     return [_item(prepared, renderer, index) for index in chosen(prepared, max_rows=max_rows, seed=seed)]
 
@@ -152,7 +183,7 @@ def chosen(prepared: Prepared, *, max_rows: int, seed: int) -> list[int]:
     return sorted(sorted(range(len(keys)), key=lambda index: (ranks[index], index))[:max_rows])
 
 
-def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
+def _item(prepared: Prepared, renderer: WordRenderer, index: int) -> Item:
     entry = prepared.row(index)
     if prepared.rows.format == "text":
         return Item(index, [], "", "", entry.input_ids, entry.supervised)
@@ -160,11 +191,13 @@ def _item(prepared: Prepared, renderer: Renderer, index: int) -> Item:
     assert isinstance(example, Example), "rows with labels are other items"
     return Item(
         row=index,
-        prompt_ids=renderer.prompt(example),
+        prompt_ids=list(renderer.ask(example).input_ids),
         prompt=example.turns[-2].content,
         reference=renderer.reference(example),
         input_ids=entry.input_ids,
         supervised=entry.supervised,
+        source=entry.source,
+        source_length=entry.source_length,
     )
 
 
@@ -194,7 +227,7 @@ def _rendered(
     read: list[Example | Labelled | RowFault] = []
     for row in chunk:
         try:
-            read.append(to_example(row, rows.format, rows.columns))
+            read.append(rows.read(row))
         except RowFault as fault:
             read.append(fault)
     rendered = iter(renderer.render_all([example for example in read if not isinstance(example, RowFault)]))
@@ -204,7 +237,7 @@ def _rendered(
 def _columns(renderer: RowRenderer, first: int, results: list[tuple[Example | Labelled, Rendered]]) -> Columns:
     columns: Columns = {name: [] for name in _SCHEMA.names}
     for number, (example, rendered) in enumerate(results, first):
-        keys = prompt_keys(example, renderer.data.train_on), row_key(example)
+        keys = _keys(example, rendered, renderer)
         for piece in renderer.cut(example, rendered):
             entry = (
                 piece.input_ids,
@@ -217,7 +250,19 @@ def _columns(renderer: RowRenderer, first: int, results: list[tuple[Example | La
                 piece.truncated,
                 piece.response_cut,
                 *keys,
+                piece.source if isinstance(piece.source, list) else [],
+                piece.source if isinstance(piece.source, str) else None,
+                piece.source_length,
+                list(piece.notes),
             )
             for name, value in zip(columns, entry, strict=True):
                 columns[name].append(value)
     return columns
+
+
+def _keys(example: Example | Labelled, rendered: Rendered, renderer: RowRenderer) -> tuple[list[int], int]:
+    """Return the keys of the row's prompts and of the row; sound counts by its bytes, whatever its file is called."""
+    prompts = prompt_keys(example, renderer.data.train_on)
+    if rendered.source_key is None or isinstance(example, Labelled):
+        return prompts, row_key(example)
+    return [*prompts, rendered.source_key], hash_of(f"{rendered.source_key} {example.turns[-1].content}")

@@ -11,9 +11,11 @@ from itertools import groupby
 
 import numpy as np
 
-from tenfold.data.batch import IGNORED, Batch
+from tenfold.data.batch import IGNORED, Batch, Entry
 from tenfold.data.label_render import LabelRenderer
 from tenfold.data.rendered import RowRenderer
+from tenfold.data.source_render import SourceRenderer
+from tenfold.data.speech_render import SpeechRenderer
 from tenfold.data.windows import Windows
 
 
@@ -77,11 +79,18 @@ def _first_rows(windows: Windows, renderer: RowRenderer, num_rows: int) -> Itera
     for update in range(windows.updates_per_epoch):
         for batch in windows.window(update).batches:
             for place in range(min(left, len(batch.rows))):
+                row = batch.rows[place]
                 label = renderer.shown(batch, place) if isinstance(renderer, LabelRenderer) else ""
-                yield PreviewRow(windows.origin(batch.rows[place]), tuple(_tokens(batch, place, renderer)), label)
+                tokens = (*_source(windows.prepared.row(row), renderer), *_tokens(batch, place, renderer))
+                yield PreviewRow(windows.origin(row), tokens, label)
             left -= min(left, len(batch.rows))
         if left == 0:
             return
+
+
+def _source(entry: Entry, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:
+    if entry.source is not None and isinstance(renderer, SourceRenderer | SpeechRenderer):
+        yield f"{renderer.source_text(entry)} → ", False
 
 
 def _tokens(batch: Batch, place: int, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:

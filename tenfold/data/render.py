@@ -24,10 +24,12 @@ from tenfold.data.fields import RowFault
 from tenfold.data.mask import supervise
 from tenfold.data.rendered import Rendered, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
+from tenfold.data.translation import INSTRUCTION, with_prompt
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
-_VERSION = 2  # raise it when the same example would give other tokens or another mask
+_PROMPT = ("prompt", "language", "source_language")
+_VERSION = 3  # raise it when the same example would give other tokens or another mask
 _PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
 _TEXT_PROBE = Example(text="a")
 
@@ -98,6 +100,11 @@ class Renderer:
         pieces = self._template.prompt(turns, example.separator)
         return [*self._first_ids, *chain.from_iterable(self._ids(list(pieces)))]
 
+    def ask(self, example: Example) -> Entry:
+        """Return the prompt's tokens; raises `RowFault`."""
+        ids = self.prompt(example)
+        return Entry(0, ids, [False] * len(ids))
+
     def collate(self, entries: Sequence[Entry], *, task: str = "main") -> Batch:
         """Return `entries` laid end to end."""
         return pack(entries, task=task)
@@ -147,7 +154,7 @@ class Renderer:
         special = [tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, sorted(self._special_ids)]
         probes = [self.render(probe) for probe in (_PROBE, _TEXT_PROBE) if tokenizer.eos_token or not probe.text]
         rendered = [(probe.input_ids, probe.supervised) for probe in probes]
-        settings = self.data.model_dump(include={"system", "train_on", "max_length"})
+        settings = self.data.model_dump(include={"system", "train_on", "max_length", *_PROMPT})
         parts = [_VERSION, tokenizer_content(tokenizer), special, self.chat_template, settings, rendered]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -200,9 +207,10 @@ class Renderer:
         return cast(str, text)
 
     def _turns(self, example: Example) -> tuple[Turn, ...]:
-        if self.data.system is None or example.turns[0].role == "system":
-            return example.turns
-        return (Turn("system", self.data.system), *example.turns)
+        turns = with_prompt(example, self.data, default=INSTRUCTION)
+        if self.data.system is None or turns[0].role == "system":
+            return turns
+        return (Turn("system", self.data.system), *turns)
 
     def _spanned(self, example: Example) -> SpannedText:
         if example.text is not None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.data.batch import Batch, Entry, LabelForm
+from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.recipe import DataSection
 
@@ -29,6 +30,14 @@ class Rendered:
     """The label as numbers; one a token for tags."""
     num_labels: int = 0
     """Labels of the row as a whole that are in the loss."""
+    source: list[int] | str | None = None
+    """What the encoder reads, where the model also has a decoder: tokens, or the path of an audio file."""
+    source_length: int = 0
+    """Positions of the encoder that `source` takes."""
+    source_key: int | None = None
+    """63 bits that are equal for audio files of equal bytes."""
+    notes: tuple[str, ...] = ()
+    """What was done to the audio that a person should know."""
 
     @property
     def num_supervised(self) -> int:
@@ -68,6 +77,28 @@ class RowRenderer(Protocol):
 
     def token_text(self, token: int) -> str:
         """Return one token as text."""
+        ...
+
+
+class WordRenderer(RowRenderer, Protocol):
+    """What turns rows that are answered in words into tokens."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The model's tokenizer."""
+        ...
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """Tokens that end a reply."""
+        ...
+
+    def ask(self, example: Example) -> Entry:
+        """Return what the model is given to produce the last reply; raises `RowFault`."""
+        ...
+
+    def reference(self, example: Example) -> str:
+        """Return the last reply as the row has it; empty for raw text."""
         ...
 
 

@@ -23,7 +23,7 @@ from datasets import Dataset
 
 from tenfold import samples
 from tenfold.data.arrow_cache import ROWS_PER_CHUNK, Columns, cached_table
-from tenfold.data.examples import Example, to_example
+from tenfold.data.examples import Example, to_example, to_question
 from tenfold.data.formats import FORMATS, detect_format
 from tenfold.data.labelled import Labelled
 from tenfold.data.readers import KINDS, Record, kind_of, read_file, read_tables, read_whole_text
@@ -48,6 +48,8 @@ class Rows:
     format: str
     columns: Mapping[str, str]
     fingerprint: str
+    folder: str = ""
+    """Where the paths of audio files start that are relative."""
 
     def __len__(self) -> int:
         """How many rows."""
@@ -63,7 +65,17 @@ class Rows:
 
     def example(self, index: int) -> Example | Labelled:
         """What the row says; raises `RowFault`."""
-        return to_example(self.row(index), self.format, self.columns)
+        return self.read(self.row(index))
+
+    def read(self, row: Mapping[str, object]) -> Example | Labelled:
+        """Return what a row of this source says; raises `RowFault`."""
+        example = to_example(row, self.format, self.columns)
+        return replace(example, folder=self.folder) if isinstance(example, Example) else example
+
+    def read_question(self, row: Mapping[str, object]) -> tuple[Example, str | None]:
+        """Return what a row of this source asks, and the reply where it has one; raises `RowFault`."""
+        example, reference = to_question(row, self.format, self.columns)
+        return replace(example, folder=self.folder), reference
 
     def chunks(self) -> Iterator[tuple[list[str], list[dict[str, object]]]]:
         """Yield (origins, rows) of all rows in order, at most `ROWS_PER_CHUNK` at a time."""
@@ -110,7 +122,12 @@ def open_rows(
         found.update(dict.fromkeys(json.loads(text)))
     detected = detect_format(list(found), format, columns, name, needed=needed)
     settings = json.dumps([key, detected, sorted(columns.items())])
-    return Rows(table, name, detected, columns, hashlib.sha256(settings.encode()).hexdigest())
+    return Rows(table, name, detected, columns, hashlib.sha256(settings.encode()).hexdigest(), _folder(source))
+
+
+def _folder(source: str) -> str:
+    path = Path(source).expanduser()
+    return str(path.parent if path.is_file() else path if path.is_dir() else "")
 
 
 def _table(source: str) -> tuple[str, str, Dataset]:

@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from tenfold.data.arrow_cache import Columns, cached_table
-from tenfold.data.examples import to_example
 from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys
 from tenfold.data.sources import Rows, open_rows
@@ -59,7 +58,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
     }
     free = np.flatnonzero(sides <= 0)
     if shares["test"] or shares["validation"]:
-        sides[free] = _hashed_sides(_group_keys(rows, data)[free], shares, seed, rows)
+        sides[free] = _hashed_sides(group_keys(rows, data)[free], shares, seed, rows)
     else:
         sides[free] = 0
 
@@ -117,7 +116,7 @@ def _given_sides(rows: Rows) -> np.ndarray:
     return np.array(sides, dtype=np.int8)
 
 
-def _group_keys(rows: Rows, data: DataSection) -> np.ndarray:
+def group_keys(rows: Rows, data: DataSection) -> np.ndarray:
     """Return each row's group as a 63-bit key, [rows] int64, kept on disk beside the rows."""
     digest = hashlib.sha256(f"{rows.fingerprint} {data.group_by} {data.train_on}".encode()).hexdigest()
     schema = pa.schema([("key", pa.int64())])
@@ -136,7 +135,7 @@ def _group(rows: Rows, row: dict[str, object], origin: str, data: DataSection) -
             raise DataError(Problem(origin, f"no column {group_by!r} to group by (data.group_by)", ", ".join(row)))
         return hash_of(json.dumps(row[group_by], sort_keys=True))
     try:
-        return prompt_keys(to_example(row, rows.format, rows.columns), data.train_on)[0]
+        return prompt_keys(rows.read(row), data.train_on)[0]
     except RowFault:  # told by `prepare`, together with all other faulty rows
         return hash_of(json.dumps(row, sort_keys=True))
 

@@ -15,6 +15,9 @@ import numpy as np
 from tenfold.data.batch import Window
 from tenfold.data.prepare import Prepared
 
+MICRO_BATCH_TOKENS = 4096
+"""Tokens of a micro-batch where neither the recipe nor the device asks for fewer."""
+
 
 class WindowSource(Protocol):
     """Where the engine takes the rows of each update from: one table (`Windows`), or several in a mixture."""
@@ -98,7 +101,7 @@ class Windows:
     def cut(self, indices: list[int]) -> Window:
         """Return the rows at `indices` of the table, cut into micro-batches."""
         entries = self.prepared.entries(indices)
-        lengths = [len(entry.input_ids) for entry in entries]
+        lengths = [entry.num_positions for entry in entries]
         bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
         return Window(tuple(self.prepared.batch([entries[place] for place in members]) for members in bins))
 
@@ -141,11 +144,39 @@ def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False) -> li
 
     A bin holds at most `budget`, but for a length above it, which is alone in its bin; if `is_padded`, each length
     takes as much as the longest in its bin. Without padding, first-fit decreasing needs at most 11/9 of the fewest
-    possible bins, and one. Source: Johnson 1973, "Near-optimal bin packing algorithms".
+    possible bins, and one; the fullest is then made as small as dealing the lengths out anew can make it, since it
+    decides the memory. Source: Johnson 1973, "Near-optimal bin packing algorithms".
     """
+    bins = _first_fit(lengths, budget, is_padded=is_padded)
+    if is_padded or len(bins) == 1:
+        return bins
+    level = _dealt_out(lengths, len(bins))
+    return level if _fullest(lengths, level) < _fullest(lengths, bins) <= budget else bins
+
+
+def _fullest(lengths: list[int], bins: list[list[int]]) -> int:
+    return max(sum(lengths[place] for place in members) for members in bins)
+
+
+def _dealt_out(lengths: list[int], num_bins: int) -> list[list[int]]:
+    """Return `num_bins` bins; from the longest down, each length goes where least is. Source: Graham 1969."""
+    bins: list[list[int]] = [[] for _ in range(num_bins)]
+    loads = [0] * num_bins
+    for place in _longest_first(lengths):
+        emptiest = loads.index(min(loads))
+        bins[emptiest].append(place)
+        loads[emptiest] += lengths[place]
+    return bins
+
+
+def _longest_first(lengths: list[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda place: (-lengths[place], place))
+
+
+def _first_fit(lengths: list[int], budget: int, *, is_padded: bool) -> list[list[int]]:
     bins: list[list[int]] = []
     room: list[int] = []
-    for place in sorted(range(len(lengths)), key=lambda place: (-lengths[place], place)):
+    for place in _longest_first(lengths):
         costs = [lengths[members[0]] if is_padded else lengths[place] for members in bins]
         fitting = next((number for number, cost in enumerate(costs) if cost <= room[number]), None)
         if fitting is None:

@@ -230,7 +230,7 @@ def _smaller(training: Training, window: Window, error: Exception, log: Log) -> 
     training.optimizer.zero_grad(set_to_none=True)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    largest = max(len(batch.input_ids) for batch in window.batches)
+    largest = max(batch.num_positions for batch in window.batches)
     if all(len(batch.rows) == 1 for batch in window.batches):
         raise OutOfMemory(
             Problem(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 from torch import nn
 
 from tenfold.data.windows import WindowSource
 from tenfold.files import sha256_file
 from tenfold.models.depth import decayed, find_depths
-from tenfold.models.trunk import Trunk
+from tenfold.models.trunk import Reader, Trunk
 from tenfold.objectives.objective import Objective, Penalty
 from tenfold.recipe import OptimSection
 from tenfold.tuning.tuner import Tuner
@@ -140,6 +141,33 @@ class Stage:
         return " at 0x" not in str(self.content)
 
 
+class Fit(Protocol):
+    """A stage that is no training by gradients: it makes files once, and what they hold answers a task from then on."""
+
+    @property
+    def name(self) -> str:
+        """The stage's name."""
+        ...
+
+    @property
+    def task(self) -> str:
+        """The task that it learns."""
+        ...
+
+    @property
+    def content(self) -> dict[str, object]:
+        """Everything that decides what it comes to, beside the model, as plain values."""
+        ...
+
+    def make(self, folder: Path) -> StageResult:
+        """Write what was learned into `folder` and return what it took."""
+        ...
+
+    def reader(self, folder: Path) -> Reader:
+        """Return what answers the task from now on, read from the folder that `make` filled."""
+        ...
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a stage came to; `from_store` says that it was restored, not trained again."""
@@ -149,14 +177,16 @@ class StageResult:
     tokens: int
     supervised_tokens: int
     seconds: float
-    final_loss: float
-    """The mean loss of the last update, whichever update's parameters were the best."""
+    final_loss: float = math.nan
+    """The mean loss of the last update, whichever update's parameters were the best; not a number without updates."""
     best_value: float | None = None
     best_update: int | None = None
     micro_batch_tokens: int = 0
     peak_memory_bytes: int = 0
     selection_seconds: float = 0.0
     from_store: bool = False
+    is_fit: bool = False
+    """Whether an estimator was fitted, and no parameter trained."""
 
 
 def _described(part: Objective | Penalty) -> list[str]:

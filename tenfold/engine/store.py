@@ -1,6 +1,6 @@
 """The stage store: a finished stage or score is kept under the hash of all that determines it, and paid for once.
 
-<cache>/stages/<fingerprint>/   trainable.safetensors, tuner.safetensors, result.json
+<cache>/stages/<fingerprint>/   trainable.safetensors, tuner.safetensors, result.json; or what a fit made, result.json
 <cache>/scores/<fingerprint>.json
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -19,11 +19,14 @@ from torch import Tensor
 
 from tenfold.engine.checkpoint import read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
-from tenfold.files import atomic_folder, sha256_text, write_json
+from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
 from tenfold.paths import cache_folder
 
-PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation", "tasks")
+PARTS_THAT_DECIDE = ("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation", "tasks", "features")
 """The rooms whose code can change what a stage comes to."""
+
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "bitsandbytes", "scikit-learn", "numpy")
+"""The libraries whose version can."""
 
 
 @cache
@@ -31,9 +34,7 @@ def code_version() -> str:
     """Return a hash of the deciding rooms' source and of the versions of the libraries they stand on."""
     package = Path(__file__).parent.parent
     sources = [path for room in PARTS_THAT_DECIDE for path in sorted((package / room).rglob("*.py"))]
-    libraries = [
-        f"{name} {installed_version(name)}" for name in ("torch", "transformers", "peft", "tokenizers", "bitsandbytes")
-    ]
+    libraries = [f"{name} {installed_version(name)}" for name in LIBRARIES]
     return sha256_text(*libraries, *(path.read_text(encoding="utf-8") for path in sources))
 
 
@@ -73,6 +74,29 @@ def store_stage(key: str, stage: StoredStage) -> None:
     with atomic_folder(folder) as partial:
         hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
         write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
+
+
+def stored_fit(key: str) -> tuple[Path, StageResult] | None:
+    """Return the folder of what a fit made and what it came to, or None when absent or damaged."""
+    folder = cache_folder("stages") / key
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        is_whole = all(sha256_file(folder / name) == sha256 for name, sha256 in record["sha256"].items())
+        return (folder, StageResult(**record["result"])) if is_whole else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def store_fit(key: str, make: Callable[[Path], StageResult]) -> tuple[Path, StageResult]:
+    """Keep under `key` what `make` writes into a folder, and return that folder and what it came to."""
+    folder = cache_folder("stages") / key
+    if folder.exists():
+        shutil.rmtree(folder)
+    with atomic_folder(folder) as partial:
+        result = make(partial)
+        hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
+        write_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
+    return folder, result
 
 
 @dataclass(frozen=True)

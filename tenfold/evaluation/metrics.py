@@ -1,7 +1,8 @@
-"""How close is a generated text to its reference? One number in [0, 1] for each item, higher is better.
+"""How close is a generated text to its reference? One number for each item.
 
-Every metric is taken item by item, so that intervals and paired tests can be made over items; where the
-literature pools counts over the corpus (chrF), ours is the mean over sentences, and says so.
+Every metric is taken item by item, so that intervals and paired tests can be made over items. Where the literature
+pools counts over the corpus, each says what ours does: chrF is the mean over sentences, error rates weigh items by the
+length of their references, and BLEU keeps the counts.
 """
 
 from __future__ import annotations
@@ -16,6 +17,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from tenfold.evaluation.bleu import bleu_counts, bleu_of
+from tenfold.evaluation.error_rates import character_error_rate, num_characters, num_words, word_error_rate
+from tenfold.evaluation.scorecard import Measure
+from tenfold.evaluation.words import apart, words
+
 if TYPE_CHECKING:
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import CHRF
@@ -26,16 +34,38 @@ SHORT_ANSWER_WORDS = 5
 
 @dataclass(frozen=True)
 class Metric:
-    """A named way to score one prediction against one reference, in [0, 1]."""
+    """A named way to score one prediction against one reference.
+
+    `weigh` gives what a reference weighs, where the metric is a ratio of sums; `count` gives the counts of all pairs,
+    where it is pooled over the corpus.
+    """
 
     name: str
     score_item: Callable[[str, str], float]
     unit: str = "share"
     higher_is_better: bool = True
+    weigh: Callable[[str], float] | None = None
+    count: Callable[[Sequence[str], Sequence[str]], list[tuple[int, ...]]] | None = None
 
     def score(self, predictions: Sequence[str], references: Sequence[str]) -> list[float]:
-        """Return one value in [0, 1] for each pair."""
+        """Return one value for each pair."""
         return [self.score_item(*pair) for pair in zip(predictions, references, strict=True)]
+
+    def measure(self, predictions: Sequence[str], references: Sequence[str]) -> Measure:
+        """Return the metric over all pairs."""
+        if self.count is not None:
+            counts = self.count(predictions, references)
+            return Measure.pooled(self.name, counts, by=self.name, unit=self.unit)
+        weights = None if self.weigh is None else tuple(map(self.weigh, references))
+        if weights is not None and not any(weights):
+            weights = None  # references of marks alone: each counts as wrong by nothing
+        return Measure(
+            name=self.name,
+            unit=self.unit,
+            higher_is_better=self.higher_is_better,
+            items=tuple(self.score(predictions, references)),
+            weights=weights,
+        )
 
 
 def exact_match(prediction: str, reference: str) -> float:
@@ -69,7 +99,7 @@ def token_f1(prediction: str, reference: str) -> float:
     ideograph or kana is a word of its own (as MLQA does, Lewis et al. 2020, arXiv 1910.07475, section 4.1).
     """
     kept = [_without_punctuation(text.casefold()) for text in (prediction, reference)]
-    predicted, wanted = ([word for part in text.split() for word in _apart(part)] for text in kept)
+    predicted, wanted = ([word for part in text.split() for word in apart(part)] for text in kept)
     if not predicted or not wanted:
         return float(predicted == wanted)
     common = sum((Counter(predicted) & Counter(wanted)).values())
@@ -94,9 +124,24 @@ def chrf(prediction: str, reference: str) -> float:
     return float(_chrf_scorer().sentence_score(prediction, [reference]).score) / 100
 
 
+def sentence_bleu(prediction: str, reference: str) -> float:
+    """Return BLEU / 100 of one sentence; the mean of these is not corpus BLEU, which is what is reported."""
+    return float(bleu_of(np.asarray(bleu_counts([prediction], [reference]), dtype=np.float64))[0])
+
+
 METRICS: dict[str, Metric] = {
     function.__name__: Metric(function.__name__, function)
     for function in (exact_match, json_match, token_f1, rouge_l, chrf)
+} | {
+    "bleu": Metric("bleu", sentence_bleu, unit="corpus BLEU / 100; 13a tokens", count=bleu_counts),
+    "wer": Metric("wer", word_error_rate, unit="edits per word; basic text", higher_is_better=False, weigh=num_words),
+    "cer": Metric(
+        "cer",
+        character_error_rate,
+        unit="edits per character; basic text",
+        higher_is_better=False,
+        weigh=num_characters,
+    ),
 }
 """Every metric by its name in recipes."""
 
@@ -113,28 +158,6 @@ def choose_metrics(references: Sequence[str]) -> tuple[str, ...]:
     if statistics.median(len(words(reference)) for reference in references) <= SHORT_ANSWER_WORDS:
         return ("exact_match", "token_f1", "chrf")
     return ("rouge_l", "chrf", "exact_match")
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text in any script, case folded: runs of letters, marks and digits.
-
-    Each ideograph or kana is a word. Scripts without spaces between words (Thai, Khmer, Lao) give one word a
-    phrase, so chrF says more about them.
-    """
-    spaced = "".join(sign if unicodedata.category(sign)[0] in "LMN" else " " for sign in text.casefold())
-    return [word for part in spaced.split() for word in _apart(part)]
-
-
-def _apart(part: str) -> list[str]:
-    """Split ideographs and kana off from each other and from what stands beside them."""
-    return "".join(f" {sign} " if _is_ideograph_or_kana(sign) else sign for sign in part).split()
-
-
-def _is_ideograph_or_kana(sign: str) -> bool:
-    code = ord(sign)
-    return (
-        0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF or 0xF900 <= code <= 0xFAFF or 0x20000 <= code <= 0x3FFFF
-    )
 
 
 def _without_punctuation(text: str) -> str:

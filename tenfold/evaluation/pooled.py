@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tenfold.evaluation.statistics import DRAWS_AT_ONCE, FLIPS, Floats, Interval, PairedTest
+from tenfold.evaluation.bleu import bleu_of
+from tenfold.evaluation.statistics import DRAWS_AT_ONCE, FLIPS, Draws, Floats, Interval, PairedTest
 
 RESAMPLES = 2000
 BINS = 15
@@ -58,15 +59,32 @@ def pooled_test(name: str, before: Statistics, after: Statistics, *, seed: int =
     Source: Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses", chapter 2 (approximate randomisation), as
     Yeh 2000 (aclanthology.org/C00-2137) uses it for F scores.
     """
+    early, late = _sides(name, before, after)
+    draws = pooled_draws(name, before, after, seed=seed)
+    low, high = np.quantile(draws.resampled, [0.025, 0.975])
+    interval = Interval(draws.value, float(low), float(high))
+    return PairedTest(interval, _swap_p(AGGREGATIONS[name], early, late, draws.value, seed))
+
+
+def pooled_draws(name: str, before: Statistics, after: Statistics, *, seed: int = 0) -> Draws:
+    """Return the change of the quantity over the same items, and that of each resample of them.
+
+    A resample for which it is not defined counts as all items do.
+    """
     pooled = AGGREGATIONS[name]
-    both = pooled.expand(np.asarray([*before, *after], dtype=np.float64))
-    early, late = both[: len(before)], both[len(before) :]
-    assert early.shape == late.shape, "the same items before and after"
+    early, late = _sides(name, before, after)
     observed = float(pooled.reduce(late.sum(axis=0)[None])[0] - pooled.reduce(early.sum(axis=0)[None])[0])
     draws = [_resampled(pooled, side, np.random.default_rng(seed)) for side in (early, late)]
     differences = draws[1] - draws[0]
-    low, high = np.quantile(np.where(np.isnan(differences), observed, differences), [0.025, 0.975])
-    return PairedTest(Interval(observed, float(low), float(high)), _swap_p(pooled, early, late, observed, seed))
+    return Draws(observed, np.where(np.isnan(differences), observed, differences))
+
+
+def _sides(name: str, before: Statistics, after: Statistics) -> tuple[Floats, Floats]:
+    """Return what is summed over the items before and after, [N, K] each, expanded together so that K is the same."""
+    both = AGGREGATIONS[name].expand(np.asarray([*before, *after], dtype=np.float64))
+    early, late = both[: len(before)], both[len(before) :]
+    assert early.shape == late.shape, "the same items before and after"
+    return early, late
 
 
 def _resampled(pooled: Pooled, expanded: Floats, generator: np.random.Generator) -> Floats:
@@ -194,9 +212,11 @@ AGGREGATIONS: Mapping[str, Pooled] = {
     "calibration_error": Pooled(_binned, _calibration_error),
     "r_squared": Pooled(_moments, _r_squared),
     "pearson": Pooled(_moments, _pearson),
+    "bleu": Pooled(_as_they_are, bleu_of),
 }
 """Every quantity by its name in scorecards.
 
 Numbers of an item: `micro_f1` (found, spurious, missed), `macro_f1` (class, answered class), `label_macro_f1` (for each
-label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and `pearson` (answered, wanted).
+label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and `pearson` (answered, wanted),
+`bleu` (lengths, n-grams that match, n-grams there are).
 """

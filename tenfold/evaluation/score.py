@@ -66,10 +66,7 @@ def score_task(
         model, items, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
     )
     predictions = [answer.text for answer in answers]
-    measures = [
-        Measure(metric.name, metric.unit, metric.higher_is_better, tuple(metric.score(predictions, references)))
-        for metric in (METRICS[name] for name in metrics or choose_metrics(references))
-    ]
+    measures = [METRICS[name].measure(predictions, references) for name in metrics or choose_metrics(references)]
     measures += likelihood
     cut = tuple(answer.is_cut for answer in answers)
     return Score(stage, task, {measure.name: measure for measure in measures}, tuple(predictions), cut)

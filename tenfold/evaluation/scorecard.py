@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tenfold.errors import ArtifactError, Problem
-from tenfold.evaluation.pooled import Statistics, pooled_interval, pooled_test, pooled_value
-from tenfold.evaluation.statistics import Interval, PairedTest, bootstrap, paired_test
+from tenfold.evaluation.pooled import Statistics, pooled_draws, pooled_interval, pooled_test, pooled_value
+from tenfold.evaluation.statistics import Draws, Interval, PairedTest, bootstrap, difference_draws, paired_test
 
 BEFORE = "before"
 """The name of row 0: the model before any training."""
@@ -70,6 +70,13 @@ class Measure:
         if self.aggregation != "mean":
             return pooled_test(self.aggregation, self.statistics, later.statistics)
         return paired_test(self.items, later.items, weights=self.weights)
+
+    def draws_to(self, later: Measure, *, seed: int) -> Draws:
+        """Return the same change with what each resample of the items makes of it, to be averaged with others."""
+        assert (self.weights, self.aggregation) == (later.weights, later.aggregation), "the same items weigh the same"
+        if self.aggregation != "mean":
+            return pooled_draws(self.aggregation, self.statistics, later.statistics, seed=seed)
+        return difference_draws(self.items, later.items, weights=self.weights, seed=seed)
 
 
 @dataclass(frozen=True)

@@ -102,18 +102,36 @@ def paired_test(
     return PairedTest(interval, _sign_flip_p(weighted, np.random.default_rng(seed)))
 
 
-def stratified(groups: Sequence[tuple[Sequence[float], Sequence[float] | None]], *, seed: int = 0) -> Interval:
-    """Return the mean over groups of each group's own (weighted) mean, with its 95 % bootstrap interval.
+@dataclass(frozen=True)
+class Draws:
+    """A quantity of all items, and of each resample of them, [R]: what several tasks' quantities are averaged from."""
 
-    Items are drawn with replacement within each group, and every group counts alike, whatever it holds.
+    value: float
+    resampled: Floats
+
+    def __mul__(self, factor: float) -> Draws:
+        """Return the same times `factor`."""
+        return Draws(self.value * factor, self.resampled * factor)
+
+
+def difference_draws(
+    before: Sequence[float], after: Sequence[float], *, weights: Sequence[float] | None = None, seed: int = 0
+) -> Draws:
+    """Return the mean change from `before` to `after`, and that of each resample of the items."""
+    differences = [late - early for early, late in zip(before, after, strict=True)]
+    weighted, weight = _weighted(differences, weights)
+    means = _resampled_means(weighted, weight, np.random.default_rng(seed), 2000)
+    return Draws(float(weighted.sum() / weight.sum()), means)
+
+
+def mean_of(tasks: Sequence[Draws]) -> Interval:
+    """Return the mean over tasks with its 95 % bootstrap interval: items are drawn within each, and each counts alike.
 
     Source: Davison & Hinkley 1997, Bootstrap Methods and their Application, section 3.2 (several samples).
     """
-    generator = np.random.default_rng(seed)
-    parts = [_weighted(values, weights) for values, weights in groups]
-    means = np.mean([_resampled_means(*part, generator, 2000) for part in parts], axis=0)
+    means = np.mean([task.resampled for task in tasks], axis=0)
     low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(np.mean([value.sum() / weight.sum() for value, weight in parts])), float(low), float(high))
+    return Interval(float(np.mean([task.value for task in tasks])), float(low), float(high))
 
 
 def _weighted(values: Sequence[float], weights: Sequence[float] | None) -> tuple[Floats, Floats]:

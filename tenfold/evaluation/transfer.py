@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.evaluation.scorecard import BEFORE, Measure, Scorecard
-from tenfold.evaluation.statistics import Interval, stratified
+from tenfold.evaluation.statistics import Draws, Interval, mean_of
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,19 @@ def shared_metrics(scorecard: Scorecard, tasks: Iterable[str]) -> dict[str, str]
 
 def mean_gain(scorecard: Scorecard, steps: Sequence[Step], metrics: Mapping[str, str]) -> Interval | None:
     """Return the mean over `steps` of late - early, above zero for better; None where a score is missing."""
-    groups = [_gain(scorecard, step, metrics[step.task]) for step in steps if step.task in metrics]
-    known = [group for group in groups if group is not None]
-    return stratified(known) if known and len(known) == len(steps) else None
+    draws = [
+        _gain(scorecard, step, metrics[step.task], seed=seed) for seed, step in enumerate(steps) if step.task in metrics
+    ]
+    known = [each for each in draws if each is not None]
+    return mean_of(known) if known and len(known) == len(steps) else None
 
 
-def _gain(scorecard: Scorecard, step: Step, metric: str) -> tuple[Sequence[float], Sequence[float] | None] | None:
+def _gain(scorecard: Scorecard, step: Step, metric: str, *, seed: int) -> Draws | None:
     early, late = (_measure(scorecard, stage, step.task, metric) for stage in (step.early, step.late))
-    if early is None or late is None:
+    # the mean of what sentences change in BLEU is not what BLEU changes
+    if early is None or late is None or late.aggregation != "mean":
         return None
-    sign = 1.0 if late.higher_is_better else -1.0
-    return [sign * (after - before) for before, after in zip(early.items, late.items, strict=True)], late.weights
+    return early.draws_to(late, seed=seed) * (1.0 if late.higher_is_better else -1.0)
 
 
 def _measure(scorecard: Scorecard, stage: str, task: str, metric: str) -> Measure | None:

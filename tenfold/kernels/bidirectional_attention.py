@@ -30,20 +30,21 @@ def bidirectional_attention(
     layout = row_layout(cu_seqlens, cu_seqlens, query.device)
     num_shared = query.shape[0] // key.shape[0]
     key, value = (part.repeat_interleave(num_shared, 0) for part in (key, value))
-    slotted = [layout.lay_out(part.transpose(0, 1).to(dtype)) for part in (query, key, value)]
+    slotted = [part.transpose(0, 1).to(dtype).index_select(0, layout.token_of_slot) for part in (query, key, value)]
     with torch.autocast(device_type, enabled=False):
         parts = [_attend(layout, group, slotted, scaling, dropout) for group in layout.groups]
-    return layout.gather(torch.cat(parts))
+    return torch.cat(parts).index_select(0, layout.slot_of_token)
 
 
 def _attend(layout: RowLayout, group: Group, slotted: list[Tensor], scaling: float, dropout: float) -> Tensor:
     """Return the output of the group's slots, [N * L, H, D]."""
+    slots = slice(group.first_slot, group.first_slot + group.num_rows * group.length)
     query, key, value = (
-        part[group.slots].unflatten(0, (group.num_rows, group.length)).transpose(1, 2) for part in slotted
+        part[slots].unflatten(0, (group.num_rows, group.length)).transpose(1, 2) for part in slotted
     )  # [N, H, L, D]
     is_token = torch.ones(len(slotted[0]), dtype=torch.bool, device=query.device)
-    is_token[layout.padding] = False
-    visible = is_token[group.slots].view(group.num_rows, 1, 1, group.length)
+    is_token[layout.not_own] = False
+    visible = is_token[slots].view(group.num_rows, 1, 1, group.length)
     if query.dtype == torch.bfloat16 and query.device.type == "cpu":
         scores = (query * scaling) @ key.transpose(2, 3)
         probabilities = torch.softmax(scores.masked_fill_(~visible, -torch.inf), -1)

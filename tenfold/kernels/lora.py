@@ -43,7 +43,7 @@ class _LoraLinear(torch.autograd.Function):
         with torch.autocast(gradient.device.type, enabled=False):
             low_gradient = (gradient @ low_b).mul_(ctx.scaling)  # [T, R]
             a_gradient = (low_gradient.T @ x).to(a_dtype)
-            b_gradient = (gradient.T @ low).to(b_dtype).mul_(ctx.scaling)
+            b_gradient = (low.T @ gradient).T.to(b_dtype).mul_(ctx.scaling)
             x_gradient = None
             if ctx.needs_input_grad[0]:
                 x_gradient = gradient @ weight.to(x.dtype)

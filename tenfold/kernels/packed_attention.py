@@ -17,14 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tenfold.kernels.row_layout import ROUNDING, Group, RowLayout, row_layout, spelled_out
-
-BLOCK = 128
-"""Queries in one block. Blocks skip the future half of long rows; 128 beat 64, 256 and 512. Against sdpa with its
-backward: 4 times faster at 128 tokens, 1.4 at 4,096 (bf16; fp32: 1.6 at 512, equal from 2,048)."""
-
-KEPT_KEYS = 1024
-"""Blocks with more keys recompute their probabilities in the backward, so that memory is linear in T."""
+from tenfold.kernels.packed_rows import Block, PackedRows, blocks
+from tenfold.kernels.row_layout import Group, HeadLayout, spelled_out
 
 
 @dataclass(frozen=True)
@@ -36,174 +30,142 @@ class _Settings:
 
 
 @dataclass(frozen=True)
-class _Block:
-    """Queries `start` to `stop` of every row in a group, and the keys from `first_key` that they may see."""
+class _Attention:
+    """One call's rows, settings and head counts; tensors of a block come as [R, M or J, D]."""
 
-    start: int
-    stop: int
-    first_key: int
+    rows: PackedRows
+    settings: _Settings
+    num_heads: int
+    num_key_heads: int
 
     @property
-    def keys(self) -> slice:
-        return slice(self.first_key, self.stop)
+    def num_shared(self) -> int:
+        return self.num_heads // self.num_key_heads
 
-    def queries(self, num_shared: int) -> slice:
-        return slice(self.start * num_shared, self.stop * num_shared)
+    def blocks(self) -> Iterator[tuple[Group, Block]]:
+        for group in self.rows.layout.groups:
+            for block in blocks(group, self.settings.sliding_window):
+                yield group, block
 
+    def lay_out(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Copy [T, H or K, D] into the slots."""
+        return self.queries.lay_out(_flat(query)), self.keys.lay_out(_flat(key)), self.keys.lay_out(_flat(value))
 
-def _blocks(group: Group, window: int | None) -> Iterator[_Block]:
-    for start in range(0, group.length, BLOCK):
-        oldest = 0 if window is None else max(0, start - window + 1)
-        yield _Block(start, min(start + BLOCK, group.length), oldest // ROUNDING * ROUNDING)
+    @property
+    def queries(self) -> HeadLayout:
+        return self.rows.heads(self.num_heads, self.num_key_heads)
 
+    @property
+    def keys(self) -> HeadLayout:
+        return self.rows.heads(self.num_key_heads, self.num_key_heads)
 
-class _Scorer:
-    """Scores and probabilities of one block; queries come already multiplied by the scaling."""
+    def of_queries(self, laid_out: Tensor, group: Group, block: Block) -> Tensor:
+        """Return the block's part of queries (or of anything that lies as they do), a view."""
+        return group.matrices(laid_out, self.num_heads, self.num_key_heads)[:, block.queries(self.num_shared)]
 
-    def __init__(self, settings: _Settings, num_shared: int, like: Tensor) -> None:
-        self.settings = settings
-        self.num_shared = num_shared  # G
-        future = torch.full((BLOCK, BLOCK), -torch.inf, dtype=like.dtype, device=like.device).triu_(1)
-        self.future = future.repeat_interleave(num_shared, 0)  # [BLOCK * G, BLOCK]
+    def of_keys(self, laid_out: Tensor, group: Group, block: Block) -> Tensor:
+        """Return the block's part of keys or values, a view."""
+        return group.matrices(laid_out, self.num_key_heads, self.num_key_heads)[:, block.keys]
 
-    def scores(self, query: Tensor, key: Tensor) -> Tensor:
-        """Return the products [R, M, J], under the soft cap if there is one."""
-        products = torch.bmm(query, key.transpose(1, 2))
+    def scores(self, query: Tensor, key: Tensor, block: Block) -> Tensor:
+        """Return what the softmax is taken of, [R, M, J]."""
+        mask = self.rows.mask(block, self.num_shared, self.settings.sliding_window, query.dtype)
         if self.settings.softcap is None:
-            return products
-        return products.div_(self.settings.softcap).tanh_().mul_(self.settings.softcap)
+            return torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self.settings.scaling)
+        return self._capped(query, key, self.settings.softcap).mul_(self.settings.softcap).add_(mask)
 
-    def probabilities(self, scores: Tensor, block: _Block) -> Tensor:
-        """Return the softmax of `scores` over the keys that each query may see; `scores` is changed."""
-        size = block.stop - block.start
-        scores[..., block.start - block.first_key :].add_(self.future[: size * self.num_shared, :size])
-        window = self.settings.sliding_window
-        if window is not None and block.first_key + window < block.stop:
-            queries = torch.arange(block.start, block.stop, device=scores.device)
-            keys = torch.arange(block.first_key, block.stop, device=scores.device)
-            too_old = keys <= (queries - window).repeat_interleave(self.num_shared)[:, None]
-            scores.masked_fill_(too_old, -torch.inf)
-        return torch.softmax(scores, -1)
+    def _capped(self, query: Tensor, key: Tensor, softcap: float) -> Tensor:
+        return torch.bmm(query, key.transpose(1, 2)).mul_(self.settings.scaling / softcap).tanh_()
 
     def scores_gradient(self, gradient: Tensor, probabilities: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        """Carry the gradient of the probabilities back to the products (before the soft cap)."""
+        """Carry the gradient of the probabilities back to the products (before the soft cap, after the scaling)."""
         result: Tensor = torch.ops.aten._softmax_backward_data(gradient, probabilities, -1, probabilities.dtype)
         if self.settings.softcap is not None:
-            slope = 1 - self.scores(query, key).div_(self.settings.softcap).square_()
+            slope = self._capped(query, key, self.settings.softcap).square_().neg_().add_(1)
             result = result.mul_(slope)
         return result
 
+    def survivors(self, probabilities: Tensor) -> Tensor:
+        """Return which probabilities dropout keeps."""
+        return torch.empty_like(probabilities, dtype=torch.bool).bernoulli_(1 - self.settings.dropout)
 
-def _without_autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, enabled=False)
-
-
-def _attend(
-    scorer: _Scorer, group: Group, query: Tensor, key: Tensor, value: Tensor
-) -> tuple[Tensor, list[Tensor | None]]:
-    """Return the group's output [R, L * G, D], and per block the probabilities and dropout's survivors."""
-    outputs: list[Tensor] = []
-    kept: list[Tensor | None] = []
-    dropout = scorer.settings.dropout
-    for block in _blocks(group, scorer.settings.sliding_window):
-        scores = scorer.scores(query[:, block.queries(scorer.num_shared)], key[:, block.keys])
-        probabilities = scorer.probabilities(scores, block)
-        survivors: Tensor | None = None
-        is_short = block.stop - block.first_key <= KEPT_KEYS
-        kept.append(probabilities if is_short else None)
-        if dropout > 0:
-            survivors = torch.empty_like(probabilities, dtype=torch.bool).bernoulli_(1 - dropout)
-            probabilities = probabilities * survivors / (1 - dropout)
-        kept.append(survivors)
-        outputs.append(torch.bmm(probabilities, value[:, block.keys]))
-    return _join_blocks(outputs), kept
+    def dropped(self, values: Tensor, survivors: Tensor | None) -> Tensor:
+        """Return `values` after dropout, which is the same for probabilities and for their gradient."""
+        return values if survivors is None else values * survivors / (1 - self.settings.dropout)
 
 
-def _attend_backward(
-    scorer: _Scorer, group: Group, parts: list[Tensor], gradient: Tensor, kept: Iterator[Tensor | None]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of `parts` (query, key, value) from that of the group's output."""
-    query, key, value = parts
-    query_gradients = []
-    key_gradient: Tensor | None = None
-    value_gradient: Tensor | None = None
-    for block in _blocks(group, scorer.settings.sliding_window):
-        block_query, block_key = query[:, block.queries(scorer.num_shared)], key[:, block.keys]
-        block_gradient = gradient[:, block.queries(scorer.num_shared)]
-        probabilities, survivors = next(kept), next(kept)
-        if probabilities is None:
-            probabilities = scorer.probabilities(scorer.scores(block_query, block_key), block)
-        used = probabilities
-        from_values = torch.bmm(block_gradient, value[:, block.keys].transpose(1, 2))
-        if survivors is not None:
-            used = probabilities * survivors / (1 - scorer.settings.dropout)
-            from_values = from_values * survivors / (1 - scorer.settings.dropout)
-        from_scores = scorer.scores_gradient(from_values, probabilities, block_query, block_key)
-        query_gradients.append(torch.bmm(from_scores, block_key))
-        key_part = torch.bmm(from_scores.transpose(1, 2), block_query)
-        value_part = torch.bmm(used.transpose(1, 2), block_gradient)
-        key_gradient = _add_keys(key_gradient, key_part, block, group.length)
-        value_gradient = _add_keys(value_gradient, value_part, block, group.length)
-    assert key_gradient is not None and value_gradient is not None  # a group has at least one block
-    return _join_blocks(query_gradients), key_gradient, value_gradient
-
-
-def _join_blocks(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
-
-
-def _add_keys(total: Tensor | None, part: Tensor, block: _Block, length: int) -> Tensor:
-    """Add what one block gives to its keys into `total` [R, length, D], which starts as None."""
-    if total is None and part.shape[1] == length:
-        return part
-    if total is None:
-        total = part.new_zeros(part.shape[0], length, part.shape[2])
-    total[:, block.keys].add_(part)  # not +=, which would copy the slice once more
-    return total
+def _flat(tokens: Tensor) -> Tensor:
+    return tokens.reshape(-1, tokens.shape[-1])
 
 
 class _BlockAttention(torch.autograd.Function):
-    """Block by block over [T, heads, D], see the module's docstring.
+    """Block by block over [T, heads, D]; the backward computes the probabilities again.
+
+    Kept, they would be a fifth of a block's activations at 130 tokens a row, and grow with the square of it; computing
+    them again takes 3 % of the block's time.
 
     Source: the backward of a softmax over products, FlashAttention (Dao et al. 2022), algorithm 4; scores are
     rounded to the working dtype as transformers' eager attention does, the softmax itself runs in fp32.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: RowLayout, settings: _Settings) -> Tensor:
-        num_key_heads = key.shape[1]
-        saved: list[Tensor | None] = []
-        with _without_autocast(query.device):
-            scorer = _Scorer(settings, query.shape[1] // num_key_heads, query)
-            slotted = [layout.lay_out(part) for part in (query, key, value)]
-            output = torch.empty_like(slotted[0])
-            for group in layout.groups:
-                parts = [group.split(part, num_key_heads) for part in slotted]
-                parts[0] = parts[0] * settings.scaling
-                result, kept = _attend(scorer, group, *parts)
-                group.join(result, output)
-                saved += [*parts, *kept]
-            ctx.save_for_backward(*saved)
-            ctx.layout, ctx.scorer, ctx.num_key_heads = layout, scorer, num_key_heads
-            return layout.gather(output)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, rows: PackedRows, settings: _Settings) -> Tensor:
+        attention = _Attention(rows, settings, query.shape[1], key.shape[1])
+        survivors: list[Tensor | None] = []
+        with torch.autocast(query.device.type, enabled=False):
+            queries, keys, values = attention.lay_out(query, key, value)
+            output = torch.empty_like(queries)
+            for group, block in attention.blocks():
+                part = attention.of_keys(keys, group, block)
+                scores = attention.scores(attention.of_queries(queries, group, block), part, block)
+                probabilities = torch.softmax(scores, -1)
+                survivors.append(attention.survivors(probabilities) if settings.dropout > 0 else None)
+                attended = torch.bmm(
+                    attention.dropped(probabilities, survivors[-1]), attention.of_keys(values, group, block)
+                )
+                attention.of_queries(output, group, block).copy_(attended)
+            ctx.save_for_backward(query, key, value, *survivors)
+            ctx.attention = attention
+            return attention.queries.gather(output, len(_flat(query))).view(query.shape)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        layout, scorer, num_key_heads = ctx.layout, ctx.scorer, ctx.num_key_heads
-        saved = iter(ctx.saved_tensors)
-        with _without_autocast(gradient.device):
-            slotted = layout.lay_out_gradient(gradient)
-            key_shape = (slotted.shape[0], num_key_heads, slotted.shape[2])
-            results = (torch.empty_like(slotted), slotted.new_empty(key_shape), slotted.new_empty(key_shape))
-            for group in layout.groups:
-                parts = [next(saved), next(saved), next(saved)]
-                part = group.split(slotted, num_key_heads)
-                gradients = _attend_backward(scorer, group, parts, part, saved)
-                gradients[0].mul_(scorer.settings.scaling)
-                for matrices, result in zip(gradients, results, strict=True):
-                    group.join(matrices, result)
-            query_gradient, key_gradient, value_gradient = (layout.gather_gradient(result) for result in results)
+        attention: _Attention = ctx.attention
+        query, key, value, *survivors = ctx.saved_tensors
+        with torch.autocast(gradient.device.type, enabled=False):
+            parts = attention.lay_out(query, key, value)
+            upstream = attention.queries.lay_out_gradient(_flat(gradient))
+            results = (torch.empty_like(parts[0]), torch.zeros_like(parts[1]), torch.zeros_like(parts[2]))
+            for (group, block), kept in zip(attention.blocks(), survivors, strict=True):
+                _block_backward(attention, group, block, kept, parts, upstream, results)
+            results[0].mul_(attention.settings.scaling)
+            results[1].mul_(attention.settings.scaling)
+            query_gradient = attention.queries.gather_gradient(results[0], len(_flat(query))).view(query.shape)
+            key_gradient, value_gradient = (
+                attention.keys.gather_gradient(result, len(_flat(key))).view(key.shape) for result in results[1:]
+            )
         return query_gradient, key_gradient, value_gradient, None, None
+
+
+def _block_backward(
+    attention: _Attention,
+    group: Group,
+    block: Block,
+    survivors: Tensor | None,
+    parts: tuple[Tensor, Tensor, Tensor],
+    upstream: Tensor,
+    results: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write the block's gradient of its queries into `results`, and add those of its keys and values."""
+    query, gradient = (attention.of_queries(part, group, block) for part in (parts[0], upstream))
+    key, value = (attention.of_keys(part, group, block) for part in parts[1:])
+    probabilities = torch.softmax(attention.scores(query, key, block), -1)
+    from_values = attention.dropped(torch.bmm(gradient, value.transpose(1, 2)), survivors)
+    from_scores = attention.scores_gradient(from_values, probabilities, query, key)
+    attention.of_queries(results[0], group, block).copy_(torch.bmm(from_scores, key))
+    attention.of_keys(results[1], group, block).add_(torch.bmm(from_scores.transpose(1, 2), query))
+    used = attention.dropped(probabilities, survivors)
+    attention.of_keys(results[2], group, block).add_(torch.bmm(used.transpose(1, 2), gradient))
 
 
 def _can_use_flash(query: Tensor, settings: _Settings) -> bool:
@@ -239,6 +201,38 @@ def _flash(query: Tensor, key: Tensor, value: Tensor, cu_seqlens: Tensor, settin
     return result
 
 
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    rows: PackedRows,
+    *,
+    scaling: float,
+    softcap: float | None = None,
+    sliding_window: int | None = None,
+    dropout: float = 0.0,
+) -> Tensor:
+    """Return causal attention within each row, [T, H, D], for `query` [T, H, D], `key` and `value` [T, K, D].
+
+    A query sees at most the last `sliding_window` tokens, itself included. `softcap` c makes scores s into
+    c * tanh(s / c). `dropout` is the share of probabilities dropped, from torch's default generator. Under autocast
+    everything is computed in its dtype. Same inputs give the same bits on the CPU.
+    """
+    borders, key_borders = rows.cu_seqlens, rows.cu_seqlens_keys
+    assert int(borders[-1]) <= len(query), "rows must not end after the tokens"
+    device_type = query.device.type
+    dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else query.dtype
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    settings = _Settings(scaling, softcap, sliding_window, dropout)
+    if _can_use_flash(query, settings) and int(borders[-1]) == len(query):
+        if torch.equal(borders, key_borders):
+            return _flash(query, key, value, borders, settings)
+        tokens, places = (index.to(query.device) for index in spelled_out(borders, key_borders))
+        return _flash(query[tokens], key[tokens], value[tokens], key_borders, settings)[places]
+    output: Tensor = _BlockAttention.apply(query, key, value, rows, settings)  # type: ignore[no-untyped-call]
+    return output
+
+
 def packed_attention(
     query: Tensor,
     key: Tensor,
@@ -251,28 +245,20 @@ def packed_attention(
     sliding_window: int | None = None,
     dropout: float = 0.0,
 ) -> Tensor:
-    """Return causal attention within each row, [T, H, D], for `query` [H, T, D], `key` and `value` [K, T, D].
+    """Return `attend` [T, H, D] for heads first, as transformers has them: `query` [H, T, D], `key`, `value` [K, T, D].
 
-    Row n is the tokens from `cu_seqlens[n]` to `cu_seqlens[n + 1]` (kept on the CPU); rows may be empty. A
-    query sees at most the last `sliding_window` tokens, itself included. A row that is longer by `cu_seqlens_keys`
-    than by `cu_seqlens` begins with that many tokens of the first row, which are given once, there. `softcap` c
-    makes scores s into c * tanh(s / c). `dropout` is the share of probabilities dropped, from torch's default
-    generator. Under autocast everything is computed in its dtype. Same inputs give the same bits on the CPU.
+    The borders are those of `PackedRows`, made for this call alone.
     """
-    assert int(cu_seqlens[-1]) == query.shape[1], "cu_seqlens must end at the number of tokens"
-    device_type = query.device.type
-    dtype = torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else query.dtype
-    query, key, value = (part.transpose(0, 1).to(dtype) for part in (query, key, value))
-    settings = _Settings(scaling, softcap, sliding_window, dropout)
-    borders = cu_seqlens if cu_seqlens_keys is None else cu_seqlens_keys
-    if _can_use_flash(query, settings):
-        if torch.equal(cu_seqlens, borders):
-            return _flash(query, key, value, cu_seqlens, settings)
-        tokens, places = (index.to(query.device) for index in spelled_out(cu_seqlens, borders))
-        return _flash(query[tokens], key[tokens], value[tokens], borders, settings)[places]
-    layout = row_layout(cu_seqlens, borders, query.device)
-    output: Tensor = _BlockAttention.apply(query, key, value, layout, settings)  # type: ignore[no-untyped-call]
-    return output
+    return attend(
+        query.transpose(0, 1),
+        key.transpose(0, 1),
+        value.transpose(0, 1),
+        PackedRows(cu_seqlens, cu_seqlens_keys, device=query.device),
+        scaling=scaling,
+        softcap=softcap,
+        sliding_window=sliding_window,
+        dropout=dropout,
+    )
 
 
 def packed_attention_reference(

@@ -1,7 +1,7 @@
 """Where packed rows stand while attention works on them: sorted, rounded up, equal lengths side by side.
 
 Shape letters: T tokens, S slots (tokens plus the padding that rounding adds), N rows of a group, L their
-rounded length, K key and value heads, G query heads that share one, D head size.
+rounded length, K key and value heads, G query heads that share one, H heads of a tensor (K * G or K), D head size.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 ROUNDING = 16
 """Row lengths are rounded up to this, so products and softmax run on whole vectors (bf16 softmax: 0.13 ms at
 128 keys, 0.28 ms at 125) and on few distinct shapes (a first-seen shape costs oneDNN about 0.8 ms of code
-generation, nine times the product itself)."""
+generation, nine times the product itself, and 0.6 MB that it keeps)."""
 
 GROUP_TOKENS = 512
 """Rows of one rounded length share a product up to this many tokens: 1.7 times faster for rows of 20 to 60
-tokens, no difference for longer ones."""
+tokens, no difference for longer ones. Their number is a power of two, again for few shapes."""
 
 
 @dataclass(frozen=True)
@@ -31,24 +31,11 @@ class Group:
     length: int
     first_slot: int
 
-    @property
-    def slots(self) -> slice:
-        """The slots of all rows of the group."""
-        return slice(self.first_slot, self.first_slot + self.num_rows * self.length)
-
-    def split(self, slotted: Tensor, num_key_heads: int) -> Tensor:
-        """Copy the group's part of [S, K * G, D] into [N * K, L * G, D], one matrix per row and key head."""
-        num_heads, size = slotted.shape[1:]
-        shape = (self.num_rows, self.length, num_key_heads, num_heads // num_key_heads, size)
-        matrices = slotted[self.slots].view(shape).transpose(1, 2)
-        return matrices.reshape(self.num_rows * num_key_heads, -1, size)
-
-    def join(self, matrices: Tensor, slotted: Tensor) -> None:
-        """Write [N * K, L * G, D] into the group's part of `slotted` [S, K * G, D]; undoes `split`."""
-        size = slotted.shape[2]
-        shape = (self.num_rows, len(matrices) // self.num_rows, self.length, -1, size)
-        rows = matrices.view(shape).transpose(1, 2)
-        slotted[self.slots].view(rows.shape).copy_(rows)
+    def matrices(self, laid_out: Tensor, num_heads: int, num_key_heads: int) -> Tensor:
+        """Return the group's part of [S * H, D] as [N * K, L * G, D], one matrix per row and key head; a view."""
+        start = self.first_slot * num_heads
+        part = laid_out[start : start + self.num_rows * self.length * num_heads]
+        return part.view(self.num_rows * num_key_heads, -1, laid_out.shape[1])
 
 
 @dataclass(frozen=True)
@@ -60,33 +47,78 @@ class RowLayout:
     """
 
     slot_of_token: Tensor  # [T], the slot in the token's own row
-    token_of_slot: Tensor  # [S], 0 where the slot is padding
-    padding: Tensor  # the slots without a token
+    token_of_slot: Tensor  # [S], the row's last where the slot is padding
     not_own: Tensor  # the slots without a token or with a borrowed one
     borrowed: tuple[tuple[int, int], ...]  # first slot and number of tokens of each row that borrows
     groups: tuple[Group, ...]
 
-    def lay_out(self, tokens: Tensor) -> Tensor:
-        """Copy [T, ...] into the slots [S, ...], zeros in the padding."""
-        return tokens.index_select(0, self.token_of_slot).index_fill_(0, self.padding, 0)
+    def heads(self, num_heads: int, num_key_heads: int) -> HeadLayout:
+        """Return the layout of a tensor with so many heads, in the order that each group's matrices need."""
+        device = self.slot_of_token.device
+        head = torch.arange(num_heads, device=device)
+        places = torch.arange(len(self.token_of_slot) * num_heads, device=device)
+        shared = num_heads // num_key_heads
+        order = torch.cat(
+            [
+                group.matrices(places[:, None], num_heads, 1)
+                .view(group.num_rows, group.length, num_key_heads, shared)
+                .transpose(1, 2)
+                .reshape(-1)
+                for group in self.groups
+            ]
+            or [places]
+        )
+        place_of = torch.empty_like(order).index_copy_(0, order, places)  # [S * H], by slot and head
 
-    def gather(self, slotted: Tensor) -> Tensor:
-        """Copy [S, ...] back to the tokens [T, ...], each from its own row; the rest is dropped."""
-        return slotted.index_select(0, self.slot_of_token)
+        def spread(indices: Tensor) -> Tensor:
+            return (indices[:, None] * num_heads + head).view(-1)
+
+        slot, head_of_place = order // num_heads, order % num_heads
+        return HeadLayout(
+            source=self.token_of_slot[slot] * num_heads + head_of_place,
+            own=place_of[spread(self.slot_of_token)],
+            not_own=place_of[spread(self.not_own)],
+            borrowed=tuple(
+                place_of[spread(torch.arange(first, first + length, device=device))] for first, length in self.borrowed
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class HeadLayout:
+    """Where each head of each token stands: heads of one key head side by side, as one matrix of products reads them.
+
+    Tensors come and go as [tokens * H, D]. There may be more tokens than the rows have: fillers, which stand nowhere.
+    """
+
+    source: Tensor  # [S * H], which head of which token stands there; in padding, of the row's last token
+    own: Tensor  # [T * H], where each token's head stands in its own row
+    not_own: Tensor  # places of padding and of borrowed tokens
+    borrowed: tuple[Tensor, ...]  # of each row that borrows, where the first row's tokens stand in it
+
+    def lay_out(self, tokens: Tensor) -> Tensor:
+        """Copy [T * H, D] into the slots [S * H, D]; no query of a row sees its padding."""
+        return tokens.index_select(0, self.source)
+
+    def gather(self, laid_out: Tensor, num_places: int) -> Tensor:
+        """Copy [S * H, D] back to the tokens, each from its own row, with zeros for fillers: [num_places, D]."""
+        result = laid_out.new_empty(num_places, laid_out.shape[1])
+        torch.index_select(laid_out, 0, self.own, out=result[: len(self.own)])
+        result[len(self.own) :].zero_()
+        return result
 
     def lay_out_gradient(self, gradient: Tensor) -> Tensor:
         """Copy the gradient of what `gather` gave into the slots that it was taken from; zeros elsewhere."""
-        return gradient.index_select(0, self.token_of_slot).index_fill_(0, self.not_own, 0)
+        return gradient.index_select(0, self.source).index_fill_(0, self.not_own, 0)
 
-    def gather_gradient(self, slotted: Tensor) -> Tensor:
+    def gather_gradient(self, laid_out: Tensor, num_places: int) -> Tensor:
         """Return the gradient of what `lay_out` was given: a token's slots summed, in fp32 where there are several."""
-        result = self.gather(slotted)
+        result = self.gather(laid_out, num_places)
         if self.borrowed:
-            longest = max(length for _, length in self.borrowed)
-            total = result[:longest].float()
-            for slot, length in self.borrowed:
-                total[:length] += slotted[slot : slot + length]
-            result[:longest] = total
+            total = result[: max(len(places) for places in self.borrowed)].float()
+            for places in self.borrowed:
+                total[: len(places)] += laid_out.index_select(0, places)
+            result[: len(total)] = total
         return result
 
 
@@ -118,13 +150,16 @@ def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device
     rows = [_Row(start, stop, length - (stop - start)) for (start, stop), length in spans if stop > start]
     rows.sort(key=lambda row: (row.rounded, row.start))
     slot_of_token = torch.empty(borders[-1], dtype=torch.int64)
-    token_of_slot = torch.full((sum(row.rounded for row in rows),), -1)
+    token_of_slot = torch.empty(sum(row.rounded for row in rows), dtype=torch.int64)
     borrowed: list[tuple[int, int]] = []
     slot = 0
     for row in rows:
         own = slot + row.borrowed
         token_of_slot[slot:own] = torch.arange(row.borrowed)
-        token_of_slot[own : slot + row.length] = torch.arange(row.start, row.stop)
+        # padding repeats the row's own last token: another row's could be infinite, and 0 times that is no 0
+        token_of_slot[own : slot + row.rounded] = torch.arange(row.start, row.start + row.rounded - row.borrowed).clamp(
+            max=row.stop - 1
+        )
         slot_of_token[row.start : row.stop] = torch.arange(own, slot + row.length)
         if row.borrowed:
             borrowed.append((slot, row.borrowed))
@@ -132,8 +167,7 @@ def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device
     not_own = torch.ones(slot, dtype=torch.bool).index_fill_(0, slot_of_token, False)
     return RowLayout(
         slot_of_token=slot_of_token.to(device),
-        token_of_slot=token_of_slot.clamp(min=0).to(device),
-        padding=(token_of_slot < 0).nonzero()[:, 0].to(device),
+        token_of_slot=token_of_slot.to(device),
         not_own=not_own.nonzero()[:, 0].to(device),
         borrowed=tuple(borrowed),
         groups=tuple(_groups(rows)),
@@ -144,10 +178,11 @@ def _groups(rows: list[_Row]) -> Iterator[Group]:
     """Yield groups of rows of one rounded length, each of at most `GROUP_TOKENS` slots; `rows` come sorted."""
     first_slot = 0
     for length, members in groupby(row.rounded for row in rows):
-        count, largest = len(list(members)), max(1, GROUP_TOKENS // length)
-        for done in range(0, count, largest):
-            group = Group(min(largest, count - done), length, first_slot)
+        left, largest = len(list(members)), max(1, GROUP_TOKENS // length)
+        while left:
+            group = Group(1 << (min(largest, left).bit_length() - 1), length, first_slot)
             first_slot += group.num_rows * length
+            left -= group.num_rows
             yield group
 
 

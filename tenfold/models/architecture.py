@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from torch import nn
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForCTC,
     AutoModelForMaskedLM,
@@ -39,3 +41,10 @@ def family_of(config: PreTrainedConfig) -> Family | None:
 def family_of_network(network: nn.Module) -> Family | None:
     """Return the family of a plain transformers model, or None for any other network."""
     return family_of(network.config) if isinstance(network, PreTrainedModel) else None
+
+
+def num_layers(folder: Path, *, trust_remote_code: bool = False) -> int:
+    """Return how many states a token has in the model in `folder`: one before the first block, one after each."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    count: int = config.get_text_config().num_hidden_layers
+    return count + 1

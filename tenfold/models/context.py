@@ -9,7 +9,9 @@ from tenfold.errors import DataError, Problem
 
 def context_length(causal: PreTrainedModel) -> int | None:
     """Return how many tokens the model reads at most, where its configuration says."""
-    length = getattr(causal.config.get_text_config(), "max_position_embeddings", None)
+    config = causal.config.get_text_config()
+    # Whisper has a number of places for what it writes, and another for what it hears
+    length = getattr(config, "max_target_positions", None) or getattr(config, "max_position_embeddings", None)
     return length if isinstance(length, int) and length > 0 else None
 
 

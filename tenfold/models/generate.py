@@ -101,7 +101,7 @@ def _continue_together(
     """Return the new tokens of each prompt, all of which leave room for `max_new_tokens`."""
     pad_id = end_ids[0] if end_ids else 0
     input_ids, mask = pad_left(prompts, pad_id=pad_id, device=_device(network))
-    config = _config(max_new_tokens, end_ids, pad_id, Sampling())
+    config = generation_settings(max_new_tokens, end_ids, pad_id, Sampling())
     with _quiet():
         tokens = _causal(network).generate(input_ids=input_ids, attention_mask=mask, generation_config=config)
     return [until_end(row, end_ids) for row in tokens[:, input_ids.shape[1] :].tolist()]
@@ -144,7 +144,7 @@ def stream_tokens(
                 _causal(network).generate(
                     input_ids=input_ids,
                     attention_mask=mask,
-                    generation_config=_config(max_new_tokens, end_ids, pad_id, sampling),
+                    generation_config=generation_settings(max_new_tokens, end_ids, pad_id, sampling),
                     streamer=made,
                     stopping_criteria=StoppingCriteriaList([made.stop]),
                 )
@@ -197,7 +197,9 @@ class _Made:
         """Nothing: the thread says itself when it is done."""
 
 
-def _config(max_new_tokens: int, end_ids: Sequence[int], pad_id: int, sampling: Sampling) -> GenerationConfig:
+def generation_settings(
+    max_new_tokens: int, end_ids: Sequence[int], pad_id: int, sampling: Sampling
+) -> GenerationConfig:
     """Return settings that leave nothing to the model's own: what is unset there is filled from its file.
 
     Many models ship a temperature or a repetition penalty; measured with those, a fine-tuned model that must

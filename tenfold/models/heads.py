@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from tenfold.data.batch import Batch
 from tenfold.errors import ArtifactError, Problem
 
-Pooling = Literal["first", "last", "mean", "none"]
-"""Which of a row's states answer for it: its first token's, its last one's, their mean; or each for itself."""
+Pooling = Literal["first", "last", "mean", "weighted_mean", "none"]
+"""Which of a row's states answer for it: its first token's, its last one's, their mean, their mean in which the state
+at place i weighs i (so that a decoder's early states, which have seen little, weigh little); or each for itself."""
 
 FILE = "heads.safetensors"
 
@@ -55,14 +56,27 @@ class TaskHead(nn.Module):
 
 
 def pool(states: Tensor, batch: Batch, pooling: Pooling) -> Tensor:
-    """Return one state for each row, [N, H], from `states` [T, H] of the batch's tokens; means are in fp32."""
+    """Return one state for each row, [N, H], from `states` [T, H] of the batch's tokens; means are in fp32.
+
+    Source: Reimers & Gurevych 2019 (arXiv 1908.10084), section 3, for first and mean; for the weighted mean Muennighoff
+    2022 (arXiv 2202.08904), equation 2.
+    """
     borders = batch.cu_seqlens.to(states.device, torch.int64)
     if pooling == "first":
         return states[borders[:-1]]
     if pooling == "last":
         return states[borders[1:] - 1]
-    assert pooling == "mean", "pooling `none` leaves every token its state"
-    return torch.stack([row.float().mean(0) for row in states.split(batch.lengths)])
+    assert pooling in ("mean", "weighted_mean"), "pooling `none` leaves every token its state"
+    rows = [row.float() for row in states.split(batch.lengths)]
+    if pooling == "mean":
+        return torch.stack([row.mean(0) for row in rows])
+    return torch.stack([_rising(len(row), states.device) @ row for row in rows])
+
+
+def _rising(length: int, device: torch.device) -> Tensor:
+    """Return weights that rise as 1, 2, 3 … and sum to 1, [L]."""
+    places = torch.arange(1, length + 1, device=device, dtype=torch.float32)
+    return places / places.sum()
 
 
 def save_heads(heads: nn.ModuleDict, folder: Path) -> None:

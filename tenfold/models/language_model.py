@@ -1,9 +1,9 @@
 """How a batch goes through a causal language model, by the fastest route that is proven right for that model.
 
-Three short cuts make training fast, and none is assumed to be right: rows packed end to end (`packs`), the output
-layer applied only at supervised positions (`splits_head`), and tokens that rows begin with alike computed once
-(`compacts`). `find_route` tries each on the loaded model itself and drops the one whose answers differ, so an
-architecture that does not fit costs speed, never correctness.
+Four short cuts make training fast, and none is assumed to be right: rows packed end to end (`packs`), the output
+layer applied only at supervised positions (`splits_head`), tokens that rows begin with alike computed once
+(`compacts`), and blocks computed by fused functions (`fuses`). `find_route` tries each on the loaded model itself and
+drops the one whose answers differ, so an architecture that does not fit costs speed, never correctness.
 
 Shape letters: T tokens in a batch, S supervised positions, N rows, L longest row, H hidden, V vocabulary.
 """
@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from tenfold.data.batch import IGNORED, Batch, pack
 from tenfold.kernels.linear_cross_entropy import linear_cross_entropy, token_losses
 from tenfold.models.compact import CompactBatch, compacted, whole
+from tenfold.models.fused_blocks import blocks_fit, packed_inputs, read_blocks
 from tenfold.models.trunk import MISFITS, Route, Trunk, close, padded, probe, probe_rows, tolerance
 
 
@@ -48,10 +49,12 @@ class LanguageModel(Trunk):
         that now computes more than its own product is left to the model.
         """
         own = self._own_route
+        splits_head = own.splits_head and _is_plain_product(self.base.get_output_embeddings())
         return replace(
             own,
-            splits_head=own.splits_head and _is_plain_product(self.base.get_output_embeddings()),
+            splits_head=splits_head,
             compacts=own.compacts and not _drops(network, self.base),
+            fuses=own.fuses and splits_head and read_blocks(self.base) is not None,
         )
 
     @property
@@ -122,16 +125,10 @@ class LanguageModel(Trunk):
             return self._padded(batch)
 
     def _packed(self, batch: CompactBatch) -> tuple[Tensor, Tensor]:
-        longest = int(batch.cu_seqlens_keys.diff().max())
-        states = self._call(
-            input_ids=batch.input_ids[None],
-            position_ids=batch.positions[None],
-            cu_seq_lens_q=batch.cu_seqlens,
-            cu_seq_lens_k=batch.cu_seqlens_keys,
-            max_length_q=longest,
-            max_length_k=longest,
-        )
-        return states[0, batch.supervised], batch.targets
+        blocks = read_blocks(self.base) if self.route.fuses else None
+        if blocks is not None:
+            return blocks(batch), batch.targets
+        return self._call(**packed_inputs(batch))[0, batch.supervised], batch.targets
 
     def _padded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         input_ids_NL, mask_NL = padded(batch)
@@ -186,7 +183,8 @@ def find_route(causal: PreTrainedModel, device: torch.device) -> Route:
         except MISFITS:
             continue
         if close(logits[0], logits[1], 1e-5) and close(logits[0], own[:-1], tolerance(own.dtype)):
-            return replace(route, compacts=route.packs and _compacts(model, first, other, second))
+            compacts = route.packs and _compacts(model, first, other, second)
+            return replace(route, compacts=compacts, fuses=_fuses(model, first, other, second))
     return Route(False, False)
 
 
@@ -203,6 +201,17 @@ def _compacts(model: LanguageModel, beginning: list[int], first: list[int], seco
         return False
     expected, found = (_logits(model.base, model.route, each) for each in states)
     return close(found, expected, tolerance(model.base.dtype))
+
+
+def _fuses(model: LanguageModel, *rows: list[int]) -> bool:
+    # on a GPU the blocks are as right, but whether they gain anything there was not measured
+    if not (model.route.packs and model.route.splits_head and model.device.type == "cpu"):
+        return False
+    batch = pack([(number, row, [True] * len(row)) for number, row in enumerate(rows)]).to(model.device)
+    try:
+        return blocks_fit(model.base, whole(batch))
+    except MISFITS:
+        return False
 
 
 @torch.enable_grad()

@@ -11,6 +11,9 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForCausalLM,
+    AutoModelForCTC,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -18,7 +21,7 @@ from transformers import (
 )
 
 from tenfold.errors import ModelError, OutOfMemory, Problem
-from tenfold.models.architecture import family_of
+from tenfold.models.architecture import Family, family_of
 from tenfold.models.attention import register_attention
 from tenfold.models.memory import is_out_of_memory
 from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
@@ -27,6 +30,16 @@ from tenfold.models.sources import first_line
 
 Tokenizer: TypeAlias = PreTrainedTokenizerBase
 """A transformers tokenizer, under a name for those who only hand it on."""
+
+
+OPENERS: dict[Family, Any] = {
+    "decoder": AutoModelForCausalLM,
+    "encoder": AutoModel,
+    "encoder_decoder": AutoModelForSeq2SeqLM,
+    "speech_encoder_decoder": AutoModelForSpeechSeq2Seq,
+    "speech_encoder": AutoModelForCTC,
+}
+"""The class of transformers that opens the models of each family."""
 
 
 def load_tokenizer(folder: Path, *, trust_remote_code: bool = False) -> Tokenizer:
@@ -115,7 +128,7 @@ def load_network(
 
 def _opener(config: PreTrainedConfig) -> Any:
     """Return the class of transformers that opens models of this configuration."""
-    return AutoModel if family_of(config) == "encoder" else AutoModelForCausalLM
+    return OPENERS[family_of(config) or "decoder"]
 
 
 def _open(opener: Any, folder: Path, options: dict[str, object]) -> tuple[nn.Module, dict[str, Any]]:
@@ -165,10 +178,9 @@ def _config(folder: Path, trust_remote_code: bool) -> PreTrainedConfig:
         )
     except Exception as error:  # a damaged file ends in errors of many unrelated types
         raise _unusable_config(folder, error) from error
-    if family_of(config) not in ("decoder", "encoder") and not trust_remote_code:
-        raise ModelError(
-            Problem(str(folder), f"{config.model_type} is no model that can be tuned here", "a decoder or an encoder")
-        )
+    if family_of(config) is None and not trust_remote_code:
+        allowed = "a model that writes text, or whose states say something of a text or of speech"
+        raise ModelError(Problem(str(folder), f"{config.model_type} is no model that can be tuned here", allowed))
     return config
 
 

@@ -8,9 +8,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.models.architecture import family_of
+from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.load import load_network
+from tenfold.models.processor import Processor, open_processor
 from tenfold.models.quantized import Nf4
+from tenfold.models.speech_encoder import SpeechEncoder
 from tenfold.models.trunk import Trunk, find_packing
 
 
@@ -25,11 +28,24 @@ def open_model(
 ) -> Trunk:
     """Return the model in `folder`, in evaluation mode, with every short cut that is right for it.
 
-    A decoder is a `LanguageModel`, an encoder a `Trunk`.
+    A decoder is a `LanguageModel`, an encoder a `Trunk`; what reads text or hears speech and writes is an
+    `EncoderDecoder`, and what aligns speech with a transcript a `SpeechEncoder`.
     """
     network = load_network(
         folder, dtype=dtype, device=device, quantization=quantization, trust_remote_code=trust_remote_code
     )
-    if family_of(network.config) == "encoder":
+    family = family_of(network.config)
+    if family in ("encoder_decoder", "speech_encoder_decoder", "speech_encoder"):
+        processor = open_processor(folder, network.config, tokenizer, family)
+        kind = SpeechEncoder if family == "speech_encoder" else EncoderDecoder
+        return kind(network, processor, device=device)
+    if family == "encoder":
         return Trunk(network, tokenizer, device=device, route=find_packing(network, device))
     return LanguageModel(network, tokenizer, device=device, route=find_route(network, device))
+
+
+def processor_of(model: Trunk) -> Processor:
+    """Return what stands before `model`."""
+    if isinstance(model, EncoderDecoder | SpeechEncoder):
+        return model.processor
+    return Processor(model.tokenizer, "decoder" if isinstance(model, LanguageModel) else "encoder")

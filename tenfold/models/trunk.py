@@ -12,10 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import ModelOutput
 
 from tenfold.data.batch import Batch, pack
 from tenfold.models.heads import HeadSettings, TaskHead
@@ -32,8 +34,18 @@ class Route:
     splits_head: bool = False
     compacts: bool = False
     """Needs `packs`."""
+    fuses: bool = False
+    """Needs `packs` and `splits_head`."""
     first_position: int = 0
     """The number of a row's first position: RoBERTa's models begin to count after their padding token."""
+
+
+class Reader(Protocol):
+    """What answers a task from a trunk's states in place of a head, without a gradient."""
+
+    def __call__(self, model: Trunk, batch: Batch) -> Tensor:
+        """Return logits as a head would, [N, C] in fp32 on the CPU."""
+        ...
 
 
 class Trunk:
@@ -54,6 +66,8 @@ class Trunk:
         self.autocast: torch.dtype | None = None
         self.heads = nn.ModuleDict()
         self._owners: dict[str, str] = {}
+        self.readers: dict[str, Reader] = {}
+        """What answers for a task in place of a head, by task."""
 
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
         """Call `network` (a tuner's wrapper around `base`) from now on; `packs=False` if it prepends tokens."""
@@ -109,6 +123,8 @@ class Trunk:
 
     def logits(self, batch: Batch) -> Tensor:
         """Return what the head of the batch's task answers, in fp32: [N, C], or [T, C] for a head on every token."""
+        if batch.task in self.readers:
+            return self.readers[batch.task](self, batch)
         answers: Tensor = self.heads[_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
         return answers
 
@@ -117,32 +133,54 @@ class Trunk:
         batch = batch.to(self.device)
         with self.autocasting():
             if not self.route.packs:
-                return self._padded_states(batch)
-            longest = max(batch.lengths)
-            states: Tensor = self.base.base_model(
-                input_ids=batch.input_ids[None],
-                position_ids=batch.positions[None] + self.route.first_position,
-                cu_seq_lens_q=batch.cu_seqlens,
-                cu_seq_lens_k=batch.cu_seqlens,
-                max_length_q=longest,
-                max_length_k=longest,
-                **self.call_options,
-            ).last_hidden_state
+                return self._padded_states(batch)[-1]
+            states: Tensor = self._packed_output(batch).last_hidden_state
             return states[0]
+
+    def layers(self, batch: Batch) -> tuple[Tensor, ...]:
+        """Return each token's states before the first block and after every block, [T, H] each, in batch order.
+
+        They are counted as transformers' `hidden_states` are: the last ones are those that `hidden` returns.
+        """
+        batch = batch.to(self.device)
+        with self.autocasting():
+            if not self.route.packs:
+                return self._padded_states(batch)
+            states: tuple[Tensor, ...] = self._packed_output(batch, output_hidden_states=True).hidden_states
+            return tuple(each[0] for each in states)
+
+    @property
+    def num_layers(self) -> int:
+        """How many states `layers` returns: one more than there are blocks."""
+        count: int = self.base.config.get_text_config().num_hidden_layers
+        return count + 1
 
     @property
     def call_options(self) -> dict[str, object]:
         """What else the base's forward is given."""
         return {}
 
-    def _padded_states(self, batch: Batch) -> Tensor:
+    def _packed_output(self, batch: Batch, **options: bool) -> ModelOutput:
+        longest = max(batch.lengths)
+        output: ModelOutput = self.base.base_model(
+            input_ids=batch.input_ids[None],
+            position_ids=batch.positions[None] + self.route.first_position,
+            cu_seq_lens_q=batch.cu_seqlens,
+            cu_seq_lens_k=batch.cu_seqlens,
+            max_length_q=longest,
+            max_length_k=longest,
+            **self.call_options,
+            **options,
+        )
+        return output
+
+    def _padded_states(self, batch: Batch) -> tuple[Tensor, ...]:
         input_ids_NL, mask_NL = padded(batch)
         output = self.network(
             input_ids=input_ids_NL, attention_mask=mask_NL, output_hidden_states=True, **self.call_options
         )
         # prompt methods answer for their virtual tokens too, which come first
-        states: Tensor = output.hidden_states[-1][:, -input_ids_NL.shape[1] :]
-        return states[mask_NL.bool()]
+        return tuple(states[:, -input_ids_NL.shape[1] :][mask_NL.bool()] for states in output.hidden_states)
 
 
 def _key(task: str) -> str:

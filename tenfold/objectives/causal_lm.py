@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tenfold.data.batch import Batch
+from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Loss
@@ -26,5 +27,5 @@ class CausalLanguageModelling:
 
     def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the summed cross entropy."""
-        assert isinstance(model, LanguageModel), "words are predicted by a language model"
+        assert isinstance(model, LanguageModel | EncoderDecoder), "words are predicted by a language model"
         return Loss(model.loss_sum(batch, label_smoothing=self.label_smoothing))

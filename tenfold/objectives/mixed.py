@@ -9,8 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.data.batch import Batch
+from tenfold.data.windows import Windows
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Loss, Objective
+
+UPDATES_SEEN = 64
+"""Updates of a task from which the units of its average row are counted."""
+
+
+def units_per_row(objective: Objective, windows: Windows) -> float:
+    """Return how many units `objective` counts in a row, on average over the first updates of `windows`."""
+    seen = [windows.window(update) for update in range(min(UPDATES_SEEN, windows.updates_per_epoch))]
+    units = sum(objective.weight(batch) for window in seen for batch in window.batches)
+    return units / sum(len(window.rows) for window in seen)
 
 
 @dataclass(frozen=True)
@@ -19,7 +30,7 @@ class TaskLoss:
 
     objective: Objective
     units_per_row: float
-    """How many units the objective counts in a row of the task, on average over its training rows."""
+    """How many units the objective counts in a row of the task, on average."""
     weight: float = 1.0
 
 

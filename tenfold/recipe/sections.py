@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.recipe.choices import Format, MetricName
@@ -79,6 +79,12 @@ class DataSection(Section):
     """Your column for each of ours, for example `{prompt: question, completion: answer}`."""
     system: str | None = None
     """System prompt for rows that bring none."""
+    prompt: str | None = None
+    """What rows to translate are asked with; a decoder's default is `Translate into {language}: {source}`."""
+    language: str | None = None
+    """Which language is translated into, or spoken, where rows do not say: a name for a prompt, or a model's code."""
+    source_language: str | None = None
+    """Which language is translated from: a name for a prompt, or the code of a model that marks texts with theirs."""
     template: Literal["auto", "chat", "plain"] = "auto"
     """How turns become text: the tokenizer's own chat template, or prompt and completion as they are."""
     chat_template: str | None = None
@@ -121,6 +127,13 @@ class DataSection(Section):
         written = {name: {"train": task} if isinstance(task, str) else task for name, task in tasks.items()}
         whole = {name: {**shared, **task} if isinstance(task, Mapping) else task for name, task in written.items()}
         return {**tree, "tasks": whole}
+
+    @field_validator("prompt")
+    @classmethod
+    def _holds_source(cls, prompt: str | None) -> str | None:
+        if prompt is not None and prompt.count("{source}") != 1:
+            raise ValueError("{source} must stand in it once; {language} and {source_language} may")
+        return prompt
 
     @model_validator(mode="after")
     def _fits(self) -> DataSection:
@@ -193,8 +206,8 @@ class RuntimeSection(Section):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the machine has it and it measures faster, else fp32."""
-    micro_batch_tokens: Positive = 4096
-    """Tokens in memory at once; halved by itself when memory runs out."""
+    micro_batch_tokens: Positive | None = None
+    """Tokens in memory at once; when unset 4,096, for adapters on a CPU 576. Halved by itself when memory runs out."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     checkpoint_every: Positive = 50

@@ -31,7 +31,7 @@ BATCH_TOKENS = 4096
 """Tokens in one batch while answering."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledItem(Item):
     """A row to judge by, with all that it says and its label as numbers."""
 

@@ -6,17 +6,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tenfold.data.formats import WORDS
 from tenfold.data.gate import Finding, check_signal
 from tenfold.data.label_space import LabelSpace, read_labels
 from tenfold.data.prepare import Item, Prepared, prepare
 from tenfold.data.sources import Rows
 from tenfold.data.splits import Splits
-from tenfold.data.windows import Windows
+from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
 from tenfold.errors import DataError, Problem, collecting
 from tenfold.evaluation.scorecard import Score
 from tenfold.models.architecture import Family
-from tenfold.models.load import Tokenizer
+from tenfold.models.processor import Processor
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective
 from tenfold.recipe import DataSection, Recipe
@@ -28,6 +30,8 @@ from tenfold.tasks.labels import LabelKind
 from tenfold.tasks.multi_label import MultiLabel
 from tenfold.tasks.regression import Regression
 from tenfold.tasks.tagging import Tagging
+from tenfold.tasks.transcription import Transcription
+from tenfold.tasks.translation import Translation
 
 
 @dataclass(frozen=True)
@@ -85,47 +89,81 @@ LABEL_KINDS: Mapping[str, type[LabelKind]] = {
 """The kind of task that rows of each format with labels are."""
 
 
-def make_kind(rows: Rows, family: Family, tokenizer: Tokenizer, data: DataSection, *, task: str) -> TaskKind:
-    """Return the kind of task that training `rows` are for a model of `family`; `task` is what the recipe calls it.
+def make_kind(rows: Rows, processor: Processor, data: DataSection, *, task: str) -> TaskKind:
+    """Return the kind of task that training `rows` are for the model that `processor` stands before.
+
+    `task` is what the recipe calls it.
 
     Raises:
-        DataError: such a model cannot learn from such rows, or their labels leave nothing to tell apart.
+        DataError: such a model cannot learn from such rows, their labels leave nothing to tell apart, or a setting
+            would be read by nothing.
     """
+    _require_readers(rows.format, data)
+    _require_family(rows.format, processor.family)
     kind = LABEL_KINDS.get(rows.format)
-    allowed: tuple[Family, ...] = ("decoder",) if kind is None else ("decoder", "encoder")
-    if family not in allowed:
-        answered = "in words" if kind is None else "with labels"
-        found = f"rows of format {rows.format} are answered {answered}, and the model is of the family {family}"
-        remedy = f"choose a model of another family ({', '.join(allowed)})"
-        if kind is None:
-            remedy += ", or rows with labels (data.columns: {text: …, label: …} maps yours)"
-        raise DataError(Problem("data", found, remedy=remedy))
     if kind is None:
-        return Generation(tokenizer, data, format=rows.format)
-    is_encoder, space = family == "encoder", read_labels(rows, data)
-    return kind(tokenizer, data, format=rows.format, task=task, space=space, is_encoder=is_encoder)
+        return _words(rows.format, processor, data)
+    is_encoder, space = processor.family == "encoder", read_labels(rows, data)
+    return kind(processor.tokenizer, data, format=rows.format, task=task, space=space, is_encoder=is_encoder)
 
 
-def reopen_kind(facts: Mapping[str, Any], tokenizer: Tokenizer, data: DataSection, *, task: str) -> TaskKind:
+def reopen_kind(facts: Mapping[str, Any], processor: Processor, data: DataSection, *, task: str) -> TaskKind:
     """Return the kind whose `facts` an artifact kept."""
     kind, format = LABEL_KINDS.get(facts["format"]), str(facts["format"])
     if kind is None:
-        return Generation(tokenizer, data, format=format)
+        return _words(format, processor, data)
     space = LabelSpace.from_facts(facts["labels"])
-    opened = kind(tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
+    opened = kind(processor.tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
     opened.reopen(facts)
     return opened
 
 
 def readable(facts: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Return the formats that a kind with these `facts` reads, with the columns that `needed` says."""
-    own = [facts["format"]] if facts["format"] in LABEL_KINDS else list(WORDS)
+    format = facts["format"]
+    alone = format in LABEL_KINDS or format in ("speech", "translation")
+    own = [format] if alone else [name for name in WORDS if name not in ("speech", "translation")]
     return {name: needed[name] for name in own}
 
 
-def open_task(
-    name: str, splits: Splits, tokenizer: Tokenizer, recipe: Recipe, *, family: Family, context: int | None
-) -> Task:
+def _words(format: str, processor: Processor, data: DataSection) -> TaskKind:
+    if format == "speech":
+        return Transcription(processor, data)
+    kind = Translation if format == "translation" else Generation
+    return kind(processor, data, format=format)
+
+
+def _require_family(format: str, family: Family) -> None:
+    """Refuse rows that models of this family do not learn from."""
+    allowed: tuple[Family, ...] = ("decoder", "encoder_decoder")
+    if format in LABEL_KINDS:
+        allowed = ("decoder", "encoder")
+    elif format == "speech":
+        allowed = ("speech_encoder_decoder", "speech_encoder")
+    elif format == "text":
+        allowed = ("decoder",)
+    if family not in allowed:
+        answered = "with labels" if format in LABEL_KINDS else "in words"
+        found = f"rows of format {format} are answered {answered}, and the model is of the family {family}"
+        remedy = f"choose a model of another family ({', '.join(allowed)})"
+        if format not in LABEL_KINDS and family == "encoder":
+            remedy += ", or rows with labels (data.columns: {text: …, label: …} maps yours)"
+        raise DataError(Problem("data", found, remedy=remedy))
+
+
+def _require_readers(format: str, data: DataSection) -> None:
+    """Refuse settings that rows of this format have no use for."""
+    readers = {"prompt": ("translation",), "source_language": ("translation",), "language": ("translation", "speech")}
+    problems = [
+        Problem(f"data.{name}", f"would be read by nothing: the rows' format is {format}", " or ".join(formats))
+        for name, formats in readers.items()
+        if getattr(data, name) is not None and format not in formats
+    ]
+    if problems:
+        raise DataError(*problems)
+
+
+def open_task(name: str, splits: Splits, processor: Processor, recipe: Recipe, *, context: int | None) -> Task:
     """Return the task `name` of `recipe` with its rows tokenised and looked through by the gate.
 
     `context` is how many tokens the model reads at most (None: no limit).
@@ -135,7 +173,7 @@ def open_task(
         SignalError: the gate refuses them.
     """
     data = recipe.tasks[name]
-    kind = make_kind(splits.train, family, tokenizer, data, task=name)
+    kind = make_kind(splits.train, processor, data, task=name)
     sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
     require_context(sides.values(), context)
     train, validation, test = sides["train"], sides.get("validation"), sides.get("test")
@@ -153,7 +191,7 @@ def open_task(
         windows=Windows(
             train,
             batch_size=recipe.optim.batch_size,
-            micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+            micro_batch_tokens=recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
             seed=seed,
         ),
         findings=findings,
@@ -182,6 +220,8 @@ def require_context(sides: Iterable[Prepared], context: int | None) -> None:
     problems = []
     for side in sides if context is not None else ():
         lengths = side.column("length")
+        if side.rows.format != "speech":  # how much of a clip a model hears is said in seconds
+            lengths = np.maximum(lengths, side.column("source_length"))
         longest = int(lengths.argmax())
         if lengths[longest] > context:
             count = int((lengths > context).sum())

@@ -47,13 +47,13 @@ def adapters(run: Run, options: AdapterOptions) -> Generator[Stage, StageResult,
     stages = AdapterStages(run, options)
     stages.remember_base()
     for place, name in enumerate(stages.names):
-        run.answer_with(name, stages.tuner(name).composition)
+        run.let_adapters_answer(name, stages.tuner(name).composition)
         yield stages.own(place)
         stages.remember(name)
     fusion = stages.fusion()
     if fusion is not None:
         stages.score_each_fused()
-        run.answer_with(fusion.tasks[0], stages.fused.composition)
+        run.let_adapters_answer(fusion.tasks[0], stages.fused.composition)
         yield fusion
     stages.report()
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tenfold.evaluation.scorecard import Score
 
 ROUNDING = 1e-5
-"""By how much scores of one model may differ where the route does: dropout in an adapter computes rows one by one."""
+"""By how much scores of one model may differ where the route through it does, which an adapter may change."""
 
 
 def trains_few_a_task(*, share: float, source: str) -> Claim:

@@ -82,7 +82,7 @@ class AdapterStages:
         task = self.tasks[str(self.options.fused_task)]
         for name in self.options.fuse if task.items else ():
             composition = self.tuner(name).composition
-            self.run.record(self.run.score_with(task, f"{task.name}@{name}", composition))
+            self.run.record(self.run.score_with(task, f"{task.name}@{name}", Acting(composition)))
 
     def report(self) -> None:
         """Tell how large each adapter is, and that base and adapters are what they were; time a row where asked for."""
@@ -116,13 +116,13 @@ class AdapterStages:
         before = None if task is None else self.run.scorecard.score(BEFORE, task.name)
         if task is None or before is None:
             return None
-        return largest_difference(before, self.run.score_with(task, "bare base", None))
+        return largest_difference(before, self.run.score_with(task, "bare base", Acting(None)))
 
     def _report_dropped(self, name: str, task: Task) -> None:
-        composition = self.run.answered_by[name]
+        composition = self.run.adapters_of[name]
         without = tuple(range(self.options.drop_blocks))
-        score = self.run.score_with(task, "dropped", composition, without=without)
-        whole = self.run.score_with(task, "whole", composition)
+        score = self.run.score_with(task, "dropped", Acting(composition, without))
+        whole = self.run.score_with(task, "whole", Acting(composition))
         kept, dropped = self._seconds_a_row(task, composition, without)
         self.run.report(
             f"{name} without the first {len(without)} blocks' adapters",

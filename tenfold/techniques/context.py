@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
+from tenfold.data.windows import MICRO_BATCH_TOKENS
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
@@ -30,25 +30,22 @@ from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
+from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.language_model import LanguageModel
-from tenfold.models.trunk import Trunk
+from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
+from tenfold.techniques.selection import selection_by
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.composition import Composition
 from tenfold.tuning.tuner import Tuner
 
-
-class ScoresModel(Protocol):
-    """What measures a model at a stage."""
-
-    def __call__(self, model: Trunk, *, stage: str) -> Score:
-        """Return the score."""
-        ...
+ADAPTER_TOKENS_ON_CPU = 576
+"""Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
+so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
 
 
 class Run:
@@ -75,10 +72,13 @@ class Run:
         self.subject = Subject(world, runtime)
         self.scorecard = Scorecard()
         self.results: list[StageResult] = []
+        self.fitted: dict[str, Path] = {}
+        """For each task that an estimator was fitted to, the folder of what was made."""
+        self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
-        self.answered_by: dict[str, Composition | None] = {}
-        """By which of the adapters that the model holds each task is answered; what acts anyway where unset."""
+        self.adapters_of: dict[str, Composition | None] = {}
+        """Which of the model's adapters answer each task; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
         """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
 
@@ -130,60 +130,39 @@ class Run:
 
     def selection(self, tasks: list[Task]) -> Selection | None:
         """Return how the best checkpoint is chosen: by the mean of the tasks' own metrics on validation rows."""
-        evaluation, seed = self.recipe.evaluation, self.runtime.seed
-        sides = {task.name: task.validation for task in tasks if task.validation is not None}
-        if evaluation.every is None or not sides:
-            return None
-        chosen = {
-            task.name: task.kind.items(sides[task.name], max_rows=evaluation.max_rows, seed=seed)
-            for task in tasks
-            if task.name in sides
-        }
-
-        def measure() -> float:
-            measures = []
-            for task in tasks:
-                data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
-                items = chosen[task.name]
-                score = task.kind.score(self.model, items, stage="validation", task=task.name, data=data)
-                measures.append(score.primary)
-            if len(measures) == 1:
-                return measures[0].value
-            return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
-
-        judged = [
-            [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
-        ]
-        settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
-        names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
-        return Selection(
-            measure,
-            metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
-            higher_is_better=names != [RESPONSE_LOSS],
-            every=evaluation.every,
-            patience=evaluation.patience,
-            content=[*judged, evaluation.max_rows, seed],
-        )
+        return selection_by(tasks, lambda: self.model, self.recipe.evaluation, seed=self.runtime.seed)
 
     @property
     def resolved_recipe(self) -> Recipe:
         """The recipe with every `auto` replaced by what it became."""
-        runtime = self.recipe.runtime.model_copy(update=self.runtime.chosen)
+        given = self.recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS
+        tokens = self._open_micro_batch_tokens(self.tuner) or given
+        chosen = self.runtime.chosen | {"micro_batch_tokens": tokens}
+        runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
-    def answer_with(self, task: str, composition: Composition | None) -> None:
-        """Let `composition` of the model's adapters act from here on whenever `task` is scored, and in the artifact."""
-        self.answered_by[task] = composition
+    def let_adapters_answer(self, task: str, composition: Composition | None) -> None:
+        """Let `composition` of the model's adapters act whenever `task` is scored from here on, and in the artifact."""
+        self.adapters_of[task] = composition
 
-    def score_with(
-        self, task: Task, stage: str, composition: Composition | None, *, without: Sequence[int] = ()
-    ) -> Score:
-        """Return the score of `task` while `composition` acts, except in blocks `without`; raises as `measure`."""
-        return self._measured(stage, task.name, task.judged_by, task.score, Acting(composition, tuple(without)))
+    def score_with(self, task: Task, stage: str, acting: Acting) -> Score:
+        """Return the score of `task` by the adapters `acting`, without recording it; raises as `measure`."""
+        key = fingerprint(self.state, task.judged_by, {"acting": acting.content})
+        return self._measured(stage, task.name, key, task.score, acting)
 
     def record(self, score: Score) -> None:
         """Add a score of the technique's own, beside those of the recipe's tasks."""
         self.scorecard = self.scorecard.add(score)
+
+    @property
+    def state(self) -> str:
+        """The hash of all that makes the model answer as it does now."""
+        return fingerprint(self.subject.key, *self._answered_by) if self._answered_by else self.subject.key
+
+    def answer_with(self, task: str, reader: Reader, *, key: str) -> None:
+        """Let `reader`, which `key` tells from any other, answer `task` from now on in place of a head."""
+        self.subject.readers[task] = reader
+        self._answered_by = (*self._answered_by, task, key)
 
     def save_merged(self) -> None:
         """Ask that the artifact also holds the base model with the adapter merged in."""
@@ -204,7 +183,15 @@ class Run:
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        return self.subject.attach(stage)
+        stage = self.subject.attach(stage)
+        tokens = self._open_micro_batch_tokens(stage.tuner)
+        return stage if tokens is None else replace(stage, windows=stage.windows.with_micro_batch_tokens(tokens))
+
+    def _open_micro_batch_tokens(self, tuner: Tuner) -> int | None:
+        """Return how many tokens to take at once where the recipe leaves it open and the tables' own are too many."""
+        is_open = self.recipe.runtime.micro_batch_tokens is None
+        is_small = self.runtime.device.type == "cpu" and not tuner.trains_base_weights
+        return ADAPTER_TOKENS_ON_CPU if is_open and is_small else None
 
     def train(self, stage: Stage) -> StageResult:
         """Restore `stage` from the store, or fit it and keep it there."""
@@ -252,29 +239,29 @@ class Run:
         tasks = self.subject.scored_after(stage)
         for task in self.tasks:
             if task.items and (tasks is None or task.name in tasks):
-                acting = Acting(self.answered_by[task.name]) if task.name in self.answered_by else None
-                self.record(self._measured(stage, task.name, task.judged_by, task.score, acting))
-        if tasks is None and self._retention is not None:
-            self.measure(stage, RETENTION, {"retention": self._retention.fingerprint}, self._score_retention)
+                acting = Acting(self.adapters_of[task.name]) if task.name in self.adapters_of else None
+                key = fingerprint(self.state, task.judged_by, {} if acting is None else {"acting": acting.content})
+                self.record(self._measured(stage, task.name, key, task.score, acting))
+        if tasks is None and self._retention is not None:  # what is kept of the network, whoever reads it
+            key = fingerprint(self.subject.key, {"retention": self._retention.fingerprint})
+            self.record(self._measured(stage, RETENTION, key, self._score_retention))
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
         return score_retention(model, self._retention, stage=stage)
 
-    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel) -> None:
+    def measure(self, stage: str, task: str, judged_by: Mapping[str, object], measure: Callable[..., Score]) -> None:
         """Add what `measure` gives of `task` for the model as it is now, or gave before: `judged_by` decides which.
 
         Raises:
             Interrupted: `stop_asked()` is true, and it would have to be measured.
             OutOfMemory: it does not fit.
         """
-        self.record(self._measured(stage, task, judged_by, measure, None))
+        self.record(self._measured(stage, task, fingerprint(self.state, judged_by), measure))
 
     def _measured(
-        self, stage: str, task: str, judged_by: Mapping[str, object], measure: ScoresModel, acting: Acting | None
+        self, stage: str, task: str, key: str, measure: Callable[..., Score], acting: Acting | None = None
     ) -> Score:
-        chosen = {} if acting is None else {"acting": acting.content}
-        key = fingerprint(self.subject.key, judged_by, chosen)
         known = stored_score(key)
         if known is None:
             if self.stop_asked():

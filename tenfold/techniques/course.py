@@ -12,6 +12,8 @@ from tenfold.evaluation.scorecard import BEFORE
 from tenfold.models.load import outline
 from tenfold.objectives.anchors import Anchor, copied, fisher_diagonal
 from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.objectives.mixed import MixedObjective, TaskLoss, units_per_row
+from tenfold.objectives.objective import Objective
 from tenfold.objectives.self_distillation import SelfDistillation
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
@@ -95,6 +97,8 @@ class Course:
             return
         model, task = self.run.model, self.tasks[place]
         parameters = self.tuners[place].trainable(model.network)
+        if not parameters:  # heads alone train, and that of an earlier task is left alone by the others' rows
+            return
         windows = task.windows.padded(not model.route.packs)
         rows = windows.stream(0, min(self.options.fisher_rows, len(task.train)))
         batches = (batch for row in rows for batch in windows.cut([row]).batches)
@@ -133,7 +137,7 @@ class Course:
 
     def _mixed(self, task: Task, place: int) -> Mixture:
         """Return all rows of `task` with earlier tasks' rows among them, evenly, in the share that is asked for."""
-        earlier = list({each.name: each for each in self.tasks[:place] if each is not task}.values())
+        earlier = self._earlier(place)
         share = self.options.replay if earlier else 0.0
         replayed = max(len(earlier), round(len(task.train) * share / (1 - share)))
         counts = apportioned(replayed, [1 / len(earlier)] * len(earlier)) if earlier else ()
@@ -150,7 +154,7 @@ class Course:
         origin = f"where {stage.name} begins"
         if "ewc" in cures:
             before = [_marked(self.names[each], mark if each else "") for each in range(place)]
-            penalties += [self._anchors[name] for name in before]
+            penalties += [self._anchors[name] for name in before if name in self._anchors]
         if "l2_sp" in cures:
             penalties.append(Anchor(options.l2_sp, origin, copied(stage.trainable(self.run.model))))
         objective = stage.objective
@@ -160,7 +164,22 @@ class Course:
             objective = SelfDistillation(
                 objective, options.self_distillation, options.distillation_temperature, origin, values
             )
+        if "replay" in cures:
+            objective = self._mixed_loss(objective, place)
         return replace(stage, penalties=tuple(penalties), objective=objective)
+
+    def _mixed_loss(self, own: Objective, place: int) -> MixedObjective:
+        """Return the loss in which a row counts by its own task's: `own` for the stage's, and as they were learned."""
+        recipe, task = self.run.recipe, self.tasks[place]
+        losses = {each.name: each.objective(recipe) for each in self._earlier(place)} | {task.name: own}
+        tasks = {each.name: each for each in self.tasks[: place + 1]}
+        return MixedObjective(
+            {name: TaskLoss(loss, units_per_row(loss, tasks[name].windows)) for name, loss in losses.items()}
+        )
+
+    def _earlier(self, place: int) -> list[Task]:
+        """Return the tasks of earlier stages, but not that of the stage at `place`, each once."""
+        return list({each.name: each for each in self.tasks[:place] if each is not self.tasks[place]}.values())
 
 
 def _marked(name: str, mark: str) -> str:

@@ -67,10 +67,10 @@ def cross_lingual(run: Run, options: CrossLingualOptions) -> Generator[Stage, St
         run.report("share of the rows", rounded(dict(met)))
     for stage in stages.all():
         if options.adapted and stage.name.startswith(TEXT):
-            run.answer_with(stage.name, stage.tuner.composition)  # type: ignore[attr-defined]
+            run.let_adapters_answer(stage.name, stage.tuner.composition)  # type: ignore[attr-defined]
         elif options.adapted:
             for name in stages.tasks:
-                run.answer_with(name, stages.composition(name))
+                run.let_adapters_answer(name, stages.composition(name))
         yield stage
 
 

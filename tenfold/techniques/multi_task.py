@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from tenfold.objectives.mixed import MixedObjective
     from tenfold.techniques.context import Run
 
-UNITS_SEEN = 64
-"""Updates of a task from which the units of its average row are counted."""
-
 
 class MultiTaskOptions(Options):
     """Settings of multi-task tuning."""
@@ -88,15 +85,13 @@ def _objective(run: Run, options: MultiTaskOptions) -> tuple[MixedObjective, Lea
     import torch
 
     from tenfold.engine.stage import Learned
-    from tenfold.objectives.mixed import MixedObjective, TaskLoss
+    from tenfold.objectives.mixed import MixedObjective, TaskLoss, units_per_row
 
     losses = {}
     for task in run.tasks:
         objective = task.objective(run.recipe)
-        seen = [task.windows.window(update) for update in range(min(UNITS_SEEN, task.windows.updates_per_epoch))]
-        units = sum(objective.weight(batch) for window in seen for batch in window.batches)
-        num_rows = sum(len(window.rows) for window in seen)
-        losses[task.name] = TaskLoss(objective, units / num_rows, options.weights.get(task.name, 1.0))
+        weight = options.weights.get(task.name, 1.0)
+        losses[task.name] = TaskLoss(objective, units_per_row(objective, task.windows), weight)
     if options.weighting == "fixed":
         return MixedObjective(losses), None
     variances = {name: torch.nn.Parameter(torch.zeros((), device=run.runtime.device)) for name in losses}

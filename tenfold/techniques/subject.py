@@ -17,7 +17,7 @@ from tenfold.errors import Problem, RunFailure
 from tenfold.evaluation.lineage import Ancestor
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.models.open import open_model
-from tenfold.models.trunk import Trunk
+from tenfold.models.trunk import Reader, Trunk
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
 
@@ -39,6 +39,8 @@ class Subject:
         self.world = world
         self.runtime = runtime
         self.finished: dict[str, Finished] = {}
+        self.readers: dict[str, Reader] = {}
+        """What answers in place of a head, by task."""
         self._first = make_tuner(world.recipe.tuner)
         self._begun = ""
         self._begin_anew()
@@ -69,9 +71,9 @@ class Subject:
             quantization=self.tuner.quantization,
             trust_remote_code=self.world.recipe.model.trust_remote_code,
         )
-        model.autocast = self._autocast
+        model.autocast, model.readers = self._autocast, self.readers
         for task in self.world.tasks.values():
-            if task.kind.head is not None:
+            if task.kind.head is not None and task.name not in self.readers:
                 torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
                 model.add_head(task.name, task.kind.head)
         return model

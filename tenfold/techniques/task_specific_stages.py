@@ -71,7 +71,7 @@ def _domain(run: Run, options: TaskSpecificOptions, source: str) -> Stage:
     from tenfold.data.prepare import prepare
     from tenfold.data.render import Renderer
     from tenfold.data.sources import open_rows
-    from tenfold.data.windows import Windows
+    from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
     from tenfold.objectives.causal_lm import CausalLanguageModelling
 
     if run.world.family != "decoder":
@@ -84,7 +84,7 @@ def _domain(run: Run, options: TaskSpecificOptions, source: str) -> Stage:
     windows = Windows(
         text,
         batch_size=recipe.optim.batch_size,
-        micro_batch_tokens=recipe.runtime.micro_batch_tokens,
+        micro_batch_tokens=recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
         seed=run.runtime.seed,
     )
     return replace(

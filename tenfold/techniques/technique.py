@@ -17,11 +17,12 @@ from tenfold.recipe import Recipe, TechniqueSection
 from tenfold.recipe.problems import explained
 
 if TYPE_CHECKING:
-    from tenfold.engine.stage import Stage, StageResult
+    from tenfold.engine.stage import Fit, Stage, StageResult
     from tenfold.evaluation.cost import Cost
     from tenfold.evaluation.lineage import Lineage
     from tenfold.evaluation.scorecard import Scorecard
     from tenfold.techniques.context import Run
+    from tenfold.techniques.world import World
 
 BUILTIN: Mapping[str, str] = {
     "instruction": "tenfold.techniques.instruction:TECHNIQUE",
@@ -30,6 +31,7 @@ BUILTIN: Mapping[str, str] = {
     "transfer": "tenfold.techniques.transfer:TECHNIQUE",
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
+    "feature_based": "tenfold.techniques.feature_based:TECHNIQUE",
     "adapters": "tenfold.techniques.adapters:TECHNIQUE",
     "cross_lingual": "tenfold.techniques.cross_lingual:TECHNIQUE",
 }
@@ -49,7 +51,7 @@ class Evidence:
     cost: Cost
     lineage: Lineage
     reported: Mapping[str, Any] = field(default_factory=dict)
-    """What the technique itself found worth telling."""
+    """What the technique found worth telling, as the artifact keeps it."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,14 @@ def no_problems(recipe: Recipe, options: Any) -> list[Problem]:
     return []
 
 
+def no_objection(world: World, options: Any) -> None:
+    """Do nothing: any rows and any model will do."""
+
+
+def as_it_came(run: Run, options: Any) -> None:
+    """Do nothing: row 0 of the scorecard is the model as it came."""
+
+
 def as_it_is(recipe: Recipe, options: Any) -> Recipe:
     """Return `recipe`: of a technique that takes the tasks as the recipe names them."""
     return recipe
@@ -96,15 +106,19 @@ def first_stage(run: Run, options: Any) -> Plan:
 
 @dataclass(frozen=True)
 class Technique:
-    """One way to fine-tune. `stages(run, options)` yields stages and is sent each one's result."""
+    """One way to fine-tune. `stages(run, options)` yields stages (or fits) and is sent each one's result."""
 
     kind: str
     summary: str
     when: str
-    stages: Callable[[Run, Any], Generator[Stage, StageResult, None]]
+    stages: Callable[[Run, Any], Generator[Stage | Fit, StageResult, None]]
     options: type[Options] = Options
     claims: tuple[Claim, ...] = ()
     check: Callable[[Recipe, Any], list[Problem]] = no_problems
+    meet: Callable[[World, Any], None] = no_objection
+    """Raises what rows and model do not allow, before anything is written."""
+    begin: Callable[[Run, Any], None] = as_it_came
+    """Called before row 0 is scored, to set what answers then."""
     plan: Callable[[Run, Any], Plan] = first_stage
     expand: Callable[[Recipe, Any], Recipe] = as_it_is
     """Returns the recipe with its tasks written out, where they follow from the rows; may read rows, no weights."""

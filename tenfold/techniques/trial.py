@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import torch
+
 from tenfold.data.batch import Window
+from tenfold.data.windows import WindowSource
 from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
@@ -27,6 +30,18 @@ class Trial:
     tokens_per_second: float
 
 
+def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
+    """Return the seconds that reading `tokens` tokens once takes, measured on the first update's rows."""
+    window = windows.window(0)
+    model.eval()
+    with torch.no_grad():
+        model.layers(window.batches[0])
+        started = time.perf_counter()
+        for batch in window.batches:
+            model.layers(batch)
+    return tokens * (time.perf_counter() - started) / window.num_tokens
+
+
 def try_updates(model: Trunk, stage: Stage) -> Trial:
     """Make three real updates on `model` (which is then of no further use) and return what the run would take.
 
@@ -36,7 +51,7 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
     """
     training = Training.begin(model, stage)
     seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
-    largest = max(seen, key=lambda window: max(len(batch.input_ids) for batch in window.batches))
+    largest = max(seen, key=lambda window: max(batch.num_positions for batch in window.batches))
     usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
     model.train()
     with PeakMemory(model.device) as memory:
@@ -61,7 +76,7 @@ def _try(model: Trunk, stage: Stage, window: Window, training: Training) -> None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        largest = max(len(batch.input_ids) for batch in window.batches)
+        largest = max(batch.num_positions for batch in window.batches)
         raise OutOfMemory(
             Problem(
                 "trial update",

@@ -14,6 +14,7 @@ from tenfold.files import sha256_text
 from tenfold.models.architecture import Family, family_of
 from tenfold.models.context import context_length
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
+from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
@@ -30,6 +31,7 @@ class World:
     files: ModelFiles
     family: Family
     tokenizer: Tokenizer
+    processor: Processor
     identity: Identity
     tasks: Mapping[str, Task]
     starts_from: str
@@ -42,15 +44,26 @@ class World:
 
     @property
     def findings(self) -> list[Finding]:
-        """What the gate found in any task and the recipe allows."""
+        """What the gate noted in any task, or found and the recipe allows."""
         return [finding for task in self.tasks.values() for finding in task.findings]
+
+    @property
+    def allowed(self) -> list[Finding]:
+        """What the gate found in any task and the recipe allows."""
+        return [finding for finding in self.findings if not finding.is_note]
 
     @property
     def parts(self) -> dict[str, str]:
         """The hashes of the files that the recipe names, each under what a message calls it."""
-        sides = [(task, name, side.rows) for task in self.tasks.values() for name, side in task.sides.items()]
+        sides = [(task, name, side) for task in self.tasks.values() for name, side in task.sides.items()]
         of_task = {task.name: f" of {task.name}" if len(self.tasks) > 1 else "" for task in self.tasks.values()}
-        rows = {f"{name} rows{of_task[task.name]} ({rows.name})": rows.fingerprint for task, name, rows in sides}
+        # of speech the files' sound counts too, which only its tokens' fingerprint tells
+        rows = {
+            f"{name} rows{of_task[task.name]} ({side.rows.name})": side.fingerprint
+            if side.rows.format == "speech"
+            else side.rows.fingerprint
+            for task, name, side in sides
+        }
         return {f"model ({self.files.name})": self.identity.sha256, **rows}
 
     @property
@@ -88,7 +101,8 @@ def open_world(recipe: Recipe) -> World:
     if problems or files is None or family is None:
         raise UserError(*problems)
     tokenizer = load_tokenizer(files.folder, trust_remote_code=recipe.model.trust_remote_code)
-    opened = partial(open_task, tokenizer=tokenizer, recipe=recipe, family=family, context=context)
+    processor = open_processor(files.folder, network.config, tokenizer, family)
+    opened = partial(open_task, processor=processor, recipe=recipe, context=context)
     tasks = _open_tasks(splits, opened)
     _require_shared_heads(tasks)
     _require_something_to_train(recipe, tasks)
@@ -97,6 +111,7 @@ def open_world(recipe: Recipe) -> World:
         files=files,
         family=family,
         tokenizer=tokenizer,
+        processor=processor,
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
         starts_from=starts_from,

@@ -9,6 +9,7 @@ from rich.console import Console
 from tenfold.answering import open_kind
 from tenfold.artifact import Artifact
 from tenfold.data.examples import Turn
+from tenfold.data.render import Renderer
 from tenfold.errors import ArtifactError, Problem
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
@@ -33,7 +34,7 @@ def chat_loop(
     name = artifact.task(task)
     artifact.answer_as(model, name, adapter=adapter)
     kind = open_kind(artifact, name, model)
-    if not isinstance(kind, Generation):
+    if not isinstance(kind, Generation) or not isinstance(kind.renderer, Renderer):
         raise ArtifactError(Problem(str(folder), f"a model for {kind.name}", remedy="use `tenfold predict`"))
     console = Console(highlight=False)
     turns = [Turn("system", system)] if system else []

@@ -18,7 +18,7 @@ from tenfold.evaluation.scorecard_view import too_few
 from tenfold.recipe import TASK, Recipe, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Plan, find_technique
-from tenfold.techniques.trial import Trial, try_updates
+from tenfold.techniques.trial import Trial, try_reading, try_updates
 from tenfold.techniques.world import World, open_world
 from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
@@ -39,6 +39,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
     world = open_world(recipe)
+    technique.meet(world, options)
     check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     _show_recipe(console, run.resolved_recipe)
@@ -46,13 +47,13 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     for task in run.tasks:
         _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
     for finding in world.findings:
-        console.print(f"[yellow]allowed by gate.allow[/yellow] {escape(str(finding.problem))}")
+        heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
+        console.print(f"{heading} {escape(str(finding.problem))}")
     plan = technique.plan(run, options)
-    stage = run.attach(plan.stages[0])
-    _show_plan(console, plan)
-    _show_size(console, run, stage)
-    if trial:
-        _show_trial(console, try_updates(run.model, stage), sum(each.total_updates for each in plan.stages))
+    if plan.stages:
+        _show_training(console, run, plan, trial=trial)
+    else:
+        _show_reading(console, run, plan, trial=trial)
     console.print("\n[bold green]No problems found.[/bold green]")
 
 
@@ -121,6 +122,26 @@ def _show_plan(console: Console, plan: Plan) -> None:
         console.print(table)
     for note in plan.notes:
         console.print(escape(note), soft_wrap=True)
+
+
+def _show_training(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:
+    stage = run.attach(plan.stages[0])
+    _show_plan(console, plan)
+    _show_size(console, run, stage)
+    if trial:
+        _show_trial(console, try_updates(run.model, stage), sum(each.total_updates for each in plan.stages))
+
+
+def _show_reading(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:
+    """Show what a technique that trains nothing of the model does, and how long reading its rows takes."""
+    console.rule("Reading", align="left")
+    tokens = sum(int(task.train.column("length").sum()) for task in run.tasks)
+    console.print(f"no parameter of the model trains: it reads {tokens:,} tokens once, {run.runtime.precision}")
+    for note in plan.notes:
+        console.print(escape(note), soft_wrap=True)
+    if trial:
+        seconds = try_reading(run.model, run.tasks[0].windows, tokens=tokens)
+        console.print(f"estimate: reading [bold]{duration(seconds)}[/bold]; choosing and fitting come on top")
 
 
 def _show_size(console: Console, run: Run, stage: Stage) -> None:

@@ -18,6 +18,7 @@ from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too
 from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
+from tenfold.terminal.candidates_view import candidate_tables
 from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.progress import progress_on
@@ -63,6 +64,7 @@ def show_artifact(artifact: Artifact) -> None:
         terminal_table(artifact.scorecard),
         *_notes(artifact.scorecard),
         *_stages(artifact),
+        *candidate_tables(artifact),
         *_answers(artifact),
         _claims(artifact),
         *_reported(facts["reported"]),
@@ -73,13 +75,15 @@ def show_artifact(artifact: Artifact) -> None:
         console.print(part)
     folder = shlex.quote(str(artifact.folder))
     console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
-    has_labels = any(task["head"] is not None for task in facts["tasks"].values())
+    kinds = {task["kind"] for task in facts["tasks"].values()}
+    hears = "transcription" in kinds
+    has_labels = not kinds <= {"generation", "translation", "transcription"}
     rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}", "--prompt 'your text'"
-    first = (
-        (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
-        if has_labels
-        else (f"chat {folder}", f"predict {folder} {prompt}")
-    )
+    first = (f"chat {folder}", f"predict {folder} {prompt}")
+    if has_labels:
+        first = (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
+    elif hears:
+        first = (f"predict {folder} --prompt clip.wav", f"evaluate {folder} {rows}")
     for command in (*first, f"show {folder}"):
         console.print(f"  tenfold {escape(command)}", soft_wrap=True)
 

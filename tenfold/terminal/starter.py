@@ -26,13 +26,31 @@ Measured with SmolLM2-135M-Instruct on 54 commands and the calls they stand for:
 """
 
 COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # yours for ours"
+LORA = """
+tuner:
+  kind: lora         # `tenfold techniques` lists the others
+  rank: 16           # more rank learns more and weighs more
+"""
+FEATURES = """\
+  estimators:        # of scikit-learn, by name, with its own options
+    - {name: LogisticRegression, C: 0.1, max_iter: 1000}
+    - {name: SVC, C: 1.0}
+  layers: [-1]       # such as [-1, 6, average]; each is tried
+  pooling: [mean]    # first, last, mean, weighted_mean
+  folds: 5           # of the training rows, to choose by
+
+tuner: frozen        # nothing of the model trains
+"""
+OWN = {"feature_based": (FEATURES, "technique.layers=[-1,1] --set output=runs/two-layers")}
+"""Techniques whose recipes do not begin with LoRA: what stands there, and one thing to change."""
+
 STARTER = Template("""\
 # $summary
 # Made by `tenfold init` from $rows rows of format $format.
 # Look before you train:   tenfold check $file
 # Train:                   tenfold run $file
 # Change one thing, in a folder of its own:
-#   tenfold run $file --set tuner.rank=32 --set output=runs/rank-32
+#   tenfold run $file --set $change
 
 model:
   # built-in alias, hub id, Hugging Face folder, or a .gguf file
@@ -40,11 +58,7 @@ model:
 
 technique:
   kind: $technique
-
-tuner:
-  kind: lora         # `tenfold techniques` lists the others
-  rank: 16           # more rank learns more and weighs more
-
+$tuner
 data:
   train: $source
   # test: FILE       # rows for the scorecard; else test_share of those above
@@ -87,7 +101,10 @@ def write_starter(
         raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
     require_folder(out.parent)
     rows = open_rows(data, columns=columns)
+    tuner, change = OWN.get(technique, (LORA, "tuner.rank=32 --set output=runs/rank-32"))
     text = STARTER.substitute(
+        tuner=tuner,
+        change=change,
         summary="\n# ".join(textwrap.wrap(f"{technique}: {found.summary}.", 78)),
         technique=technique,
         rows=f"{len(rows):,}",

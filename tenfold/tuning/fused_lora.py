@@ -17,6 +17,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from tenfold.kernels.lora import lora_linear
+from tenfold.kernels.projection import Projection
 
 
 class FusedLinear(lora.Linear):  # type: ignore[misc]
@@ -24,16 +25,24 @@ class FusedLinear(lora.Linear):  # type: ignore[misc]
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """Return base output plus the active adapters' updates, `[..., out_features]` in the dtype of `x`."""
-        if args or kwargs or self.merged or self.disable_adapters or not self._fits(x):
+        projection = None if args or kwargs or not self._fits(x) else self.projection()
+        if projection is None or projection.a is None or projection.b is None:
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
-        adapters = [name for name in self.active_adapters if name in self.lora_A]
-        if not adapters or not all(self._is_plain(name, adapters[0]) for name in adapters):
-            return super().forward(x)  # type: ignore[no-any-return]
+        return lora_linear(x, projection.weight, projection.bias, projection.a, projection.b, projection.scaling)
+
+    def projection(self) -> Projection | None:
+        """Return base and active adapters as one projection, or None where PEFT's forward would do more."""
         base = self.get_base_layer()
+        if self.merged or self.disable_adapters:
+            return Projection(base.weight, base.bias)
+        adapters = [name for name in self.active_adapters if name in self.lora_A]
+        if not adapters:
+            return Projection(base.weight, base.bias)
+        if not all(self._is_plain(name, adapters[0]) for name in adapters):
+            return None
         a = [self.lora_A[name].weight for name in adapters]
         b = [self.lora_B[name].weight for name in adapters]
-        return lora_linear(
-            x,
+        return Projection(
             base.weight,
             base.bias,
             a[0] if len(a) == 1 else torch.cat(a, dim=0),

@@ -151,6 +151,9 @@ def hash_config(folder: Path) -> str:
         ModelError: a file is damaged.
     """
     parts = [_canonical(_settings(folder / name)) for name in ("config.json", "generation_config.json")]
+    for name in ("preprocessor_config.json", "processor_config.json"):  # what makes a speech model's input
+        if (folder / name).is_file():
+            parts += [name, _canonical(_settings(folder / name))]
     for path in sorted(folder.glob("*.py")):
         parts += [path.name, sha256_file(path)]
     return sha256_text(*parts)

@@ -101,9 +101,21 @@ def _wrap(network: nn.Module, config: peft.PeftConfig) -> peft.PeftModel:
 
 
 def _set_task_type(network: nn.Module, config: peft.PeftConfig) -> None:
-    """Tell PEFT what kind of model it wraps: what it calls a causal language model must be able to write."""
-    if family_of_network(network) == "encoder":
+    """Tell PEFT what kind of model it wraps: what it calls a causal language model must be able to write.
+
+    Raises:
+        RecipeError: the method puts tokens before a text, and the model hears speech.
+    """
+    family = family_of_network(network)
+    if family == "encoder":
         config.task_type = peft.TaskType.FEATURE_EXTRACTION
+    elif family == "encoder_decoder":
+        config.task_type = peft.TaskType.SEQ_2_SEQ_LM
+    elif family in ("speech_encoder_decoder", "speech_encoder"):
+        config.task_type = None
+        if config.is_prompt_learning:
+            found = f"{config.peft_type.value} puts tokens before a text, and this model hears speech"
+            raise RecipeError(Problem("tuner.kind", found, remedy="choose lora or another method that changes weights"))
 
 
 def _require_modules(network: nn.Module, config: peft.PeftConfig) -> None:

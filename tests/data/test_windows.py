@@ -74,7 +74,7 @@ def test_batches_hold_the_prepared_tokens_and_targets(prepared: Prepared) -> Non
     for batch in windows.window(2).batches:
         borders = batch.cu_seqlens.tolist()
         for place, row in enumerate(batch.rows):
-            _, input_ids, supervised, _ = prepared.row(row)
+            _, input_ids, supervised, *_ = prepared.row(row)
             start, end = borders[place], borders[place + 1]
             assert batch.input_ids[start:end].tolist() == input_ids
             expected = [input_ids[t + 1] if supervised[t + 1] else IGNORED for t in range(len(input_ids) - 1)]
@@ -104,6 +104,12 @@ def test_bins_hold_everything_once_and_need_few(prepared: Prepared) -> None:
         assert len(bins) - alone <= 2 * sum(fitting) / 100 + 1
         assert pack_bins(lengths, 100) == bins
     assert pack_bins([60, 40, 40, 60], 100) == [[0, 1], [3, 2]]
+
+
+def test_bins_are_filled_evenly_for_the_fullest_decides_the_memory() -> None:
+    lengths = [50, 40, 30, 20, 10]
+    assert sorted(sum(lengths[place] for place in members) for members in pack_bins(lengths, 120)) == [70, 80]
+    assert pack_bins([130, 50, 40], 100) == [[0], [1, 2]]  # a row above the bound is alone
 
 
 def test_origin_names_the_row(prepared: Prepared) -> None:

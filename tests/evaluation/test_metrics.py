@@ -15,7 +15,11 @@ def score(name: str, prediction: str, reference: str) -> float:
     return value
 
 
-@pytest.mark.parametrize("name", METRICS)
+SHARES = tuple(name for name, metric in METRICS.items() if metric.higher_is_better)
+"""Error rates have no upper bound: they have tests of their own."""
+
+
+@pytest.mark.parametrize("name", SHARES)
 def test_every_metric_gives_one_for_the_reference_itself_and_stays_between_zero_and_one(name: str) -> None:
     texts = [
         '{"a": [1, true, "ü"]}',
@@ -136,4 +140,4 @@ def test_metrics_fit_the_references() -> None:
     assert choose_metrics(["six words are long enough now"])[0] == "rouge_l"
     assert choose_metrics(["这是一个很长的句子"])[0] == "rouge_l"  # nine words without a space
     assert all(name in METRICS for text in ("{}", "a", "a " * 9) for name in choose_metrics([text]))
-    assert all(metric.higher_is_better and math.isfinite(metric.score_item("a", "a")) for metric in METRICS.values())
+    assert all(math.isfinite(metric.score_item("a", "a")) for metric in METRICS.values())

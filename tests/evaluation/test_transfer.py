@@ -8,7 +8,7 @@ import pytest
 from tenfold.errors import ArtifactError
 from tenfold.evaluation.lineage import Ancestor, Lineage
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
-from tenfold.evaluation.statistics import bootstrap, stratified
+from tenfold.evaluation.statistics import bootstrap, difference_draws, mean_of
 from tenfold.evaluation.transfer import Step, mean_gain, shared_metrics, transfer
 from tenfold.evaluation.transfer_view import matrix_markdown, stage_matrix, transfer_lines
 
@@ -80,13 +80,28 @@ def test_one_task_has_no_transfer(trained: dict[str, str]) -> None:
 
 def test_intervals_draw_items_within_each_task() -> None:
     generator = np.random.default_rng(0)
-    groups = [(generator.normal(size=30).tolist(), None), (generator.normal(3, 0.1, size=300).tolist(), None)]
-    found = stratified(groups)
-    assert found.mean == pytest.approx((np.mean(groups[0][0]) + np.mean(groups[1][0])) / 2)
+    groups = [generator.normal(size=30).tolist(), generator.normal(3, 0.1, size=300).tolist()]
+    found = mean_of([difference_draws([0.0] * len(group), group, seed=seed) for seed, group in enumerate(groups)])
+    assert found.mean == pytest.approx((np.mean(groups[0]) + np.mean(groups[1])) / 2)
     # by theory: the standard error of a mean of two independent means; 1.96 of them either side
-    error = np.sqrt(np.var(groups[0][0]) / 30 + np.var(groups[1][0]) / 300) / 2
+    error = np.sqrt(np.var(groups[0]) / 30 + np.var(groups[1]) / 300) / 2
     assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.1)
-    assert vars(stratified(groups[:1])) == pytest.approx(vars(bootstrap(groups[0][0])))
+    alone = mean_of([difference_draws([0.0] * 30, groups[0])])
+    assert vars(alone) == pytest.approx(vars(bootstrap(groups[0])))
+
+
+def test_measures_that_are_no_means_over_items_are_averaged_too() -> None:
+    """Micro F1 of (found, spurious, missed): 2 of 4 found, then 3 of 4."""
+    card = Scorecard()
+    for stage, found in {"early": (1, 1, 0, 0), "late": (1, 1, 1, 0)}.items():
+        counts = [(each, 0, 1 - each) for each in found]
+        measure = Measure.pooled("micro_f1", counts, by="micro_f1", unit="share")
+        card = card.add(Score(stage, "a", {"micro_f1": measure}))
+    gain = mean_gain(card, [Step("a", "early", "late")], {"a": "micro_f1"})
+    change = card.change("a", "micro_f1", before="early", after="late")
+    assert gain is not None and change is not None
+    assert gain.mean == pytest.approx(6 / 7 - 2 / 3)
+    assert gain == change.test.difference
 
 
 def test_a_gain_is_paired_item_by_item() -> None:

@@ -101,7 +101,7 @@ def test_a_model_that_ignores_what_is_shared_does_not_get_the_short_cut(monkeypa
     causal = tiny_model("llama", attention="tenfold")
     plain = causal.base_model.forward
     monkeypatch.setattr(causal.base_model, "forward", lambda cu_seq_lens_k=None, **inputs: plain(**inputs))
-    assert find_route(causal, CPU) == Route(packs=True, splits_head=True, compacts=False)
+    assert find_route(causal, CPU) == Route(packs=True, splits_head=True, compacts=False, fuses=True)
 
 
 def test_under_dropout_each_row_is_computed_alone() -> None:

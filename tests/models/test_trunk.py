@@ -13,7 +13,7 @@ from tenfold.data.batch import Batch, pack
 from tenfold.errors import ArtifactError
 from tenfold.models.architecture import family_of
 from tenfold.models.attention import register_attention
-from tenfold.models.heads import HeadSettings, load_heads, save_heads
+from tenfold.models.heads import HeadSettings, load_heads, pool, save_heads
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.trunk import Route, Trunk, find_packing
 from tests.tiny_models import FAMILIES, tiny_model
@@ -129,3 +129,30 @@ def test_saved_heads_come_back_and_others_are_refused(tmp_path: Path) -> None:
     assert torch.equal(other.logits(batch), model.logits(batch))
     with pytest.raises(ArtifactError, match="do not fit"):
         load_heads(headed("mean", num_outputs=4).heads, tmp_path)
+
+
+@pytest.mark.parametrize("family", [*ENCODERS, *FAMILIES])
+def test_the_states_of_every_layer_are_those_that_transformers_gives(family: str) -> None:
+    register_attention()
+    is_encoder = family in ENCODERS
+    base = tiny_encoder(family) if is_encoder else tiny_model(family, attention="tenfold")
+    rows, batch = rows_of(9, 1, 17)
+    routes = (find_packing(base, CPU) if is_encoder else find_route(base, CPU), Route(packs=False))
+    for route in routes:
+        model = (Trunk if is_encoder else LanguageModel)(base, None, device=CPU, route=route)  # type: ignore[arg-type]
+        found = model.layers(batch)
+        assert len(found) == model.num_layers == base.config.num_hidden_layers + 1
+        torch.testing.assert_close(found[-1], model.hidden(batch))
+        for number, row in enumerate(rows):
+            expected = base(input_ids=torch.tensor([row]), output_hidden_states=True).hidden_states
+            for layer, states in enumerate(found):
+                # fp32 on both sides, attention computed by another kernel
+                own = states.split(batch.lengths)[number]
+                torch.testing.assert_close(own, expected[layer][0], rtol=1e-4, atol=1e-4)
+
+
+def test_a_weighted_mean_weighs_a_state_by_its_place() -> None:
+    _, batch = rows_of(3, 1)
+    states = torch.tensor([[1.0, 2.0], [4.0, 8.0], [7.0, 3.0], [5.0, 6.0]])
+    expected = [[(1 + 2 * 4 + 3 * 7) / 6, (2 + 2 * 8 + 3 * 3) / 6], [5.0, 6.0]]
+    torch.testing.assert_close(pool(states, batch, "weighted_mean"), torch.tensor(expected))

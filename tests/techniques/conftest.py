@@ -33,6 +33,15 @@ def tree(settings: dict[str, Any], rows_file: Path, words_file: Path) -> dict[st
 
 
 @pytest.fixture
+def labelled(settings: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """A recipe's tree over a frozen model and 60 texts, each of the class that it names."""
+    path, colours = tmp_path / "labelled.jsonl", ("blue", "green", "red")
+    rows = [{"text": f"lamp {number} {colours[number % 3]}", "label": colours[number % 3]} for number in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return {**settings, "tuner": {"kind": "frozen"}, "data": {"train": str(path), "test_share": 0.2}}
+
+
+@pytest.fixture
 def write(tree: dict[str, Any], tmp_path: Path) -> Write:
     """Return a function from the technique's settings, and other sections, to a recipe with an output of its own."""
     count = 0

@@ -19,7 +19,7 @@ from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
 from tenfold.recipe.adapters import Bottleneck
 from tenfold.running import run
 from tenfold.techniques.adapters import TECHNIQUE
-from tenfold.techniques.adapters_claims import fusion_helps, tasks_do_not_touch
+from tenfold.techniques.adapters_claims import ROUNDING, fusion_helps, tasks_do_not_touch
 from tenfold.techniques.technique import Evidence
 from tenfold.tuning.bottleneck import BottleneckTuner
 from tests.command import Desk
@@ -56,7 +56,9 @@ def test_each_task_is_learned_by_an_adapter_of_its_own_and_none_touches_another(
     outcomes = {claim["claim"]: claim for claim in artifact.claims}
     assert outcomes["no task touches another"]["outcome"] == "held"
     assert outcomes["without its adapters the base is what it was"]["outcome"] == "held"
-    assert artifact.facts["reported"]["largest difference of the bare base's scores"] == 0.0
+    assert artifact.facts["reported"]["base weights unchanged"]
+    # the weights are the same to the bit; the route of a batch may not be, once something trains
+    assert artifact.facts["reported"]["largest difference of the bare base's scores"] <= ROUNDING
 
 
 def test_the_order_of_other_tasks_changes_no_adapter(write: Write, words_file: Path, rows_file: Path) -> None:

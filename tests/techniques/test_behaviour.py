@@ -29,7 +29,7 @@ RECIPES: dict[str, Settings] = {
     "parameter_efficient": {"technique": {"merge": True}},
     "task_specific": {},
     "transfer": {"technique": {"step_epochs": 0.2, "curve": [8, 16]}, "tuner": {"kind": "full"}},
-    "multi_task": {"technique": {"weighting": "uncertainty", "compare_alone": True}, "tasks": True},
+    "multi_task": {"technique": {"weighting": "uncertainty", "compare_alone": True}, "basis": "tree"},
     "sequential": {
         "technique": {
             "stages": [{"task": "lamps", "updates": 3}, {"task": "words", "updates": 3}],
@@ -39,19 +39,20 @@ RECIPES: dict[str, Settings] = {
             "l2_sp": 0.1,
             "self_distillation": 0.5,
         },
-        "tasks": True,
+        "basis": "tree",
     },
+    "feature_based": {"technique": {"estimators": ["SVC", "RandomForestClassifier"], "folds": 3}, "basis": "labelled"},
     "adapters": {
         "technique": {"fuse": ["lamps", "words"], "fuse_on": "words", "drop_blocks": 1},
         "tuner": {"kind": "bottleneck", "reduction": 4},
-        "tasks": True,
+        "basis": "tree",
     },
     "cross_lingual": {
         "technique": {"source": ["lamps"], "few_shot": [3], "few_shot_updates": 2},
-        "tasks": True,
+        "basis": "tree",
     },
 }
-"""For each technique, what its recipe has beside that of the fixture `settings`, or `tree` with its two tasks."""
+"""For each technique, what its recipe has beside that of the fixture `settings`, or of another one, its `basis`."""
 
 
 def test_every_technique_is_checked_here() -> None:
@@ -59,9 +60,9 @@ def test_every_technique_is_checked_here() -> None:
 
 
 @pytest.mark.parametrize("kind", RECIPES)
-def test_a_technique_keeps_every_promise(kind: str, settings: Settings, tree: Settings, tmp_path: Path) -> None:
+def test_a_technique_keeps_every_promise(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     own = dict(RECIPES[kind])
-    basis = tree if own.pop("tasks", False) else settings
+    basis = request.getfixturevalue(own.pop("basis", "settings"))
     whole = {**basis, **own, "technique": {"kind": kind, **own.get("technique", {})}}
     check_technique(parse_recipe(whole), tmp_path / "runs")
 

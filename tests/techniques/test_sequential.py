@@ -19,6 +19,10 @@ from tenfold.errors import ModelError, RecipeError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Ancestor, Lineage
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
+from tenfold.objectives.anchors import Anchor
+from tenfold.objectives.causal_lm import CausalLanguageModelling
+from tenfold.objectives.mixed import MixedObjective
+from tenfold.objectives.self_distillation import SelfDistillation
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tenfold.techniques.context import Run
@@ -96,6 +100,26 @@ def test_replay_mixes_in_earlier_tasks_in_its_share_and_keeps_the_stages_own_row
     counts = {name: sum(len(batch.rows) for batch in met if batch.task == name) for name in ("lamps", "words")}
     assert counts["words"] == len(windows.sources[0].prepared)
     assert counts["lamps"] == round(counts["words"] / 3)
+
+
+def test_each_row_counts_by_its_own_tasks_loss_and_cures_hold_what_they_say(write: Write) -> None:
+    recipe = write({**TWO, **ALL_CURES})
+    made = opened(recipe)
+    stages = TECHNIQUE.stages(made, TECHNIQUE.require_fit(recipe))
+    first = next(stages)
+    assert first.penalties == () and isinstance(first.objective, CausalLanguageModelling)
+    second = stages.send(made.train(first))
+    assert isinstance(second.objective, MixedObjective)
+    own, earlier = (second.objective.tasks[name].objective for name in ("words", "lamps"))
+    assert isinstance(own, SelfDistillation) and own.plain == earlier, "the earlier model is asked on own rows only"
+    units = {task.name: task.train.column("num_supervised").mean() for task in made.tasks}
+    assert {name: each.units_per_row for name, each in second.objective.tasks.items()} == pytest.approx(units)
+    ewc, pull = second.penalties
+    assert isinstance(ewc, Anchor) and isinstance(pull, Anchor)
+    trained = second.trainable(made.model)
+    assert all(torch.equal(values[name], trained[name]) for values in (ewc.values, pull.values) for name in trained)
+    assert ewc.importance is not None and set(ewc.importance) == set(trained) == set(own.before)
+    assert pull.importance is None
 
 
 def test_with_all_cures_earlier_tasks_are_kept_better_than_without(write: Write) -> None:

@@ -1,0 +1,30 @@
+"""How a run carries out a fit: taken from the store, or made and kept there; then it answers its task."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tenfold.engine.stage import Fit, StageResult
+from tenfold.engine.store import fingerprint, store_fit, stored_fit
+from tenfold.evaluation.cost import PeakMemory
+from tenfold.techniques.context import Run
+
+
+def carry_out(run: Run, fit: Fit) -> StageResult:
+    """Return what `fit` came to, restored from the store or made now; from here on it answers its task."""
+    run.model.base.requires_grad_(False)  # nothing of the network trains
+    key = fingerprint(run.state, fit.content)
+    stored = stored_fit(key)
+    if stored is None:
+        run.log.write("note", text=f"fit {fit.name}: begun")
+        with PeakMemory(run.runtime.device) as memory:
+            folder, result = store_fit(key, fit.make)
+        result = replace(result, peak_memory_bytes=memory.peak_bytes)
+        run.log.write("fitted", stage=fit.name, seconds=round(result.seconds, 3))
+    else:
+        folder, result = stored[0], replace(stored[1], from_store=True)
+        run.log.write("stage_restored", stage=fit.name, updates=0, seconds=result.seconds)
+    run.answer_with(fit.task, fit.reader(folder), key=key)
+    run.fitted[fit.task] = folder
+    run.results.append(result)
+    return result
