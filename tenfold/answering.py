@@ -30,6 +30,8 @@ def predict_rows(
     max_new_tokens: int | None,
     base: str | None,
     task: str | None = None,
+    adapter: str | None = None,
+    drop_blocks: int = 0,
 ) -> Iterator[str]:
     """Yield one JSON line per prompt and per row of `data`; with `out`, write them there and yield where.
 
@@ -44,6 +46,7 @@ def predict_rows(
     name = artifact.task(task)
     rows = None if data is None else _open_rows(artifact, name, data, columns, needed=PROMPTS)
     model = artifact.load(base=base)
+    artifact.answer_as(model, name, adapter=adapter, drop_blocks=drop_blocks)
     kind = open_kind(artifact, name, model)
     questions = [kind.question(prompt) for prompt in prompts]
     if rows is not None:
@@ -65,6 +68,8 @@ def evaluate_rows(
     max_rows: int | None,
     base: str | None,
     task: str | None = None,
+    adapter: str | None = None,
+    drop_blocks: int = 0,
 ) -> Score:
     """Return the tuned model's score on the rows of `data`, read by `columns` (without, as the recipe maps them).
 
@@ -76,6 +81,7 @@ def evaluate_rows(
     section = artifact.recipe.tasks[name]
     rows = _open_rows(artifact, name, data, columns, needed=FORMATS)
     model = artifact.load(base=base)
+    artifact.answer_as(model, name, adapter=adapter, drop_blocks=drop_blocks)
     kind = open_kind(artifact, name, model)
     prepared = prepare(rows, kind.renderer)
     require_whole_replies(prepared, section.max_length)

@@ -145,16 +145,17 @@ class Artifact:
             self.recipe,
             self.weights,
             is_whole=self.facts["weights"] == "model",
-            heads=self._heads,
+            heads={name: task["head"] for name, task in self.facts["tasks"].items() if task["head"] is not None},
             fitted=list(self.facts["tasks"]) if self.facts["weights"] == "estimators" else (),
             base=base,
             runtime=runtime,
         )
 
-    @property
-    def _heads(self) -> dict[str, Mapping[str, Any]]:
-        tasks: Mapping[str, Mapping[str, Any]] = self.facts["tasks"]
-        return {name: facts["head"] for name, facts in tasks.items() if facts["head"] is not None}
+    def answer_as(self, model: Trunk, task: str, *, adapter: str | None = None, drop_blocks: int = 0) -> None:
+        """Let the loaded `model` answer `task` by its own adapters, or by `adapter` as `choose_adapters` reads it."""
+        from tenfold.loading import choose_adapters
+
+        choose_adapters(model, self.facts["tasks"][task].get("answered_by"), adapter, drop_blocks=drop_blocks)
 
     def task(self, name: str | None = None) -> str:
         """Return `name`, or the name of the artifact's first task where none is given.

@@ -40,6 +40,11 @@ Columns = Annotated[
     typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
 ]
 TaskName = Annotated[str | None, typer.Option("--task", help="Which of the artifact's tasks; the first when unset.")]
+Adapter = Annotated[
+    str | None,
+    typer.Option(help="Answer by this adapter: NAME, A+B fused, A/B stacked, or none; the task's own when unset."),
+]
+DropBlocks = Annotated[int, typer.Option(min=0, help="Leave the adapters of the first so many blocks out: faster.")]
 Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
 
 
@@ -130,6 +135,8 @@ def predict(
     columns: Columns = None,
     base: Base = None,
     task: TaskName = None,
+    adapter: Adapter = None,
+    drop_blocks: DropBlocks = 0,
 ) -> None:
     """Answer prompts with the tuned model: one JSON line a row."""
     if not prompt and data is None:
@@ -148,6 +155,8 @@ def predict(
         max_new_tokens=max_new_tokens,
         base=base,
         task=task,
+        adapter=adapter,
+        drop_blocks=drop_blocks,
     ):
         typer.echo(line)
 
@@ -160,6 +169,8 @@ def evaluate(
     columns: Columns = None,
     base: Base = None,
     task: TaskName = None,
+    adapter: Adapter = None,
+    drop_blocks: DropBlocks = 0,
 ) -> None:
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
@@ -168,7 +179,16 @@ def evaluate(
     from tenfold.terminal.run_view import show_score
 
     announce_model(Artifact.open(artifact).recipe.model)
-    score = evaluate_rows(artifact, data=data, columns=read_columns(columns), max_rows=max_rows, base=base, task=task)
+    score = evaluate_rows(
+        artifact,
+        data=data,
+        columns=read_columns(columns),
+        max_rows=max_rows,
+        base=base,
+        task=task,
+        adapter=adapter,
+        drop_blocks=drop_blocks,
+    )
     show_score(score)
 
 
@@ -180,11 +200,20 @@ def chat(
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
     base: Base = None,
     task: TaskName = None,
+    adapter: Adapter = None,
 ) -> None:
     """Talk to the tuned model; its answer streams. An empty line or Ctrl-D ends."""
     from tenfold.terminal.chat import chat_loop
 
-    chat_loop(artifact, system=system, temperature=temperature, max_new_tokens=max_new_tokens, base=base, task=task)
+    chat_loop(
+        artifact,
+        system=system,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        base=base,
+        task=task,
+        adapter=adapter,
+    )
 
 
 @app.command(short_help="Give a model more words for the language of your rows.")

@@ -16,8 +16,29 @@ from tenfold.models.save import is_saved_in_fp32
 from tenfold.models.sources import resolve
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
+from tenfold.tuning.acting import Acting, let_act
+from tenfold.tuning.adapter_bank import bank_of
+from tenfold.tuning.composition import from_json, from_text
 from tenfold.tuning.identity import check_identity, identify, read_identity
 from tenfold.tuning.tuner import make_tuner
+
+
+def choose_adapters(model: Trunk, own: object, asked: str | None, *, drop_blocks: int = 0) -> None:
+    """Let adapters of the loaded `model` act from here on: those that are `asked` for, else its task's `own`.
+
+    `asked` is written as `legal`, `legal+medical` fused, `de/legal` stacked, or `none`; `own` as an artifact keeps it,
+    None for what acts already. The first `drop_blocks` blocks go without.
+
+    Raises:
+        ArtifactError: the model holds no adapters, or not these.
+    """
+    if asked is None and own is None and not drop_blocks:
+        return
+    bank = bank_of(model.network)
+    active = None if bank is None else bank.active
+    composition = from_text(asked) if asked is not None else active if own is None else from_json(own)
+    asked_by = "--adapter" if asked is not None else "--drop-blocks" if drop_blocks else "artifact.json, answered_by"
+    let_act(model.network, Acting(composition, tuple(range(drop_blocks))), asked_by=asked_by)
 
 
 def load_tuned(

@@ -31,6 +31,7 @@ def run(
     """
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
+    recipe = technique.expand(recipe, options)
     world = open_world(recipe, technique.starting(recipe, options))
     technique.meet(world, options)
     with claim_output(recipe, world.fingerprint, parts=world.parts) as output:

@@ -23,6 +23,7 @@ from tenfold.recipe import dump_recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Evidence, Technique
+from tenfold.tuning.composition import to_json
 from tenfold.tuning.identity import write_identity
 
 
@@ -61,7 +62,14 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "technique": technique.kind,
         "tuner": run.tuner.name,
         "base": run.world.files.name,
-        "tasks": {task.name: {**task.kind.facts, "head": _head(run, task)} for task in run.tasks},
+        "tasks": {
+            task.name: {
+                **task.kind.facts,
+                "head": _head(run, task),
+                "answered_by": to_json(run.adapters_of.get(task.name)),
+            }
+            for task in run.tasks
+        },
         "updates": sum(result.updates for result in _saved(run)),
         "reported": run.reported,
     }
@@ -107,11 +115,10 @@ def _save_merged(run: Run, folder: Path) -> None:
 
 
 def _cost(run: Run) -> Cost:
-    tuned, heads = run.tuner.trainable(run.model.network), run.model.head_parameters()
-    trainable = sum(parameter.numel() for parameter in (*tuned.values(), *heads.values()))
+    heads = sum(parameter.numel() for parameter in run.model.head_parameters().values())
+    trainable = heads + sum(run.subject.trained.values())
     base = run.world.files
-    added = heads if run.tuner.trains_base_weights else {**tuned, **heads}
-    total = base.num_parameters + sum(parameter.numel() for parameter in added.values())
+    total = base.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
     saved = _saved(run)
     seconds = sum(result.seconds for result in saved)
     return Cost(

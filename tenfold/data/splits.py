@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -20,7 +20,7 @@ from tenfold.data.arrow_cache import Columns, cached_table
 from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of, prompt_keys
 from tenfold.data.sources import Rows, open_rows
-from tenfold.errors import DataError, Problem
+from tenfold.errors import DataError, Problem, nearest
 from tenfold.recipe import DataSection
 
 _SIDES = ("train", "validation", "test")
@@ -46,7 +46,7 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
         DataError: a source that cannot be read, no such column to group by, or too few groups to split.
     """
     assert data.train is not None, "the section of one task names its rows"
-    rows = open_rows(data.train, format=data.format, columns=data.columns)
+    rows = _wanted(open_rows(data.train, format=data.format, columns=data.columns), data.where)
     validation = _named(data.validation, data)
     test = _named(data.test, data)
     sides = _given_sides(rows) if data.train.startswith("sample:") else np.full(len(rows), -1, dtype=np.int8)
@@ -73,7 +73,37 @@ def open_splits(data: DataSection, *, seed: int, with_validation: bool) -> Split
 
 
 def _named(source: str | None, data: DataSection) -> Rows | None:
-    return None if source is None else open_rows(source, format=data.format, columns=data.columns)
+    if source is None:
+        return None
+    return _wanted(open_rows(source, format=data.format, columns=data.columns), data.where)
+
+
+def _wanted(rows: Rows, where: Mapping[str, Sequence[str]]) -> Rows:
+    """Return the rows whose columns have one of the values that `where` names for them."""
+    for column, values in where.items():
+        found = column_values(rows, column)
+        places = np.flatnonzero(np.isin(np.array(found, dtype=object), list(values)))
+        if not len(places):
+            known = ", ".join(sorted(set(found))[:20])
+            wanted = " or ".join(values)
+            raise DataError(Problem(rows.name, f"no row whose {column} is {wanted} (data.where)", known))
+        rows = rows.select(places)
+    return rows
+
+
+def column_values(rows: Rows, column: str) -> list[str]:
+    """Return what each row has in `column`, as text.
+
+    Raises:
+        DataError: a row has no such column.
+    """
+    values = []
+    for origins, chunk in rows.chunks():
+        for origin, row in zip(origins, chunk, strict=True):
+            if column not in row:
+                raise DataError(Problem(origin, f"no column {column!r}", ", ".join(row), nearest(column, row)))
+            values.append(str(row[column]))
+    return values
 
 
 def _given_sides(rows: Rows) -> np.ndarray:

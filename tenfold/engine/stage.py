@@ -82,6 +82,8 @@ class Stage:
     """What the loss itself learns, if it learns anything."""
     tasks: tuple[str, ...] = ()
     """The tasks that it is there to teach; rows of others may be mixed in."""
+    scored: tuple[str, ...] | None = None
+    """The tasks that are scored after it; all, and what is kept of general text, when unset."""
     starts_from: str | None = None
     """The stage (or `before`, the model as it came) from which it goes on; the one before it when unset."""
 
@@ -94,7 +96,7 @@ class Stage:
         selection = self.selection
         return {
             "name": self.name,
-            "tuner": [self.tuner.settings.model_dump(), self.tuner.starts_from],
+            "tuner": [self.tuner.settings.model_dump(), self.tuner.starts_from, self.tuner.acting],
             "objective": _described(self.objective),
             "windows": self.windows.content,
             "optim": self.optim.model_dump(),

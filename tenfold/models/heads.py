@@ -28,6 +28,8 @@ class HeadSettings:
     num_outputs: int
     pooling: Pooling
     dropout: float = 0.0
+    shared_with: str | None = None
+    """The task whose head this is, where it is not one of its own."""
 
 
 class TaskHead(nn.Module):

@@ -65,6 +65,7 @@ class Trunk:
         self._own_route = route
         self.autocast: torch.dtype | None = None
         self.heads = nn.ModuleDict()
+        self._owners: dict[str, str] = {}
         self.readers: dict[str, Reader] = {}
         """What answers for a task in place of a head, by task."""
 
@@ -106,7 +107,13 @@ class Trunk:
         return torch.autocast(self.device.type, self.autocast)
 
     def add_head(self, task: str, settings: HeadSettings) -> None:
-        """Put a new head for `task` on the last hidden states, its weights drawn from torch's generator."""
+        """Put a new head for `task` on the last hidden states, its weights drawn from torch's generator.
+
+        One that is shared with another task adds nothing: that task's head answers, whenever it is put on.
+        """
+        if settings.shared_with is not None:
+            self._owners[task] = settings.shared_with
+            return
         self.heads[_key(task)] = TaskHead(settings, self.base.config.get_text_config().hidden_size).to(self.device)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
@@ -118,7 +125,7 @@ class Trunk:
         """Return what the head of the batch's task answers, in fp32: [N, C], or [T, C] for a head on every token."""
         if batch.task in self.readers:
             return self.readers[batch.task](self, batch)
-        answers: Tensor = self.heads[_key(batch.task)](self.hidden(batch), batch)
+        answers: Tensor = self.heads[_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
         return answers
 
     def hidden(self, batch: Batch) -> Tensor:

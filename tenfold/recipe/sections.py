@@ -95,6 +95,10 @@ class DataSection(Section):
     """Tokens; longer rows are cut, and the gate counts them."""
     max_rows: Positive | None = None
     """Use at most this many training rows, the first ones in a seeded order."""
+    where: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Use only rows whose column has one of these values, for example `{language: [de, fr]}`."""
+    head: Name | None = None
+    """Another task whose head answers this one too, for tasks with the same labels; when unset it has its own."""
     labels: tuple[Name, ...] = ()
     """The labels of rows with labels, in this order; when empty, those of the training rows in alphabetical order.
 

@@ -33,7 +33,7 @@ class Extraction(LabelKind):
     @property
     def head(self) -> HeadSettings:
         """Two outputs on every token: does the answer begin here, does it end here."""
-        return HeadSettings(num_outputs=2, pooling="none")
+        return HeadSettings(2, pooling="none", shared_with=self.data.head)
 
     def objective(self, optim: OptimSection) -> SpanCrossEntropy:
         """Return the cross entropy of both ends."""

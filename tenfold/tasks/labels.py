@@ -79,7 +79,7 @@ class LabelKind(ABC):
     @property
     def head(self) -> HeadSettings:
         """One output for each label, on the state that answers for a row."""
-        return HeadSettings(num_outputs=len(self.space.names), pooling=self._pooling)
+        return HeadSettings(len(self.space.names), self._pooling, shared_with=self.data.head)
 
     @property
     def _pooling(self) -> Pooling:

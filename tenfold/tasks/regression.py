@@ -25,7 +25,7 @@ class Regression(LabelKind):
     @property
     def head(self) -> HeadSettings:
         """One output, on the state that answers for a row."""
-        return HeadSettings(num_outputs=1, pooling=self._pooling)
+        return HeadSettings(1, self._pooling, shared_with=self.data.head)
 
     def objective(self, optim: OptimSection) -> SquaredError:
         """Return the squared error."""

@@ -31,7 +31,7 @@ class Tagging(LabelKind):
     @property
     def head(self) -> HeadSettings:
         """One output for each tag, on every token."""
-        return HeadSettings(num_outputs=len(self.space.names), pooling="none")
+        return HeadSettings(len(self.space.names), pooling="none", shared_with=self.data.head)
 
     def objective(self, optim: OptimSection) -> LabelCrossEntropy:
         """Return the cross entropy of the tags."""

@@ -24,15 +24,18 @@ from tenfold.engine.store import (
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
-from tenfold.evaluation.score import RESPONSE_LOSS, score_retention
+from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.measured import measured_once
+from tenfold.techniques.selection import selection_by
 from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
+from tenfold.tuning.acting import Acting, acting_in
+from tenfold.tuning.composition import Composition
 from tenfold.tuning.tuner import Tuner
 
 ADAPTER_TOKENS_ON_CPU = 576
@@ -69,6 +72,8 @@ class Run:
         self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
+        self.adapters_of: dict[str, Composition | None] = {}
+        """Which of the model's adapters answer each task; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
         """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
         self.timings = Scorecard()
@@ -122,40 +127,7 @@ class Run:
 
     def selection(self, tasks: list[Task]) -> Selection | None:
         """Return how the best checkpoint is chosen: by the mean of the tasks' own metrics on validation rows."""
-        evaluation, seed = self.recipe.evaluation, self.runtime.seed
-        sides = {task.name: task.validation for task in tasks if task.validation is not None}
-        if evaluation.every is None or not sides:
-            return None
-        chosen = {
-            task.name: task.kind.items(sides[task.name], max_rows=evaluation.max_rows, seed=seed)
-            for task in tasks
-            if task.name in sides
-        }
-
-        def measure() -> float:
-            measures = []
-            for task in tasks:
-                data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
-                items = chosen[task.name]
-                score = task.kind.score(self.model, items, stage="validation", task=task.name, data=data)
-                measures.append(score.primary)
-            if len(measures) == 1:
-                return measures[0].value
-            return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
-
-        judged = [
-            [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
-        ]
-        settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
-        names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
-        return Selection(
-            measure,
-            metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
-            higher_is_better=names != [RESPONSE_LOSS],
-            every=evaluation.every,
-            patience=evaluation.patience,
-            content=[*judged, evaluation.max_rows, seed],
-        )
+        return selection_by(tasks, lambda: self.model, self.recipe.evaluation, seed=self.runtime.seed)
 
     @property
     def resolved_recipe(self) -> Recipe:
@@ -165,6 +137,15 @@ class Run:
         chosen = self.runtime.chosen | {"micro_batch_tokens": tokens}
         runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
+
+    def let_adapters_answer(self, task: str, composition: Composition | None) -> None:
+        """Let `composition` of the model's adapters act whenever `task` is scored from here on, and in the artifact."""
+        self.adapters_of[task] = composition
+
+    def score_with(self, task: Task, stage: str, acting: Acting) -> Score:
+        """Return the score of `task` by the adapters `acting`, without recording it; raises as `measure`."""
+        key = fingerprint(self.state, task.judged_by, {"acting": acting.content})
+        return self._measured(stage, task.name, key, task.score, acting=acting)
 
     def record(self, score: Score) -> None:
         """Add a score of the technique's own, beside those of the recipe's tasks."""
@@ -245,27 +226,31 @@ class Run:
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
     def score(self, stage: str) -> None:
-        """Add the scorecard's rows for the model as it is now, measured or remembered.
+        """Add the scorecard's rows for the model as it is now, measured or remembered: for what the stage has scored.
 
         Raises:
             Interrupted: `stop_asked()` is true, and they would have to be measured.
             OutOfMemory: the answers' cache does not fit.
         """
+        tasks = self.subject.scored_after(stage)
         for task in self.tasks:
-            if task.items:
-                self.measure(stage, task.name, task.judged_by, task.score)
-        self._measure_retention(stage, self.subject.key)  # what is kept of the network, whoever reads it
+            if task.items and (tasks is None or task.name in tasks):
+                acting = Acting(self.adapters_of[task.name]) if task.name in self.adapters_of else None
+                key = fingerprint(self.state, task.judged_by, {} if acting is None else {"acting": acting.content})
+                self.record(self._measured(stage, task.name, key, task.score, acting=acting))
+        if tasks is None:
+            self._measure_retention(stage, self.subject.key)  # what is kept of the network, whoever reads it
 
     def score_other(self, stage: str, task: Task, load: Callable[[], Trunk], *, key: str) -> None:
         """Add the rows of `stage` for another model, which `load` gives and `key` tells from any other; see `score`."""
         if task.items:
-            self._measured_once(stage, task.name, fingerprint(key, task.judged_by), task.score, load)
+            self.record(self._measured(stage, task.name, fingerprint(key, task.judged_by), task.score, load=load))
         self._measure_retention(stage, key, load)
 
     def _measure_retention(self, stage: str, key: str, load: Callable[[], Trunk] | None = None) -> None:
         if self._retention is not None:
             judged_by = fingerprint(key, {"retention": self._retention.fingerprint})
-            self._measured_once(stage, RETENTION, judged_by, self._score_retention, load)
+            self.record(self._measured(stage, RETENTION, judged_by, self._score_retention, load=load))
 
     def _score_retention(self, model: Trunk, *, stage: str) -> Score:
         assert isinstance(model, LanguageModel) and self._retention is not None
@@ -278,18 +263,30 @@ class Run:
             Interrupted: `stop_asked()` is true, and it would have to be measured.
             OutOfMemory: it does not fit.
         """
-        self._measured_once(stage, task, fingerprint(self.state, judged_by), measure)
+        self.record(self._measured(stage, task, fingerprint(self.state, judged_by), measure))
 
-    def _measured_once(
-        self, stage: str, task: str, key: str, measure: Callable[..., Score], load: Callable[[], Trunk] | None = None
-    ) -> None:
+    def _measured(
+        self,
+        stage: str,
+        task: str,
+        key: str,
+        measure: Callable[..., Score],
+        *,
+        acting: Acting | None = None,
+        load: Callable[[], Trunk] | None = None,
+    ) -> Score:
+        """Return what `measure` gives of the model that `load` gives (of this one, if none), or gave before."""
+
         def score() -> Score:
-            return measure(load() if load else self.model, stage=stage)
+            if load is not None:
+                return measure(load(), stage=stage)
+            with acting_in(self.model.network, acting):
+                return measure(self.model, stage=stage)
 
         known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked)
         self.evaluation_seconds += known.seconds
-        for each in Scorecard.from_json(known.scorecard).scores:
-            self.scorecard = self.scorecard.add(replace(each, stage=stage))
+        (found,) = Scorecard.from_json(known.scorecard).scores
+        return replace(found, stage=stage)
 
     @cached_property
     def _retention(self) -> RetentionSet | None:

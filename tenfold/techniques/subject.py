@@ -50,6 +50,8 @@ class Subject:
         self.tuner: Tuner = self._first
         self.chain: tuple[str, ...] = ()
         self.is_rebased = self.world.files.is_made
+        self.trained: dict[str, int] = {}
+        """How many numbers each parameter has that was trained and is still apart from the base, by name."""
         self._is_attached = False
         self._is_in_fp32 = self.tuner.loads_in_fp32
         self._base_sha256 = self.world.identity.base_weights_sha256
@@ -104,6 +106,7 @@ class Subject:
     def finish(self, stage: Stage, key: str) -> None:
         """Note that the model is now as `stage` left it, and that the store holds that under `key`."""
         tuned = stage.tuner.trainable(self.model.network)
+        self.trained.update({name: parameter.numel() for name, parameter in tuned.items()})
         ancestor = Ancestor(
             name=stage.name,
             tasks=stage.tasks,
@@ -115,6 +118,10 @@ class Subject:
         self.chain = (*self.chain, stage.name)
         self.key = key
         self.finished[stage.name] = Finished(stage, key, self.chain, ancestor)
+
+    def scored_after(self, stage: str) -> tuple[str, ...] | None:
+        """Return the tasks that are scored after the finished `stage` (or `before`); None for all."""
+        return self.finished[stage].stage.scored if stage in self.finished else None
 
     def restore(self, stage: Stage, stored: StoredStage) -> None:
         """Put what the store kept of `stage` into the model, which its tuner has taken hold of."""
@@ -138,6 +145,8 @@ class Subject:
                 )
             self._take_hold(done.stage)
             self.restore(done.stage, stored)
+            tuned = done.stage.tuner.trainable(self.model.network)
+            self.trained.update({name: parameter.numel() for name, parameter in tuned.items()})
             self.chain, self.key = done.chain, done.key
 
     def _take_hold(self, stage: Stage) -> None:
@@ -145,10 +154,13 @@ class Subject:
             return
         model = self.model
         names = ["attach"]
-        if self._is_attached:
+        if self._is_attached and stage.tuner.joins(self.tuner):
+            names.append(stage.name)
+        elif self._is_attached:
             self.is_rebased |= bool(self.tuner.trainable(model.network))
             model.rebase(self.tuner.merge(model.network))
             self._base_sha256 = hash_tensors(model.base.state_dict())
+            self.trained.clear()
             names.append(stage.name)
         self._is_in_fp32 |= stage.tuner.loads_in_fp32
         torch.manual_seed(derived_seed(self.runtime.seed, *names))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -34,6 +34,8 @@ BUILTIN: Mapping[str, str] = {
     "multi_task": "tenfold.techniques.multi_task:TECHNIQUE",
     "sequential": "tenfold.techniques.sequential:TECHNIQUE",
     "feature_based": "tenfold.techniques.feature_based:TECHNIQUE",
+    "adapters": "tenfold.techniques.adapters:TECHNIQUE",
+    "cross_lingual": "tenfold.techniques.cross_lingual:TECHNIQUE",
     "distillation": "tenfold.techniques.distillation:TECHNIQUE",
 }
 
@@ -51,7 +53,7 @@ class Evidence:
     scorecard: Scorecard
     cost: Cost
     lineage: Lineage
-    reported: Mapping[str, Any]
+    reported: Mapping[str, Any] = field(default_factory=dict)
     """What the technique found worth telling, as the artifact keeps it."""
     timings: Scorecard | None = None
     """What was timed, if anything was."""
@@ -85,6 +87,11 @@ def no_objection(world: World, options: Any) -> None:
 
 def as_it_came(run: Run, options: Any) -> None:
     """Do nothing: row 0 of the scorecard is the model as it came."""
+
+
+def as_it_is(recipe: Recipe, options: Any) -> Recipe:
+    """Return `recipe`: of a technique that takes the tasks as the recipe names them."""
+    return recipe
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,9 @@ class Technique:
     def starting(self, recipe: Recipe, options: Options) -> Callable[[], Start] | None:
         """Return what gives the run's model, or None where it is the recipe's own."""
         return None if self.start is None else partial(self.start, recipe, options)
+
+    expand: Callable[[Recipe, Any], Recipe] = as_it_is
+    """Returns the recipe with its tasks written out, where they follow from the rows; may read rows, no weights."""
 
     def require_fit(self, recipe: Recipe) -> Options:
         """Return the recipe's options for this technique, once its own check has nothing to say against the recipe.

@@ -9,7 +9,7 @@ from functools import partial
 from tenfold.data.gate import Finding
 from tenfold.data.splits import Splits, open_splits
 from tenfold.engine.trackers import require_trackers
-from tenfold.errors import Problem, RecipeError, UserError, collecting
+from tenfold.errors import Problem, RecipeError, UserError, collecting, nearest
 from tenfold.files import sha256_text
 from tenfold.models.architecture import Family, family_of
 from tenfold.models.context import context_length
@@ -115,6 +115,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
     processor = open_processor(files.folder, network.config, tokenizer, family)
     opened = partial(open_task, processor=processor, recipe=recipe, context=context)
     tasks = _open_tasks(splits, opened)
+    _require_shared_heads(tasks)
     _require_something_to_train(recipe, tasks)
     return World(
         recipe=_resolved(recipe, tasks),
@@ -148,6 +149,26 @@ def _open_tasks(splits: Mapping[str, Splits], open_one: Callable[[str, Splits], 
     if problems:
         raise UserError(*problems)
     return tasks
+
+
+def _require_shared_heads(tasks: Mapping[str, Task]) -> None:
+    """Check that a head that answers another task too has as many outputs, for the same labels."""
+    problems = []
+    for name, task in tasks.items():
+        head, owner = task.kind.head, tasks.get(task.data.head or name)
+        if task.data.head is None or (owner and owner.data.head is None and _same_answers(task, owner) and head):
+            continue
+        known = ", ".join(other for other, each in tasks.items() if each.kind.head and each.data.head is None)
+        found = f"{task.data.head!r} is no task with a head of its own for the same labels"
+        remedy = nearest(task.data.head, tasks) or "list the same data.labels for both tasks"
+        problems.append(Problem(f"data.tasks.{name}.head", found, known or "none", remedy))
+    if problems:
+        raise RecipeError(*problems)
+
+
+def _same_answers(task: Task, owner: Task) -> bool:
+    labels = [each.kind.facts.get("labels", {}).get("names") for each in (task, owner)]
+    return task.kind.name == owner.kind.name and labels[0] == labels[1]
 
 
 def _require_something_to_train(recipe: Recipe, tasks: Mapping[str, Task]) -> None:

@@ -25,12 +25,15 @@ def chat_loop(
     max_new_tokens: int,
     base: str | None,
     task: str | None = None,
+    adapter: str | None = None,
 ) -> None:
     """Read prompts from standard input and stream answers until an empty line or the end of input."""
     artifact = Artifact.open(folder)
     announce_model(artifact.recipe.model)
     model = artifact.load(base=base)
-    kind = open_kind(artifact, artifact.task(task), model)
+    name = artifact.task(task)
+    artifact.answer_as(model, name, adapter=adapter)
+    kind = open_kind(artifact, name, model)
     if not isinstance(kind, Generation) or not isinstance(kind.renderer, Renderer):
         raise ArtifactError(Problem(str(folder), f"a model for {kind.name}", remedy="use `tenfold predict`"))
     console = Console(highlight=False)

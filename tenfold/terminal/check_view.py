@@ -37,6 +37,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     announce_model(recipe.model)
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
+    recipe = technique.expand(recipe, options)
     world = open_world(recipe, technique.starting(recipe, options))
     technique.meet(world, options)
     check_output(recipe, world.fingerprint, parts=world.parts)

@@ -6,6 +6,7 @@ other: each `attach` adds what it trains if it is not there yet, activates it, a
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from tenfold.models.quantized import Nf4, keep_trainable, require_bitsandbytes
 from tenfold.recipe.adapters import AdapterFusion, Bottleneck
 from tenfold.tuning.adapter_bank import AdapterBank, bank_of, open_bank
 from tenfold.tuning.bank_files import borrow_adapter, hash_bank, restore_bank, write_bank
-from tenfold.tuning.composition import Fuse, Stack
+from tenfold.tuning.composition import Composition, Fuse, Stack, to_json
 from tenfold.tuning.defaults import TunerDefaults
 
 ADAPTER = "default"
@@ -32,6 +33,17 @@ class BankTuner(TunerDefaults):
     saves_peft = False
     quantization: Nf4 | None = None
     name: str
+    composition: Composition
+    """What acts while it trains."""
+
+    @property
+    def acting(self) -> object:
+        """The composition that acts while it trains."""
+        return to_json(self.composition)
+
+    def joins(self, before: object) -> bool:
+        """Return whether `before` works on the network's bank too: then both keep what they train there."""
+        return isinstance(before, BankTuner)
 
     def save(self, network: nn.Module, folder: Path) -> None:
         """Write all adapters of the network, in the format that `tenfold/tuning/bank_files.py` describes."""
@@ -64,40 +76,56 @@ class BankTuner(TunerDefaults):
 class BottleneckTuner(BankTuner):
     """Trains one bottleneck adapter, named `adapter`, on the frozen base and on the frozen adapters below it.
 
+    `on` names adapters that lie between those of the settings and this one: trained by this run before, or of
+    `borrowed`, a name for each artifact of another run whose adapter shall be in the bank too.
     Source: Houlsby et al. 2019 (arXiv 1902.00751); Pfeiffer et al. 2020 (arXiv 2007.07779) for one a block; He et al.
     2022 (arXiv 2110.04366) for parallel ones. Departure: in BERT, Pfeiffer et al.'s adapter reads the normed sum that
     follows the feed-forward layer. A model that norms before its sub-layers has no such place, so here every
     sequential adapter reads the sub-layer's own output, as Houlsby et al.'s do.
     """
 
-    def __init__(self, settings: Bottleneck, *, adapter: str = ADAPTER) -> None:
+    def __init__(
+        self,
+        settings: Bottleneck,
+        *,
+        adapter: str = ADAPTER,
+        on: Sequence[str] = (),
+        borrowed: Mapping[str, str] | None = None,
+    ) -> None:
         self.settings = settings
         self.adapter = adapter
         self.name = settings.kind
+        self.borrowed = {**dict(zip(settings.names_below, settings.below, strict=True)), **(borrowed or {})}
+        below = (*settings.names_below, *on)
+        self.composition = Stack(*below, adapter) if below else adapter
         if settings.quantized_base:
             require_bitsandbytes()
             self.quantization = Nf4()
 
     @property
     def starts_from(self) -> str:
-        """The hash of the adapters below, if there are any."""
-        return sha256_text(*(hash_bank(Path(folder)) for folder in self.settings.below)) if self.settings.below else ""
+        """The hash of the adapters that come from files, if there are any."""
+        hashes = [hash_bank(Path(folder)) for folder in self.borrowed.values()]
+        return sha256_text(*hashes) if hashes else ""
 
     def attach(self, network: nn.Module, *, total_updates: int = 1000) -> nn.Module:
         """Return `network` with the adapter active and alone trainable; added first where it is not there yet.
 
         Raises:
-            ModelError: the architecture's blocks are not known, or `drop_layers` or names do not fit.
-            ArtifactError: an adapter of `below` cannot be read, or belongs to another base.
+            ModelError: the architecture's blocks are not known, `drop_layers` or names do not fit, or an adapter of
+                this name has other settings.
+            ArtifactError: an adapter of another run cannot be read, or belongs to another base.
         """
         keep_trainable(network)
-        below = self.settings.names_below
-        for name, folder in zip(below, self.settings.below, strict=True):
+        for name, folder in self.borrowed.items():
             borrow_adapter(network, Path(folder), name=name)
         bank = open_bank(network)
         if self.adapter not in bank.settings:
             bank.add(self.adapter, self.settings)
-        bank.activate(Stack(*below, self.adapter) if below else self.adapter)
+        elif bank.settings[self.adapter].resolved != self.settings.resolved:
+            found = f"there is an adapter {self.adapter!r} with other settings already"
+            raise ModelError(Problem("tuner", found, remedy="keep its settings, or give this one another name"))
+        bank.activate(self.composition)
         return _train_only(network, bank.parameters_of(self.adapter))
 
 
@@ -111,6 +139,7 @@ class FusionTuner(BankTuner):
         self.settings = settings
         self.name = settings.kind
         self.fuse = Fuse(*settings.adapters)
+        self.composition = self.fuse
 
     @property
     def starts_from(self) -> str:

@@ -58,6 +58,14 @@ def fusions_in(composition: Composition | None) -> list[Fuse]:
     return [part for part in parts if isinstance(part, Fuse)]
 
 
+def from_text(text: str) -> Composition | None:
+    """Return what `text` says: `legal`, `legal+medical` fused, `lang-de/legal` stacked, `none` for the bare base."""
+    if text == "none":
+        return None
+    parts = [Fuse(*part.split("+")) if "+" in part else part for part in text.split("/")]
+    return parts[0] if len(parts) == 1 else Stack(*parts)
+
+
 def to_json(composition: Composition | None) -> object:
     """Return a plain JSON value for `composition`."""
     if isinstance(composition, Fuse):

@@ -16,6 +16,15 @@ class TunerDefaults:
         """Nothing: the settings alone say what is trained."""
         return ""
 
+    @property
+    def acting(self) -> object:
+        """None: the network holds nothing to choose from."""
+        return None
+
+    def joins(self, before: object) -> bool:
+        """Return False: what another tuner has trained is merged into the base first."""
+        return False
+
     def trainable(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """Return what trains, by name, in the network's own order."""
         return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}

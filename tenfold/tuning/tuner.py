@@ -59,6 +59,15 @@ class Tuner(Protocol):
         ...
 
     @property
+    def acting(self) -> object:
+        """What acts, of the several things that the network may hold by name, as plain JSON values; else None."""
+        ...
+
+    def joins(self, before: object) -> bool:
+        """Return whether `attach` may follow that of the tuner `before` on one network, which keeps what both train."""
+        ...
+
+    @property
     def quantization(self) -> Nf4 | None:
         """The format that the base weights must be loaded in."""
         ...

@@ -81,3 +81,13 @@ def test_items_are_prompts_and_references_chosen_by_content_and_seed(write_rows:
     same = items(shuffled, renderer, max_rows=10, seed=1)
     assert {item.prompt for item in same} == {item.prompt for item in chosen}
     assert len(items(prepared, renderer, max_rows=99, seed=1)) == 50
+
+
+def test_a_few_entries_are_a_table_of_their_own(write_rows: Callable[..., str]) -> None:
+    rows = open_rows(write_rows([{"prompt": f"say {n}", "completion": "a" * (n + 1)} for n in range(6)]))
+    whole = prepare(rows, Renderer(byte_tokenizer(), DataSection()))
+    few = whole.select([4, 1])
+    assert [few.row(place).input_ids for place in (0, 1)] == [whole.row(place).input_ids for place in (4, 1)]
+    assert few.column("length").tolist() == whole.column("length")[[4, 1]].tolist()
+    assert [few.origin(place) for place in (0, 1)] == [whole.origin(4), whole.origin(1)]
+    assert len({whole.fingerprint, few.fingerprint, whole.select([1, 4]).fingerprint}) == 3

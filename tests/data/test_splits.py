@@ -140,3 +140,15 @@ def test_nothing_left_to_train_on_is_told(write_rows: Writer, monkeypatch: pytes
     monkeypatch.setattr(samples, "path", lambda name: path)
     with pytest.raises(DataError, match="no rows are left to train on"):
         open_splits(DataSection(train="sample:x"), seed=0, with_validation=False)
+
+
+def test_only_the_wanted_rows_are_used_and_an_unknown_value_is_told_with_the_known_ones(write_rows: Writer) -> None:
+    rows = [{"prompt": f"question {n}", "completion": "a", "language": ("en", "de", "fr")[n % 3]} for n in range(60)]
+    path = write_rows(rows)
+    data = DataSection(train=path, test=path, where={"language": ("de", "fr")})
+    train, _, test = sides(open_splits(data, seed=0, with_validation=False))
+    assert train == test == {f"question {n}" for n in range(60) if n % 3}
+    with pytest.raises(DataError, match=r"(?s)no row whose language is it \(data.where\).*de, en, fr"):
+        open_splits(data.model_copy(update={"where": {"language": ("it",)}}), seed=0, with_validation=False)
+    with pytest.raises(DataError, match=r"(?s)line 1: no column 'langage'.*did you mean 'language'"):
+        open_splits(data.model_copy(update={"where": {"langage": ("it",)}}), seed=0, with_validation=False)

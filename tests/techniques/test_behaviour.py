@@ -43,6 +43,15 @@ RECIPES: dict[str, Settings] = {
         "basis": "tree",
     },
     "feature_based": {"technique": {"estimators": ["SVC", "RandomForestClassifier"], "folds": 3}, "basis": "labelled"},
+    "adapters": {
+        "technique": {"fuse": ["lamps", "words"], "fuse_on": "words", "drop_blocks": 1},
+        "tuner": {"kind": "bottleneck", "reduction": 4},
+        "basis": "tree",
+    },
+    "cross_lingual": {
+        "technique": {"source": ["lamps"], "few_shot": [3], "few_shot_updates": 2},
+        "basis": "tree",
+    },
     "distillation": {"technique": {"teacher": "TEACHER", "student": {"layers": 1}, "compare": True}},
 }
 """For each technique, what its recipe has beside that of the fixture `settings`, or of another one, its `basis`."""

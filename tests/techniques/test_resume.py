@@ -31,6 +31,18 @@ SEQUENTIAL: dict[str, Any] = {
 }
 MULTI_TASK: dict[str, Any] = {"kind": "multi_task", "weighting": "uncertainty", "compare_alone": True}
 
+ADAPTERS: dict[str, Any] = {"kind": "adapters", "fuse": ["lamps", "words"], "fuse_on": "words"}
+CROSS_LINGUAL: dict[str, Any] = {
+    "kind": "cross_lingual",
+    "source": ["lamps"],
+    "few_shot": [4],
+    "few_shot_updates": 3,
+    "language_text": {"lamps": "lamps.txt", "words": "words.txt"},
+}
+"""With adapters of the languages under the task's."""
+LORA: dict[str, Any] = {"kind": "lora", "rank": 4, "dropout": 0.2}  # so that random state matters
+BOTTLENECK: dict[str, Any] = {"kind": "bottleneck", "reduction": 4, "dropout": 0.2}
+
 
 class KillAt:
     """A listener that kills the process at update `number` of a stage, or where the stage is scored."""
@@ -69,22 +81,36 @@ def outcome(folder: Path) -> tuple[object, ...]:
     }
     files = [json.loads((folder / name).read_text()) for name in ("scorecard.json", "lineage.json")]
     reported = json.loads((folder / "artifact.json").read_text())["reported"]
-    return sha256_file(folder / "adapter" / "adapter_model.safetensors"), curve, *files, reported
+    (weights,) = (folder / "adapter").glob("adapter*.safetensors")
+    return sha256_file(weights), curve, *files, reported
 
 
 @pytest.mark.parametrize(
-    ("technique", "moments"),
+    ("technique", "tuner", "moments"),
     [
-        (SEQUENTIAL, ("lamps:3", "words@replay:3", "again@ewc:1", "words:scoring", "again:3")),
-        (MULTI_TASK, ("words@alone:2", "multi_task:5", "multi_task:scoring")),
+        (SEQUENTIAL, LORA, ("lamps:3", "words@replay:3", "again@ewc:1", "words:scoring", "again:3")),
+        (MULTI_TASK, LORA, ("words@alone:2", "multi_task:5", "multi_task:scoring")),
+        (ADAPTERS, BOTTLENECK, ("lamps:3", "words:scoring", "words@lamps:scoring", "fusion:2", "bare base:scoring")),
+        (
+            CROSS_LINGUAL,
+            BOTTLENECK,
+            ("text-lamps:3", "zero_shot:2", "zero_shot:scoring", "words@4:2", "words@4-alone:1", "few_shot:1"),
+        ),
     ],
-    ids=["sequential", "multi_task"],
+    ids=["sequential", "multi_task", "adapters", "cross_lingual"],
 )
 def test_killed_in_any_stage_it_ends_as_if_it_had_never_stopped(
-    technique: dict[str, Any], moments: tuple[str, ...], write: Write, tmp_path: Path
+    technique: dict[str, Any],
+    tuner: dict[str, Any],
+    moments: tuple[str, ...],
+    write: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tuner = {"kind": "lora", "rank": 4, "dropout": 0.2}  # so that random state matters
     optim = {"max_updates": None, "learning_rate": 1e-2}
+    for name in ("lamps", "words"):
+        (tmp_path / f"{name}.txt").write_text("\n\n".join(f"{name} {number}" for number in range(40)))
+    monkeypatch.chdir(tmp_path)
     straight, killed = (write(technique, tuner=tuner, optim=optim, evaluation={"max_rows": 3}) for _ in range(2))
     assert child(straight, "never", tmp_path / "cache-1") == 0
     for moment in moments:
