@@ -2,8 +2,7 @@
 
 recipe.yaml        the recipe with every `auto` replaced by what it became
 adapter/ or model/ weights (safetensors), tokenizer, identity.json; opened by peft and transformers as they are
-                   (bottleneck adapters, which PEFT does not have, by us);
-                   estimators/ over a frozen model: a folder a task, with the table of all that were tried;
+                   (bottleneck adapters by us); estimators/ over a frozen model, with the table of all that were tried;
                    heads.safetensors beside them for tasks answered with labels (alone in heads/ over a frozen model)
 scorecard.json     every score of every stage, item by item
 cost.json          seconds, tokens/s, peak memory, parameters, bytes; beside it timings.json, of what was timed
