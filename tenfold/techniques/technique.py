@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -48,7 +48,7 @@ class Evidence:
     scorecard: Scorecard
     cost: Cost
     lineage: Lineage
-    reported: Mapping[str, Any]
+    reported: Mapping[str, Any] = field(default_factory=dict)
     """What the technique found worth telling, as the artifact keeps it."""
 
 
