@@ -67,8 +67,7 @@ class Run:
         self.subject = Subject(world, runtime)
         self.scorecard = Scorecard()
         self.results: list[StageResult] = []
-        self.fitted: dict[str, Path] = {}
-        """For each task that an estimator was fitted to, the folder of what was made."""
+        self.fitted: dict[str, Path] = {}  # for each task that an estimator was fitted to, the folder of what was made
         self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
