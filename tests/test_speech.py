@@ -67,7 +67,12 @@ def test_a_speech_model_learns_and_its_artifact_answers_as_it_did(family: str, t
     assert sum(curve[-3:]) < 0.9 * sum(curve[:3])
     assert artifact.scorecard.score("before", "main").primary.name == "wer"  # type: ignore[union-attr]
     assert "cer" in artifact.scorecard.score("instruction", "main").measures  # type: ignore[union-attr]
-    assert artifact.facts["tasks"]["main"] == {"kind": "transcription", "format": "speech", "head": None}
+    assert artifact.facts["tasks"]["main"] == {
+        "kind": "transcription",
+        "format": "speech",
+        "head": None,
+        "answered_by": None,
+    }
     prompts = [str(tmp_path / line["prompt"]) for line in artifact.generations]
     answers = [json.loads(line) for line in predict(artifact, prompts=prompts)]
     assert [line["response"] for line in answers] == [line["after"] for line in artifact.generations]

@@ -65,7 +65,12 @@ def test_an_encoder_decoder_learns_and_its_artifact_answers_as_it_did(
     score = artifact.scorecard.score("instruction", "main")
     assert score is not None and list(score.measures)[:2] == ["chrf", "bleu"]
     assert "retention" not in artifact.scorecard.tasks
-    assert artifact.facts["tasks"]["main"] == {"kind": "translation", "format": "translation", "head": None}
+    assert artifact.facts["tasks"]["main"] == {
+        "kind": "translation",
+        "format": "translation",
+        "head": None,
+        "answered_by": None,
+    }
     answers = predict(artifact, prompts=[line["prompt"] for line in artifact.generations])
     assert [line["response"] for line in answers] == [line["after"] for line in artifact.generations]
     assert set(answers[0]) == {"source", "response"}
