@@ -143,7 +143,9 @@ def prepare(row: TrainingRow, options: Options) -> Path:
         "max_length": MAX_LENGTH,
         "model": str(run.world.files.folder),
         "start": str(folder / "start") if is_lora else None,
-        "windows": [[{"input_ids": ids, "supervised": mask} for _, ids, mask in update] for update in entries],
+        "windows": [
+            [{"input_ids": entry.input_ids, "supervised": entry.supervised} for entry in update] for update in entries
+        ],
         "tokens": [window.num_tokens for window in windows],
         "computed": [sum(len(compacted(batch).input_ids) for batch in window.batches) for window in windows],
         "supervised": [sum(batch.num_supervised for batch in window.batches) for window in windows],
