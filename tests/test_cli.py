@@ -19,6 +19,8 @@ from rich.cells import cell_len
 from tenfold import __version__
 from tenfold.engine.log import Log
 from tenfold.recipe import load_recipe
+from tenfold.techniques.distillation_options import DistillationOptions
+from tenfold.techniques.technique import find_technique
 from tests.command import Desk
 
 COMMANDS = ("techniques", "init", "check", "run", "show", "predict", "evaluate", "chat", "cache")
@@ -328,3 +330,13 @@ def test_sigterm_ends_a_real_process_with_a_checkpoint(desk: Desk, cache: Path) 
     assert "run the same command again to go on from here" in err
     last = max(int(str(event["update"])) for event in log.events() if event["event"] == "update")
     assert (desk.folder / "out" / "checkpoints" / "instruction" / f"update-{last:08d}").is_dir()
+
+
+def test_the_starter_of_distillation_names_its_teacher_and_a_student_that_fits_the_options(desk: Desk) -> None:
+    made = desk.tenfold("init", "distillation", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "own.yaml")
+    assert made.code == 0, made.text
+    recipe = load_recipe(desk.folder / "own.yaml")
+    options = find_technique("distillation").require_fit(recipe)
+    assert isinstance(options, DistillationOptions)
+    assert options.student is not None and options.student.layers == 15
+    assert max(map(len, (desk.folder / "own.yaml").read_text().splitlines())) <= 80

@@ -41,7 +41,20 @@ FEATURES = """\
 
 tuner: frozen        # nothing of the model trains
 """
-OWN = {"feature_based": (FEATURES, "technique.layers=[-1,1] --set output=runs/two-layers")}
+DISTILLED = """\
+  # who teaches: the folder of a run (runs/NAME), or a model as above
+  teacher: smollm2-135m-instruct
+  student: {layers: 15}   # of the model's; `of: teacher` takes the teacher's
+  alpha: 0.5         # weight of the teacher beside the rows' own responses
+  # level: sequence  # learn the teacher's answers: works with any tokenizer
+  # compare: true    # also train the same student without its teacher
+
+tuner: full          # a student that lost layers has much to learn
+"""
+OWN = {
+    "feature_based": (FEATURES, "technique.layers=[-1,1] --set output=runs/two-layers"),
+    "distillation": (DISTILLED, "technique.alpha=0.9 --set output=runs/alpha-0.9"),
+}
 """Techniques whose recipes do not begin with LoRA: what stands there, and one thing to change."""
 
 STARTER = Template("""\
