@@ -140,18 +140,21 @@ class Windows:
 
 
 def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False) -> list[list[int]]:
-    """Return bins of places in `lengths`, filled first-fit from the longest down.
+    """Return bins of places in `lengths`, as few as dealing them out or filling them first-fit finds.
 
     A bin holds at most `budget`, but for a length above it, which is alone in its bin; if `is_padded`, each length
     takes as much as the longest in its bin. Without padding, first-fit decreasing needs at most 11/9 of the fewest
-    possible bins, and one; the fullest is then made as small as dealing the lengths out anew can make it, since it
-    decides the memory. Source: Johnson 1973, "Near-optimal bin packing algorithms".
+    possible bins, and one; dealt out evenly, the fullest, which decides the memory, is smaller. Source: Johnson 1973,
+    "Near-optimal bin packing algorithms".
     """
     bins = _first_fit(lengths, budget, is_padded=is_padded)
-    if is_padded or len(bins) == 1:
+    if is_padded:
         return bins
-    level = _dealt_out(lengths, len(bins))
-    return level if _fullest(lengths, level) < _fullest(lengths, bins) <= budget else bins
+    for num_bins in range(max(1, math.ceil(sum(lengths) / budget)), len(bins) + 1):
+        level = _dealt_out(lengths, num_bins)
+        if _fullest(lengths, level) <= budget:
+            return level
+    return bins
 
 
 def _fullest(lengths: list[int], bins: list[list[int]]) -> int:
