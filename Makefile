@@ -1,9 +1,10 @@
 # make demo   a first fine-tune, before and after, in minutes     make test    the test suite
 # make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
+# make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; about two hours, resumable)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
-.PHONY: demo test bench check clean
+.PHONY: demo test bench evidence check clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,6 +21,10 @@ test: .venv/.installed
 
 bench: .venv/.installed
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
+
+evidence: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[evidence]'
+	$(BIN)/python -m evidence.measure $(if $(ONLY),--only $(ONLY))
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

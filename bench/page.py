@@ -43,7 +43,7 @@ and are slower than one. `TENFOLD_BENCH_TRL_PYTHON` names another interpreter th
 | LoRA as part of larger autograd functions in the base's dtype, with fp32 factors | `kernels/projection.py` |
 | blocks that keep what products gave, and compute norms, gates and attention's probabilities again; the last block \
 only where a target is | `models/fused_blocks.py` |
-| few shapes: batches filled up to 64 tokens, 640 tokens at once for adapters on a CPU | `models/fused_blocks.py`, \
+| few shapes: batches filled up to 64 tokens, 512 tokens at once for adapters on a CPU | `models/fused_blocks.py`, \
 `techniques/context.py` |
 | the output layer at supervised positions only, in pieces, its gradient formed in the forward pass | \
 `kernels/linear_cross_entropy.py` |

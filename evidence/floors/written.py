@@ -9,7 +9,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from evidence.floors.figures import Figure, Floors, mean
 from evidence.tables import Row
-from tenfold.evaluation.metrics import chrf, rouge_l, words
+from tenfold.evaluation.metrics import chrf, rouge_l
+from tenfold.evaluation.words import words
 
 LEAD_WORDS = 14
 

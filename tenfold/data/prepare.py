@@ -99,7 +99,8 @@ class Prepared:
     def select(self, indices: Sequence[int]) -> Prepared:
         """Return a few entries, those at `indices`, as a table of their own in memory."""
         digest = hashlib.sha256(f"{self.fingerprint} {list(indices)}".encode()).hexdigest()
-        return replace(self, table=self.table.select(indices).flatten_indices(keep_in_memory=True), fingerprint=digest)
+        chosen = self.table.with_format("arrow")[list(indices)]
+        return replace(self, table=Dataset(chosen), fingerprint=digest)
 
     def column(self, name: str) -> np.ndarray:
         """Return one column of numbers or flags for all entries."""

@@ -38,7 +38,7 @@ from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.composition import Composition
 from tenfold.tuning.tuner import Tuner
 
-ADAPTER_TOKENS_ON_CPU = 640
+ADAPTER_TOKENS_ON_CPU = 512
 """Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
 so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
 
