@@ -103,6 +103,8 @@ class DistillationOptions(Options):
 
 def check(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
     """Return what does not go together, as far as the recipe alone says it."""
+    from tenfold.tuning.merging import can_merge  # brings torch and peft along
+
     given = options.model_fields_set
     problems = []
     if options.level == "sequence":
@@ -117,6 +119,9 @@ def check(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
         problems.append(Problem("technique.beta", "read by divergence: jsd alone", remedy="remove it, or set jsd"))
     if options.on_policy is not None and options.level == "logits":
         problems.append(Problem("technique.on_policy", "read by level: on_policy alone", remedy="set that level"))
+    if options.student is not None and not can_merge(recipe.tuner):
+        found = f"{recipe.tuner.kind} cannot be merged into the student, which is a model of its own"
+        problems.append(Problem("tuner.kind", found, remedy="choose full, or a tuner that merges, such as lora"))
     if len(recipe.tasks) > 1:
         found = f"{len(recipe.tasks)} tasks; one is distilled at a time"
         problems.append(Problem("data.tasks", found, remedy="name the rows of one task in data.train"))

@@ -45,9 +45,10 @@ class Subject:
         self._begun = ""
         self._begin_anew()
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, tuner: Tuner | None = None) -> None:
+        """Let the base be loaded once more, as `tuner` needs it (the recipe's, where none is named)."""
         vars(self).pop("model", None)
-        self.tuner: Tuner = self._first
+        self.tuner = tuner or self._first
         self.chain: tuple[str, ...] = ()
         self.is_rebased = self.world.files.is_made
         self.trained: dict[str, int] = {}
@@ -152,6 +153,8 @@ class Subject:
     def _take_hold(self, stage: Stage) -> None:
         if self._is_attached and stage.tuner is self.tuner:
             return
+        if not self._is_attached and stage.tuner.trains_base_weights and self.tuner.quantization is not None:
+            self._begin_anew(stage.tuner)  # weights in 4 bits cannot train
         model = self.model
         names = ["attach"]
         if self._is_attached and stage.tuner.joins(self.tuner):

@@ -18,13 +18,13 @@ from tenfold.errors import ModelError, Problem
 from tenfold.models.quantized import dequantize, dequantize_network, is_4bit
 from tenfold.recipe.adapters import AdapterFusion, Bottleneck
 from tenfold.recipe.tuner_settings import TunerSettings
-from tenfold.recipe.tuners import Full, Partial
+from tenfold.recipe.tuners import Frozen, Full, Partial
 from tenfold.tuning.peft_config import method_name
 
 
 def can_merge(settings: TunerSettings) -> bool:
-    """Return whether the method is a change of weights, as far as its kind tells; some options forbid it too."""
-    if isinstance(settings, Full | Partial):
+    """Return whether the method leaves weights that say it all, as far as its kind tells; some options forbid it."""
+    if isinstance(settings, Full | Partial | Frozen):
         return True
     if isinstance(settings, Bottleneck | AdapterFusion):
         return False

@@ -65,10 +65,16 @@ def test_every_technique_is_checked_here() -> None:
 def test_a_technique_keeps_every_promise(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     own = dict(RECIPES[kind])
     basis = request.getfixturevalue(own.pop("basis", "settings"))
-    technique = {"kind": kind, **own.get("technique", {})}
-    if technique.get("teacher") == "TEACHER":
-        technique["teacher"] = str(teacher_model(tmp_path / "teacher"))
-    check_technique(parse_recipe({**basis, **own, "technique": technique}), tmp_path / "runs")
+    tree = {**basis, **own, "technique": technique_of(kind, tmp_path)}
+    check_technique(parse_recipe(tree), tmp_path / "runs")
+
+
+def technique_of(kind: str, tmp_path: Path) -> Settings:
+    """Return the technique's section of its recipe, with a teacher that is there."""
+    section = {"kind": kind, **RECIPES[kind].get("technique", {})}
+    if section.get("teacher") == "TEACHER":
+        section["teacher"] = str(teacher_model(tmp_path / "teacher"))
+    return section
 
 
 def test_a_technique_that_no_store_can_tell_from_others_is_found(
