@@ -93,6 +93,70 @@ def test_a_starter_of_every_format_passes_its_check_and_fits_the_terminal(
     assert fits(told.out, desk.folder)
 
 
+OF_SEVERAL = {
+    "multi_task": ["ask.jsonl", "tell.jsonl"],
+    "sequential": ["ask.jsonl", "tell.jsonl"],
+    "adapters": ["ask.jsonl", "tell.jsonl"],
+    "cross_lingual": ["ask.jsonl", "tell.jsonl"],
+    "cross_lingual by column": ["languages.jsonl"],
+    "adapters of one": ["ask.jsonl"],
+    "feature_based": ["languages.jsonl"],
+    "task_specific": ["languages.jsonl"],
+    "transfer": ["languages.jsonl"],
+}
+
+
+def _tables(desk: Desk) -> None:
+    for name in ("ask", "tell"):
+        rows = [{"prompt": f"{name} {n}", "completion": f"{name} {n % 3}"} for n in range(40)]
+        desk.write(f"{name}.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    spoken = [{"text": f"{n} lamp", "label": f"kind {n % 2}", "lang": ("en", "de")[n // 2 % 2]} for n in range(80)]
+    desk.write("languages.jsonl", "".join(json.dumps(row) + "\n" for row in spoken))
+
+
+@pytest.mark.parametrize("case", OF_SEVERAL)
+def test_a_starter_of_every_technique_passes_its_check(desk: Desk, case: str) -> None:
+    _tables(desk)
+    technique = case.partition(" ")[0]
+    given = [part for name in OF_SEVERAL[case] for part in ("--data", name)]
+    made = desk.tenfold("init", technique, *given, "--model", "tiny-llama")
+    assert made.code == 0, made.text
+    assert fits((desk.folder / "recipe.yaml").read_text(encoding="utf-8"), desk.folder)
+    told = desk.tenfold("check", "recipe.yaml", "--no-trial")
+    assert (told.code, "No problems found" in told.out) == (0, True), told.text
+    tasks = load_recipe(desk.folder / "recipe.yaml").tasks
+    assert [task.train for task in tasks.values()] == OF_SEVERAL[case]
+
+
+@pytest.mark.parametrize(
+    ("technique", "given", "told"),
+    [
+        ("multi_task", ["ask.jsonl"], "name a file for each: --data ask.jsonl --data OTHER"),
+        ("sequential", ["ask.jsonl"], "learns several tasks"),
+        ("instruction", ["ask.jsonl", "tell.jsonl"], "use one of multi_task, sequential, adapters, cross_lingual"),
+        ("cross_lingual", ["ask.jsonl"], "--columns language=COLUMN"),
+        ("feature_based", ["ask.jsonl"], "answered in words"),
+        ("multi_task", ["ask.jsonl", "new/ask.jsonl"], "would both be the task 'ask'"),
+    ],
+)
+def test_a_starter_that_could_not_run_is_not_written(desk: Desk, technique: str, given: list[str], told: str) -> None:
+    _tables(desk)
+    desk.write("new/ask.jsonl", (desk.folder / "ask.jsonl").read_text(encoding="utf-8"))
+    refused = desk.tenfold("init", technique, *(part for name in given for part in ("--data", name)))
+    assert (refused.code, told in " ".join(refused.err.split())) == (2, True), refused.text
+    assert not (desk.folder / "recipe.yaml").exists()
+
+
+def test_the_column_of_languages_can_be_named(desk: Desk) -> None:
+    spoken = [{"text": f"{n} lamp", "label": f"kind {n % 2}", "tongue": ("fr", "de")[n // 20]} for n in range(30)]
+    desk.write("own.jsonl", "".join(json.dumps(row) + "\n" for row in spoken))
+    assert desk.tenfold("init", "cross_lingual", "--data", "own.jsonl").code == 2
+    made = desk.tenfold("init", "cross_lingual", "--data", "own.jsonl", "--columns", "language=tongue")
+    assert made.code == 0, made.text
+    options = load_recipe(desk.folder / "recipe.yaml").technique.options
+    assert options == {"language_column": "tongue", "source": ["fr"]}, "the language with the most rows"
+
+
 def test_a_starter_reads_few_rows_several_times_and_many_once(desk: Desk) -> None:
     for count, expected in {40: (3, 4), 1000: (1, 16)}.items():
         desk.write("own.txt", "\n\n".join(f"row {n}" for n in range(count)))

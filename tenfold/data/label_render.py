@@ -87,8 +87,16 @@ class LabelRenderer:
         return pack_labelled(entries, form=self.form, task=task)
 
     def token_text(self, token: int) -> str:
-        """Return one token as text."""
-        return cast(str, self.tokenizer.decode([token]))
+        """Return one token as text, with the blank before it where it begins a word."""
+        text = cast(str, self.tokenizer.decode([token]))
+        if not self._is_word_piece:
+            return text.replace("▁", " ")
+        continues = self.tokenizer.convert_ids_to_tokens(token).startswith("##")
+        return text.removeprefix("##") if continues else f" {text}"
+
+    @property
+    def _is_word_piece(self) -> bool:
+        return getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) == "##"
 
     def lay(self, examples: Sequence[Labelled]) -> Iterator[Laid]:
         """Yield the tokens of each example, cut to `max_length`.

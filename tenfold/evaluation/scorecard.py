@@ -144,6 +144,11 @@ class Change:
         """Whether the change is clear and against the wanted direction."""
         return self.test.verdict == ("fell" if self.higher_is_better else "rose")
 
+    @property
+    def figure(self) -> str:
+        """The change in words: `exact match +0.120 [+0.051, +0.194]`."""
+        return f"{self.metric.replace('_', ' ')} {self.test.difference.signed}"
+
 
 @dataclass(frozen=True)
 class Scorecard:

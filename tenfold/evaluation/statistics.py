@@ -39,6 +39,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def signed(self) -> str:
+        """The interval of a difference in words: `+0.120 [+0.051, +0.194]`."""
+        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
 
 @dataclass(frozen=True)
 class PairedTest:

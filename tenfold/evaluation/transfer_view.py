@@ -56,7 +56,7 @@ def transfer_lines(scorecard: Scorecard, lineage: Lineage) -> list[tuple[str, st
 
 def signed(interval: Interval) -> str:
     """Return `+0.083 [+0.012, +0.151]`."""
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+    return interval.signed
 
 
 def matrix_table(rows: list[tuple[str, ...]]) -> Table:

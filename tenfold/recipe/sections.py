@@ -23,6 +23,9 @@ DEFAULT_ROWS = "sample:household"
 SIDES = ("train", "validation", "test")
 """The sides that rows are on, as the recipe names them."""
 
+RESERVED = ("retention",)
+"""Names of rows of the scorecard that are no task's."""
+
 TASK = "main"
 """The name of the task of a recipe that has just one."""
 
@@ -140,6 +143,9 @@ class DataSection(Section):
         given = [side for side in SIDES if self.tasks and getattr(self, side) is not None]
         if given:
             raise ValueError(f"{' and '.join(given)} beside tasks: each task has rows of its own; move them there")
+        taken = [name for name in self.tasks if name in RESERVED]
+        if taken:
+            raise ValueError(f"tasks.{taken[0]}: the scorecard keeps that name for its own row; choose another")
         nested = [name for name, task in self.tasks.items() if task.tasks]
         if nested:
             raise ValueError(f"tasks.{nested[0]} has tasks itself; one level is enough")

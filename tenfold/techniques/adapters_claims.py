@@ -37,11 +37,7 @@ def every_task_rises(*, source: str) -> Claim:
         found = {task: change for task, change in changes.items() if change is not None}
         if not found:
             return Verdict("unclear", "no held-out rows to measure it on")
-        figure = "; ".join(
-            f"{task} {change.metric} {change.test.difference.mean:+.3f} "
-            f"[{change.test.difference.low:+.3f}, {change.test.difference.high:+.3f}]"
-            for task, change in found.items()
-        )
+        figure = "; ".join(f"{task} {change.figure}" for task, change in found.items())
         if any(change.is_worse for change in found.values()):
             return Verdict("not held here", figure)
         return Verdict("held" if all(change.is_better for change in found.values()) else "unclear", figure)
@@ -93,14 +89,8 @@ def fusion_helps(*, source: str) -> Claim:
         best = max(alone, key=lambda score: sign * score.primary.value)
         change = card.change(task, best.primary.name, before=best.stage, after=last.name)
         assert change is not None, "both stages were scored on the same rows"
-        interval = change.test.difference
-        figure = (
-            f"{task}: {change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] "
-            f"against the adapter of {best.stage.partition('@')[2]}"
-        )
-        if change.is_better:
-            return Verdict("held", figure)
-        return Verdict("not held here" if change.is_worse else "unclear", figure)
+        figure = f"{task}: {change.figure} against the adapter of {best.stage.partition('@')[2]}"
+        return Verdict.on(change, figure)
 
     return Claim("fused adapters beat the best single one on their task", source, judge)
 

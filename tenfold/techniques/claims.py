@@ -9,17 +9,12 @@ def task_metric_rises(*, source: str) -> Claim:
     """Return the claim that the task metric on held-out rows is better after than before."""
 
     def judge(evidence: Evidence) -> Verdict:
-        change = evidence.scorecard.task_change()
-        if change is None:
-            return Verdict("unclear", "no held-out rows to measure it on")
-        interval = change.test.difference
-        figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-        if change.is_better:
-            return Verdict("held", figure)
-        return Verdict("not held here" if change.is_worse else "unclear", figure)
+        return Verdict.on(evidence.scorecard.task_change())
 
     return Claim("better than the base model on held-out rows", source, judge)
 
+
+NO_RETENTION = "not measured: evaluation.retention is off, or the model writes no text"
 
 MARGIN = 0.02
 """Bits per byte by which general text may cost more and still count as kept."""
@@ -31,9 +26,9 @@ def keeps_general_text(*, source: str) -> Claim:
     def judge(evidence: Evidence) -> Verdict:
         change = evidence.scorecard.change("retention", "general_bits_per_byte")
         if change is None:
-            return Verdict("unclear", "not measured: evaluation.retention is off")
+            return Verdict("unclear", NO_RETENTION)
         interval = change.test.difference
-        figure = f"bits per byte {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        figure = f"bits per byte {interval.signed}"
         if interval.high <= MARGIN:
             return Verdict("held", figure)
         return Verdict("not held here" if interval.low > MARGIN else "unclear", figure)

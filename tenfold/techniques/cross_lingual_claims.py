@@ -93,7 +93,7 @@ def _few_against(text: str, source: str, *, zero_shot: bool) -> Claim:
             gain = mean_gain(evidence.scorecard, steps, metrics)
             if gain is None:
                 return Verdict("unclear", "the languages' metrics have no unit in common")
-            parts.append(f"{rows} rows {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]")
+            parts.append(f"{rows} rows {gain.signed}")
             outcome = "held" if gain.low > 0 else "not held here" if gain.high < 0 else "unclear"
             metric = ", ".join(sorted(set(metrics.values())))
         figure = f"{metric}, mean over {len({match['language'] for match in few})} languages: {'; '.join(parts)}"

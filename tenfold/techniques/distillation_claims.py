@@ -48,9 +48,7 @@ def faster(*, source: str) -> Claim:
             f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast for one answer; "
             f"in batches {speeds[0]:.0f} and {speeds[1]:.0f} tokens/s"
         )
-        if change.is_better:
-            return Verdict("held", figure)
-        return Verdict("not held here" if change.is_worse else "unclear", figure)
+        return Verdict.on(change, figure)
 
     return Claim("faster than its teacher, on this machine", source, judge)
 
@@ -90,13 +88,10 @@ def better_than_alone(*, source: str) -> Claim:
         figures = []
         for change in changes:
             assert change is not None, "both stages answered the same rows"
-            gap = change.test.difference
-            figures.append(f"{change.metric} {gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]")
+            figures.append(change.figure)
         first = changes[0]
         assert first is not None
-        if first.is_better:
-            return Verdict("held", "; ".join(figures))
-        return Verdict("not held here" if first.is_worse else "unclear", "; ".join(figures))
+        return Verdict.on(first, "; ".join(figures))
 
     return Claim("better than the same student without its teacher", source, judge)
 

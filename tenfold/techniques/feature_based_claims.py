@@ -17,14 +17,7 @@ UNASKED = "not measured: set technique.compare to true"
 
 
 def _beats_no_features(evidence: Evidence) -> Verdict:
-    change = evidence.scorecard.task_change()
-    if change is None:
-        return Verdict("unclear", "no held-out rows to measure it on")
-    interval = change.test.difference
-    figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-    if change.is_better:
-        return Verdict("held", figure)
-    return Verdict("not held here" if change.is_worse else "unclear", figure)
+    return Verdict.on(evidence.scorecard.task_change())
 
 
 def _trains_nothing(evidence: Evidence) -> Verdict:
@@ -54,7 +47,7 @@ def _is_near_fine_tuning(evidence: Evidence) -> Verdict:
     change = card.change(task, score.primary.name, before=tuned)
     assert change is not None, "both stages scored the task"
     interval = change.test.difference
-    figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}] against fine-tuning"
+    figure = f"{change.figure} against fine-tuning"
     worst = interval.low if change.higher_is_better else -interval.high
     if worst > -NEAR:
         return Verdict("held", figure)

@@ -44,7 +44,7 @@ def no_worse_on_average(*, source: str) -> Claim:
         if interval is None:
             return Verdict("unclear", ALONE)
         names = ", ".join(dict.fromkeys(metrics.values()))
-        figure = f"{names} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+        figure = f"{names} {interval.signed}"
         if interval.low >= -MARGIN:
             return Verdict("held", figure)
         return Verdict("not held here" if interval.high < -MARGIN else "unclear", figure)
@@ -66,11 +66,8 @@ def no_task_loses(*, source: str) -> Claim:
             return Verdict("unclear", ALONE)
         figures = []
         for task, change in found.items():
-            interval = change.test.difference
             flag = " negative transfer" if change.is_worse else ""
-            figures.append(
-                f"{task} {change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]{flag}"
-            )
+            figures.append(f"{task} {change.figure}{flag}")
         worse = any(change.is_worse for change in found.values())
         return Verdict("not held here" if worse else "held", "; ".join(figures))
 

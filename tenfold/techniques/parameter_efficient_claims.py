@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenfold.techniques.claims import NO_RETENTION
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 FULL = "full"
@@ -37,12 +38,8 @@ def keeps_more_than_full(*, source: str) -> Claim:
         score = evidence.scorecard.primary_change(task, before=FULL)
         if kept is None or score is None:
             is_compared = FULL in evidence.scorecard.stages
-            return Verdict("unclear", "evaluation.retention is off" if is_compared else NOT_COMPARED)
-        figures = [
-            f"{change.metric} {change.test.difference.mean:+.3f} "
-            f"[{change.test.difference.low:+.3f}, {change.test.difference.high:+.3f}]"
-            for change in (kept, score)
-        ]
+            return Verdict("unclear", NO_RETENTION if is_compared else NOT_COMPARED)
+        figures = [change.figure for change in (kept, score)]
         figure = f"against full tuning: {'; '.join(figures)}"
         if kept.is_better and not score.is_worse:
             return Verdict("held", figure)

@@ -19,7 +19,7 @@ def earlier_tasks_are_kept(*, source: str) -> Claim:
             return Verdict("unclear", "fewer than two trained tasks with scores in one unit")
         lost = found.forgetting
         names = ", ".join(dict.fromkeys(found.metrics.values()))
-        figure = f"forgetting {lost.mean:+.3f} [{lost.low:+.3f}, {lost.high:+.3f}] of {names}"
+        figure = f"forgetting {lost.signed} of {names}"
         if lost.high <= MARGIN:
             return Verdict("held", figure)
         return Verdict("not held here" if lost.low > MARGIN else "unclear", figure)
@@ -47,7 +47,7 @@ def cures_help(*, source: str) -> Claim:
             if interval is None:
                 return Verdict("unclear", "the earlier tasks' scores have no unit in common, or are missing")
             label = "as in the recipe" if name == last else name.partition("@")[2]
-            figures.append(f"{label} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]")
+            figures.append(f"{label} {interval.signed}")
             intervals.append(interval)
         figure = f"earlier tasks against no cure: {'; '.join(figures)}"
         if all(interval.low > 0 for interval in intervals):
@@ -67,10 +67,7 @@ def the_way_helps(*, source: str) -> Claim:
         change = evidence.scorecard.primary_change(task, before=f"{last}@straight", after=last)
         if change is None:
             return Verdict("unclear", "not compared: set technique.compare_straight: true to train it straight too")
-        interval = change.test.difference
-        figure = f"{task} {change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-        if change.is_better:
-            return Verdict("held", figure)
-        return Verdict("not held here" if change.is_worse else "unclear", figure)
+        figure = f"{task} {change.figure}"
+        return Verdict.on(change, figure)
 
     return Claim("the last task is better for the stages before it", source, judge)

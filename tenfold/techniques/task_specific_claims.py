@@ -16,7 +16,7 @@ def better_than(baseline: str, called: str, *, source: str) -> Claim:
         change = _change(card, before, card.stages[-1])
         if change is None:
             return Verdict("unclear", _why_not(card, baseline))
-        return _judged(change)
+        return Verdict.on(change)
 
     return Claim(f"better than {called}", source, judge)
 
@@ -29,7 +29,7 @@ def probabilities_can_be_trusted(*, source: str) -> Claim:
         change = _change(card, TASK, CALIBRATED, "negative_log_likelihood")
         if change is None:
             return Verdict("unclear", "not calibrated: it needs classes or labels, and validation rows")
-        verdict = _judged(change)
+        verdict = Verdict.on(change)
         error = _change(card, TASK, CALIBRATED, "calibration_error")
         also = "" if error is None else f"; calibration error {error.test.difference.mean:+.3f}"
         return Verdict(verdict.outcome, verdict.because + also)
@@ -44,7 +44,7 @@ def domain_helps(*, source: str) -> Claim:
         change = _change(evidence.scorecard, ALONE, TASK)
         if change is None:
             return Verdict("unclear", "not compared: set technique.domain and technique.compare_domain: true")
-        return _judged(change)
+        return Verdict.on(change)
 
     return Claim("better than without going on with the domain's text first", source, judge)
 
@@ -73,11 +73,3 @@ def _why_not(card: Scorecard, baseline: str) -> str:
     if baseline == WORDS:
         return "not measured: technique.baselines is off, or rows are answered in words or parts of a context"
     return "not measured: technique.baselines is off, or rows have no classes to choose among by name"
-
-
-def _judged(change: Change) -> Verdict:
-    interval = change.test.difference
-    figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-    if change.is_better:
-        return Verdict("held", figure)
-    return Verdict("not held here" if change.is_worse else "unclear", figure)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tenfold.engine.stage import Fit, Stage, StageResult
     from tenfold.evaluation.cost import Cost
     from tenfold.evaluation.lineage import Lineage
-    from tenfold.evaluation.scorecard import Scorecard
+    from tenfold.evaluation.scorecard import Change, Scorecard
     from tenfold.techniques.context import Run
     from tenfold.techniques.start import Start
     from tenfold.techniques.world import World
@@ -65,6 +65,14 @@ class Verdict:
 
     outcome: Literal["held", "not held here", "unclear"]
     because: str
+
+    @classmethod
+    def on(cls, change: Change | None, figure: str | None = None) -> Verdict:
+        """Return the verdict on a claim that `change` is for the better; `figure` tells more than the change itself."""
+        if change is None:
+            return cls("unclear", "no held-out rows to measure it on")
+        outcome: Literal["held", "not held here"] = "held" if change.is_better else "not held here"
+        return cls(outcome if change.is_better or change.is_worse else "unclear", figure or change.figure)
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,7 @@ def fewer_rows_than_from_scratch(*, source: str) -> Claim:
             change = evidence.scorecard.primary_change(task, before=f"scratch-{most}", after=f"pretrained-{size}")
             if change is None:
                 return Verdict("unclear", "no held-out rows to measure it on")
-            interval = change.test.difference
-            figure = f"{change.metric} {interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+            figure = change.figure
             told = f"{size} rows against {most} from scratch: {figure}"
             if change.is_better and size < most:
                 return Verdict("held", f"{told}, {most / size:.0f} times fewer")

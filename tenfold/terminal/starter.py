@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
 from rich.console import Console
 from rich.markup import escape
 
-from tenfold.data.sources import open_rows
 from tenfold.errors import Problem, RecipeError
 from tenfold.files import require_folder, write_atomic
 from tenfold.techniques.technique import find_technique
+from tenfold.terminal.starter_parts import Given, open_given, part_of
 
 FEW_ROWS = 1000
 """Fewer rows than this are read more than once, in smaller updates.
@@ -26,37 +25,6 @@ Measured with SmolLM2-135M-Instruct on 54 commands and the calls they stand for:
 """
 
 COLUMNS_HINT = "# columns: {prompt: question, completion: answer}   # yours for ours"
-LORA = """
-tuner:
-  kind: lora         # `tenfold techniques` lists the others
-  rank: 16           # more rank learns more and weighs more
-"""
-FEATURES = """\
-  estimators:        # of scikit-learn, by name, with its own options
-    - {name: LogisticRegression, C: 0.1, max_iter: 1000}
-    - {name: SVC, C: 1.0}
-  layers: [-1]       # such as [-1, 6, average]; each is tried
-  pooling: [mean]    # first, last, mean, weighted_mean
-  folds: 5           # of the training rows, to choose by
-
-tuner: frozen        # nothing of the model trains
-"""
-DISTILLED = """\
-  # who teaches: the folder of a run (runs/NAME), or a model as above
-  teacher: smollm2-135m-instruct
-  student: {layers: 15}   # of the model's; `of: teacher` takes the teacher's
-  alpha: 0.5         # weight of the teacher beside the rows' own responses
-  # level: sequence  # learn the teacher's answers: works with any tokenizer
-  # compare: true    # also train the same student without its teacher
-
-tuner: full          # a student that lost layers has much to learn
-"""
-OWN = {
-    "feature_based": (FEATURES, "technique.layers=[-1,1] --set output=runs/two-layers"),
-    "distillation": (DISTILLED, "technique.alpha=0.9 --set output=runs/alpha-0.9"),
-}
-"""Techniques whose recipes do not begin with LoRA: what stands there, and one thing to change."""
-
 STARTER = Template("""\
 # $summary
 # Made by `tenfold init` from $rows rows of format $format.
@@ -71,9 +39,9 @@ model:
 
 technique:
   kind: $technique
-$tuner
+$own
 data:
-  train: $source
+  $source
   # test: FILE       # rows for the scorecard; else test_share of those above
   test_share: 0.1
   # group_by: COLUMN # rows with equal values stay on one side of the split
@@ -101,38 +69,50 @@ output: runs/$technique-$name
 
 
 def write_starter(
-    technique: str, data: str, model: str, out: Path, *, columns: Mapping[str, str] | None = None
+    technique: str, data: Sequence[str], model: str, out: Path, *, columns: Mapping[str, str] | None = None
 ) -> None:
-    """Write a starter recipe to `out` and say what to do next.
+    """Write a starter recipe over the rows of `data`, a task each, to `out` and say what to do next.
 
     Raises:
-        RecipeError: unknown technique, or `out` exists already.
-        DataError: the rows cannot be read.
+        RecipeError: unknown technique, `out` exists already, or the technique cannot work with rows like these.
+        DataError: rows cannot be read.
     """
     found = find_technique(technique)
     if out.exists():
         raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
     require_folder(out.parent)
-    rows = open_rows(data, columns=columns)
-    tuner, change = OWN.get(technique, (LORA, "tuner.rank=32 --set output=runs/rank-32"))
+    given = open_given(technique, data, columns)
+    own = part_of(technique, given)
+    rows, formats = given.num_rows, " and ".join(given.formats)
     text = STARTER.substitute(
-        tuner=tuner,
-        change=change,
+        own=own.text,
+        change=own.change,
         summary="\n# ".join(textwrap.wrap(f"{technique}: {found.summary}.", 78)),
         technique=technique,
-        rows=f"{len(rows):,}",
-        source=json.dumps(data, ensure_ascii=False),
-        format=rows.format,
-        model=json.dumps(model, ensure_ascii=False),
+        rows=f"{rows:,}",
+        source=_source(given),
+        format=formats,
+        model=_quoted(model),
         file=shlex.quote(str(out)),
-        epochs=3 if len(rows) < FEW_ROWS else 1,
-        batch_size=f"{4 if len(rows) < FEW_ROWS else 16:<2}",
-        name=re.sub(r"[^\w-]+", "-", Path(data.rpartition(":")[2]).stem).strip("-") or "rows",
-        columns=f"columns: {json.dumps(dict(columns), ensure_ascii=False)}" if columns else COLUMNS_HINT,
+        epochs=3 if rows < FEW_ROWS else 1,
+        batch_size=f"{4 if rows < FEW_ROWS else 16:<2}",
+        name="-".join(given.tables),
+        columns=f"columns: {_quoted(dict(given.columns))}" if given.columns else COLUMNS_HINT,
     )
     write_atomic(out, text)
     console = Console()
-    console.print(f"{len(rows):,} rows of {escape(data)}, format: [bold]{rows.format}[/bold]")
+    for name, table in given.tables.items():
+        console.print(f"{len(table):,} rows of {escape(given.sources[name])}, format: [bold]{table.format}[/bold]")
     console.print(
         f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(shlex.quote(str(out)))}[/bold]", soft_wrap=True
     )
+
+
+def _source(given: Given) -> str:
+    if len(given.tables) == 1:
+        return f"train: {_quoted(given.only)}"
+    return "tasks:\n" + "\n".join(f"    {name}: {_quoted(source)}" for name, source in given.sources.items())
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

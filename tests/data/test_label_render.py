@@ -6,6 +6,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders
+from tokenizers.models import WordPiece
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from tenfold.data.batch import IGNORED, LabelForm, pack_labelled
@@ -178,3 +181,13 @@ def test_a_batch_holds_the_labels_of_its_rows(
     assert batch.labels is not None and batch.labels.dtype == expected.dtype
     assert torch.equal(batch.labels, expected)
     assert batch.num_supervised == 0
+
+
+def test_words_of_an_encoder_are_shown_apart_and_pieces_of_a_word_together() -> None:
+    names = ["[UNK]", "lamp", "##shade", "on"]
+    wordpiece = Tokenizer(WordPiece({name: index for index, name in enumerate(names)}, unk_token="[UNK]"))
+    wordpiece.pre_tokenizer = Whitespace()
+    wordpiece.decoder = decoders.WordPiece()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, unk_token="[UNK]")
+    renders = renderer("class", tokenizer=tokenizer)
+    assert "".join(map(renders.token_text, tokenizer("lampshade on")["input_ids"])) == " lampshade on"
