@@ -14,6 +14,7 @@ Costs: one stage and a scoring of every language; few_shot: two more stages for 
 from __future__ import annotations
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tenfold.errors import Problem
@@ -30,6 +31,7 @@ from tenfold.techniques.technique import Plan, Technique
 if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.techniques.context import Run
+    from tenfold.techniques.start import Start
 
 
 def plan(run: Run, options: CrossLingualOptions) -> Plan:
@@ -104,6 +106,18 @@ def check(recipe: Recipe, options: CrossLingualOptions) -> list[Problem]:
     return problems
 
 
+def start(recipe: Recipe, options: CrossLingualOptions) -> Start:
+    """Return the recipe's model, and the languages' adapters as what decides the run too."""
+    from tenfold.models.sources import resolve
+    from tenfold.techniques.start import Start
+    from tenfold.tuning.bank_files import hash_bank
+
+    adapters = {
+        f"adapter of {language} ({at})": hash_bank(Path(at)) for language, at in options.language_adapters.items()
+    }
+    return Start(resolve(recipe.model), adapters)
+
+
 def expand(recipe: Recipe, options: CrossLingualOptions) -> Recipe:
     """Return the recipe with a task for each language.
 
@@ -122,6 +136,7 @@ TECHNIQUE = Technique(
     stages=cross_lingual,
     options=CrossLingualOptions,
     check=check,
+    start=start,
     plan=plan,
     expand=expand,
     claims=(

@@ -28,6 +28,7 @@ from tenfold.techniques.technique import Plan, Technique
 if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.techniques.context import Run
+    from tenfold.techniques.start import Start
 
 
 def check(recipe: Recipe, options: TaskSpecificOptions) -> list[Problem]:
@@ -52,6 +53,19 @@ def check(recipe: Recipe, options: TaskSpecificOptions) -> list[Problem]:
     with collecting(problems):
         open_rows(options.domain, format="text")
     return problems
+
+
+def start(recipe: Recipe, options: TaskSpecificOptions) -> Start:
+    """Return the recipe's model, and the domain's text as what decides the run too."""
+    from tenfold.data.sources import open_rows
+    from tenfold.models.sources import resolve
+    from tenfold.techniques.start import Start
+
+    files = resolve(recipe.model)
+    if options.domain is None:
+        return Start(files)
+    text = open_rows(options.domain, format="text")
+    return Start(files, {f"domain text ({text.name})": text.fingerprint})
 
 
 def plan(run: Run, options: TaskSpecificOptions) -> Plan:
@@ -90,6 +104,7 @@ TECHNIQUE = Technique(
     stages=task_specific,
     options=TaskSpecificOptions,
     check=check,
+    start=start,
     plan=plan,
     claims=(
         better_than(

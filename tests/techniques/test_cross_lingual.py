@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -202,9 +203,14 @@ def test_language_adapters_may_come_from_other_runs(speak: Speak, tmp_path: Path
         made = run(speak({"kind": "adapters"}, data=data, tuner=BOTTLENECK, optim={"max_updates": 2}))
         folders[language] = str(made.folder)
     technique = {**KIND, "languages": ["de"], "language_adapters": folders}
-    artifact = run(speak(technique, tuner=BOTTLENECK, optim={"max_updates": 2}))
+    recipe = speak(technique, tuner=BOTTLENECK, optim={"max_updates": 2})
+    artifact = run(recipe)
     assert artifact.facts["tasks"]["en"]["answered_by"] == {"stack": ["lang-en", "task"]}
     assert artifact.cost.trainable_parameters == made.cost.trainable_parameters, "those of other runs do not train"
+    shutil.rmtree(folders["de"])
+    shutil.copytree(folders["en"], folders["de"])
+    with pytest.raises(UserError, match="adapter of de"):
+        run(recipe)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tenfold.answering import evaluate_rows, predict_rows
-from tenfold.errors import ModelError, RecipeError, SignalError
+from tenfold.errors import ModelError, RecipeError, SignalError, UserError
 from tenfold.recipe import parse_recipe
 from tenfold.running import run
 from tenfold.techniques.technique import find_technique
@@ -115,7 +115,7 @@ def test_words_are_taught_too_and_row_0_is_the_model_asked_as_it_is(settings: Se
     settings["technique"] = {"kind": "task_specific"}
     artifact = run(parse_recipe(settings))
     assert artifact.scorecard.stages == ("before", "task")
-    assert claims(artifact)["better than the base model asked as it is"][1].startswith("exact_match ")
+    assert claims(artifact)["better than the base model asked as it is"][1].startswith("exact match ")
 
 
 @pytest.fixture
@@ -141,6 +141,10 @@ def test_the_domains_text_comes_first_and_can_be_compared_without(
     }
     assert len(updates["domain"]) == 3
     assert updates["domain"][0]["loss"] > 3.0, "language modelling over 400 tokens, not four classes"
+    with Path(domain).open("a", encoding="utf-8") as file:
+        file.write("\n" + json.dumps({"text": "one row more"}))
+    with pytest.raises(UserError, match=r"domain text \(domain.jsonl\)"):
+        run(parse_recipe(labelled))
 
 
 def test_an_encoder_cannot_go_on_with_raw_text(labelled: Settings, domain: str) -> None:
