@@ -79,9 +79,7 @@ def techniques() -> None:
 @app.command()
 def init(
     technique: Annotated[str, typer.Argument(help="A technique; `tenfold techniques` lists them.")],
-    data: Annotated[
-        list[str], typer.Option(help="Your rows: a file, a folder, a hub id, or sample:NAME; again for each task.")
-    ],
+    data: Annotated[list[str], typer.Option(help="File, folder, hub id, or sample:NAME; again for each task.")],
     model: Annotated[str, typer.Option(help="Alias, hub id, folder or .gguf file.")] = "smollm2-135m-instruct",
     out: Annotated[Path, typer.Option(help="Where to write the recipe.")] = Path("recipe.yaml"),
     columns: Columns = None,

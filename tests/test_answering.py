@@ -43,7 +43,9 @@ def test_answers_end_where_the_template_ends_a_turn(settings: Settings, tmp_path
     again = evaluate_rows(artifact.folder, data=str(rows_file), max_rows=4, base=None)
     assert again.primary.value == 1.0
     [line] = predict_rows(artifact.folder, prompts=["lamp 5"], data=None, out=None, max_new_tokens=20, base=None)
-    assert json.loads(line)["response"] == "set red"
+    assert json.loads(line) == {"prompt": "lamp 5", "response": "set red"}
+    [line] = predict_rows(artifact.folder, prompts=["lamp 5"], data=None, out=None, max_new_tokens=2, base=None)
+    assert json.loads(line)["cut"] is True, "it had more to say"
 
 
 def test_rows_whose_reply_is_cut_are_not_scored(settings: Settings, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_a_task_takes_what_it_leaves_unset_from_the_settings_above() -> None:
         ({"tasks": {"a b": "c"}}, "data.tasks.a b"),
         ({"tasks": {"one": 3}}, "data.tasks.one"),
         ({"tasks": {"one": {"train": "b", "validation": "c"}}}, "data.tasks.one.validation"),
-        ({"tasks": {"retention": "a", "one": "b"}}, "tasks.retention: the scorecard keeps that name"),
+        ({"tasks": {"retention": "a", "one": "b"}}, "data.tasks.retention.*what the scorecard calls its own row"),
     ],
 )
 def test_what_tasks_cannot_be_is_told_with_its_place(data: Settings, told: str) -> None:

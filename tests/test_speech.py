@@ -320,4 +320,4 @@ def test_predict_names_a_file_that_cannot_be_heard(whisper: Path, tmp_path: Path
     rows = tmp_path / "new.jsonl"
     rows.write_text('{"audio": "clips/red-0.wav"}\n')
     (line,) = predict(artifact, prompts=[], data=str(rows))
-    assert set(json.loads(line)) == {"audio", "response"}
+    assert {"audio", "response"} <= set(json.loads(line))

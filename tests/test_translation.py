@@ -73,7 +73,7 @@ def test_an_encoder_decoder_learns_and_its_artifact_answers_as_it_did(
     }
     answers = predict(artifact, prompts=[line["prompt"] for line in artifact.generations])
     assert [line["response"] for line in answers] == [line["after"] for line in artifact.generations]
-    assert set(answers[0]) == {"source", "response"}
+    assert {"source", "response"} <= set(answers[0])
     with_references = predict(artifact, data=str(tmp_path / "pairs.jsonl"))
     assert with_references[0]["source"] == "lamp 0 red" and with_references[0]["reference"] == "rot"
     assert evaluate_rows(artifact.folder, data=str(tmp_path / "pairs.jsonl"), max_rows=4, base=None).primary.items
@@ -143,7 +143,7 @@ def test_an_encoder_decoder_learns_prompts_and_responses_as_well(
     tree = {**translating(settings, tmp_path, t5), "data": data}
     artifact = run(parse_recipe(tree))
     assert artifact.facts["tasks"]["main"]["kind"] == "generation"
-    assert set(predict(artifact, prompts=["lamp 3 blue"])[0]) == {"prompt", "response"}
+    assert {"prompt", "response"} <= set(predict(artifact, prompts=["lamp 3 blue"])[0])
 
 
 def test_a_decoder_is_asked_in_words(settings: Settings, tmp_path: Path) -> None:

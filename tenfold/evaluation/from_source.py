@@ -13,8 +13,7 @@ from tenfold.evaluation.likelihood import Losses
 from tenfold.evaluation.metrics import METRICS
 from tenfold.evaluation.score import likelihood_measures
 from tenfold.evaluation.scorecard import Score
-from tenfold.models.encoder_decoder import Written
-from tenfold.models.generate import evaluating
+from tenfold.models.generate import Answer, evaluating
 
 BATCH_POSITIONS = 24_000
 """Positions of the encoder, and new tokens, in one batch: 16 clips of Whisper's 1,500."""
@@ -28,7 +27,7 @@ class AnswersSources(Protocol):
         """What is called; its dropout must be off while it is judged."""
         ...
 
-    def answers(self, batch: Batch, *, max_new_tokens: int) -> Sequence[Written]:
+    def answers(self, batch: Batch, *, max_new_tokens: int) -> Sequence[Answer]:
         """Return what the model writes for each row's source, greedily, after the row's tokens."""
         ...
 
@@ -110,9 +109,9 @@ def answer_sources(
     collate: Collates,
     max_new_tokens: int,
     batch_positions: int = BATCH_POSITIONS,
-) -> list[Written]:
+) -> list[Answer]:
     """Return the greedy answer to each source, in order; sources of like length share a batch."""
-    answers = [Written("", is_cut=False)] * len(asked)
+    answers = [Answer("", is_cut=False)] * len(asked)
     with evaluating(model.network):
         # what writing starts from has one length in a batch: without a language it is shorter
         for size in sorted({len(entry.input_ids) for entry in asked}):

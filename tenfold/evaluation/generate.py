@@ -8,12 +8,12 @@ rows in.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 
 from torch import nn
 
 from tenfold.evaluation.likelihood import Tokenizer
 from tenfold.models.generate import (
+    Answer,
     Sampling,
     continue_prompts,
     end_token_ids,
@@ -25,30 +25,6 @@ from tenfold.models.generate import (
 
 BATCH_TOKENS = 8192
 """Tokens in the cache of one batch: about 190 MB of keys and values for SmolLM2-135M in bf16."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the model said; `is_cut` where it had more to say than it was given tokens for."""
-
-    text: str
-    is_cut: bool
-
-
-def generate(
-    network: nn.Module,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[int]],
-    *,
-    stop_ids: Collection[int],
-    max_new_tokens: int,
-    batch_tokens: int = BATCH_TOKENS,
-) -> list[str]:
-    """Return the text of each prompt's `greedy_answers`."""
-    answers = greedy_answers(
-        network, tokenizer, prompts, stop_ids=stop_ids, max_new_tokens=max_new_tokens, batch_tokens=batch_tokens
-    )
-    return [answer.text for answer in answers]
 
 
 def greedy_answers(

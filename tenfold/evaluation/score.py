@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from tenfold.evaluation.generate import BATCH_TOKENS, Answer, greedy_answers
+from tenfold.evaluation.generate import BATCH_TOKENS, greedy_answers
 from tenfold.evaluation.likelihood import Losses, ScoresTokens, Tokenizer, TokenRow, response_losses
 from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.retention import RetentionSet, retention_measures
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
+from tenfold.models.generate import Answer
 
 RESPONSE_LOSS = "response_loss"
 """What raw text is judged by: it asks nothing, so there are no answers to score."""

@@ -9,7 +9,6 @@ Shape letters: N rows, L longest row of decoder tokens, S supervised positions, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,17 +16,9 @@ from torch.nn import functional
 from transformers import GenerationMixin, PreTrainedModel
 
 from tenfold.data.batch import IGNORED, Batch
-from tenfold.models.generate import Sampling, generation_settings, until_end
+from tenfold.models.generate import Answer, Sampling, generation_settings, until_end
 from tenfold.models.processor import Processor
 from tenfold.models.trunk import Route, Trunk, padded
-
-
-@dataclass(frozen=True)
-class Written:
-    """What a model wrote; `is_cut` where it had more to write than it was given tokens for."""
-
-    text: str
-    is_cut: bool
 
 
 class EncoderDecoder(Trunk):
@@ -57,7 +48,7 @@ class EncoderDecoder(Trunk):
         return torch.zeros(len(batch.rows), device=losses.device).index_add_(0, owners, losses)
 
     @torch.no_grad()
-    def answers(self, batch: Batch, *, max_new_tokens: int) -> list[Written]:
+    def answers(self, batch: Batch, *, max_new_tokens: int) -> list[Answer]:
         """Return what the model writes for each row's source, greedily, after the row's tokens (of one length)."""
         starts_NL, _ = padded(batch.to(self.device))
         assert len(set(batch.lengths)) == 1, "the rows of a batch start from equally many tokens"
@@ -80,7 +71,7 @@ class EncoderDecoder(Trunk):
                 # Whisper's own `generate` cuts long recordings into pieces and chooses first tokens by itself
                 tokens = GenerationMixin.generate(self.base, **inputs)
         rows = [until_end(row, end_ids) for row in tokens[:, starts_NL.shape[1] :].tolist()]
-        return [Written(self._decoded(row), is_cut=len(row) >= limit) for row in rows]
+        return [Answer(self._decoded(row), is_cut=len(row) >= limit) for row in rows]
 
     def _decoded(self, row: list[int]) -> str:
         text: str = self.tokenizer.decode(row, skip_special_tokens=True, clean_up_tokenization_spaces=False)

@@ -21,6 +21,14 @@ from tenfold.models.context import room_for
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a model said; `is_cut` where it had more to say than it was given tokens for."""
+
+    text: str
+    is_cut: bool
+
+
+@dataclass(frozen=True)
 class Sampling:
     """How the next token is drawn; greedy when `temperature` is 0."""
 

@@ -16,7 +16,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from tenfold.data.batch import IGNORED, Batch
-from tenfold.models.encoder_decoder import Written, fitted
+from tenfold.models.encoder_decoder import fitted
+from tenfold.models.generate import Answer
 from tenfold.models.processor import Processor
 from tenfold.models.trunk import MISFITS, Route, Trunk, close, tolerance
 
@@ -51,14 +52,14 @@ class SpeechEncoder(Trunk):
         return self._losses(batch)
 
     @torch.no_grad()
-    def answers(self, batch: Batch, *, max_new_tokens: int) -> list[Written]:
+    def answers(self, batch: Batch, *, max_new_tokens: int) -> list[Answer]:
         """Return the transcript that the likeliest token at each position reads as; its length has no limit."""
         logits_NPV, lengths = self._logits(batch)
         texts = []
         for row, length in zip(logits_NPV.argmax(-1), lengths.tolist(), strict=True):
             # the tokenizer of these models joins equal neighbours and drops blanks
             text = str(self.tokenizer.decode(row[:length].tolist(), skip_special_tokens=False)).strip()
-            texts.append(Written(text, is_cut=False))
+            texts.append(Answer(text, is_cut=False))
         return texts
 
     def _losses(self, batch: Batch) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field
 
 Format = Literal[
     "auto",
@@ -42,3 +44,13 @@ MetricName = Literal[
     "squad_f1",
 ]
 """Metrics of answers in words, then those of labels."""
+
+
+def _is_free(name: str) -> str:
+    if name == "retention":
+        raise ValueError(f"{name!r} is what the scorecard calls its own row; choose another name")
+    return name
+
+
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=64), AfterValidator(_is_free)]
+"""What a task may be called."""

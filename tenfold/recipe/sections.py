@@ -8,23 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tenfold.errors import Problem, RecipeError
-from tenfold.recipe.choices import Format, MetricName
+from tenfold.recipe.choices import Format, MetricName, TaskName
 from tenfold.recipe.tuners import Lora, Tuner
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=64)]
 
 DEFAULT_ROWS = "sample:household"
 """What is learned where a recipe names no rows."""
 
 SIDES = ("train", "validation", "test")
 """The sides that rows are on, as the recipe names them."""
-
-RESERVED = ("retention",)
-"""Names of rows of the scorecard that are no task's."""
 
 TASK = "main"
 """The name of the task of a recipe that has just one."""
@@ -143,9 +139,6 @@ class DataSection(Section):
         given = [side for side in SIDES if self.tasks and getattr(self, side) is not None]
         if given:
             raise ValueError(f"{' and '.join(given)} beside tasks: each task has rows of its own; move them there")
-        taken = [name for name in self.tasks if name in RESERVED]
-        if taken:
-            raise ValueError(f"tasks.{taken[0]}: the scorecard keeps that name for its own row; choose another")
         nested = [name for name, task in self.tasks.items() if task.tasks]
         if nested:
             raise ValueError(f"tasks.{nested[0]} has tasks itself; one level is enough")

@@ -16,7 +16,7 @@ from tenfold.data.source_render import SourceRenderer
 from tenfold.data.sources import Rows
 from tenfold.errors import DataError, Problem
 from tenfold.evaluation.from_source import answer_sources, score_sources
-from tenfold.evaluation.generate import generate
+from tenfold.evaluation.generate import greedy_answers
 from tenfold.evaluation.metrics import METRICS, choose_metrics
 from tenfold.evaluation.score import default_max_new_tokens, score_task
 from tenfold.evaluation.scorecard import Score
@@ -144,15 +144,17 @@ class Generation:
     def answers(
         self, model: Trunk, questions: Sequence[Question], *, max_new_tokens: int | None
     ) -> list[dict[str, Any]]:
-        """Return the prompt (or source), `response` and, where the row has one, `reference` of each question."""
+        """Return the prompt (or source), `response` and, where the row has one, `reference` of each question.
+
+        `cut` is there, and true, where the response stopped at `max_new_tokens` instead of at an end.
+        """
         limit = max_new_tokens or DEFAULT_NEW_TOKENS
         asked = [question.asked for question in questions]
         if isinstance(model, EncoderDecoder):
-            written = answer_sources(model, asked, collate=self.renderer.collate, max_new_tokens=limit)
-            answers = [answer.text for answer in written]
+            answers = answer_sources(model, asked, collate=self.renderer.collate, max_new_tokens=limit)
         else:
             with model.autocasting():
-                answers = generate(
+                answers = greedy_answers(
                     model.network,
                     model.tokenizer,
                     [entry.input_ids for entry in asked],
@@ -160,7 +162,8 @@ class Generation:
                     max_new_tokens=limit,
                 )
         return [
-            {self.asks: question.example.turns[-1].content, "response": answer}
+            {self.asks: question.example.turns[-1].content, "response": answer.text}
+            | ({"cut": True} if answer.is_cut else {})
             | ({} if question.reference is None else {"reference": question.reference})
             for question, answer in zip(questions, answers, strict=True)
         ]

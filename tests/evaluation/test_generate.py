@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import peft
 import pytest
@@ -8,13 +9,17 @@ import torch
 from torch import nn
 from transformers import LlamaForCausalLM
 
-from tenfold.evaluation.generate import batches_by_length, generate, greedy_answers, stream
+from tenfold.evaluation.generate import batches_by_length, greedy_answers, stream
 from tenfold.models.generate import Sampling, continue_prompts, end_token_ids, evaluating, until_end
 from tests.evaluation.byte_model import END, ByteTokenizer, make_network
 
 PROMPTS = [[7, 3, 9], list(range(40, 60)), [120], [88, 2, 3, 4, 5, 6], list(range(12)), [9, 9]]
 STOPS = (257,)
 ENDS = (END, *STOPS)
+
+
+def generate(*arguments: Any, **settings: Any) -> list[str]:
+    return [answer.text for answer in greedy_answers(*arguments, **settings)]
 
 
 @torch.no_grad()

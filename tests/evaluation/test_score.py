@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from tenfold.evaluation.generate import generate
 from tenfold.evaluation.likelihood import Losses, response_losses
 from tenfold.evaluation.score import default_max_new_tokens, likelihood_measures, score_task
 from tests.evaluation.byte_model import END, ByteTokenizer, PlainModel
+from tests.evaluation.test_generate import generate
 
 STOPS = (257,)
 

@@ -146,7 +146,7 @@ def test_the_student_that_is_compared_with_begins_alike_and_changes_nothing(dist
     found = second.scorecard.score("alone", "main")
     assert found is not None and found.measures == plain.measures
     claim = next(claim for claim in second.claims if "without its teacher" in claim["claim"])
-    assert "response_loss" in claim["because"]
+    assert "response loss" in claim["because"]
 
 
 def weights(artifact: Artifact) -> dict[str, str]:
@@ -277,7 +277,7 @@ def test_raw_text_has_a_teacher_too_but_no_answers(distilled: Any, tmp_path: Pat
     path.write_text("".join(json.dumps({"text": f"lamp {number} is set"}) + "\n" for number in range(30)))
     data = {"train": str(path), "test_share": 0.2}
     artifact = run(distilled({"student": {"layers": 1}}, data=data))
-    assert "response_loss" in next(c["because"] for c in artifact.claims if "keeps at least" in c["claim"])
+    assert "response loss" in next(c["because"] for c in artifact.claims if "keeps at least" in c["claim"])
     for level in ("sequence", "on_policy"):
         with pytest.raises(UserError, match="raw text asks nothing"):
             run(distilled({"level": level}, data=data, output=str(tmp_path / level)))
