@@ -45,6 +45,11 @@ class Measure:
         return cls(name, unit, higher_is_better, (), aggregation=by, statistics=kept)
 
     @property
+    def title(self) -> str:
+        """The name as a reader takes it: `response loss`."""
+        return self.name.replace("_", " ")
+
+    @property
     def num_items(self) -> int:
         """How many items were measured."""
         return len(self.items or self.statistics)

@@ -99,7 +99,7 @@ def _lines(scorecard: Scorecard, task: str, stage: str) -> Iterator[_Line]:
 def _label(measure: Measure) -> str:
     # how the text was cut or normalised belongs to the figure
     _, _, rule = measure.unit.partition("; ")
-    name = measure.name.replace("_", " ").replace(" per ", "/") + (f", {rule}" if rule else "")
+    name = measure.title.replace(" per ", "/") + (f", {rule}" if rule else "")
     return name if measure.higher_is_better else f"{name} ↓"
 
 

@@ -127,7 +127,7 @@ class AdapterStages:
         self.run.report(
             f"{name} without the first {len(without)} blocks' adapters",
             {
-                score.primary.name.replace("_", " "): round(score.primary.value, 4),
+                score.primary.title: round(score.primary.value, 4),
                 "with all": round(whole.primary.value, 4),
                 "ms a row": round(1000 * dropped, 2),
                 "ms a row with all": round(1000 * kept, 2),

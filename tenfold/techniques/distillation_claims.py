@@ -60,7 +60,7 @@ def keeps_quality(*, source: str) -> Claim:
         student, teacher = (_score(evidence.scorecard, stage) for stage in (STUDENT, TEACHER))
         if student is None or teacher is None:
             return Verdict("unclear", "not measured: there are no test rows")
-        name = teacher.primary.name
+        name = teacher.primary.title
         first, second = student.primary, teacher.primary
         if first.weights != second.weights:
             return Verdict("unclear", f"{name} counts tokens of two tokenizers")

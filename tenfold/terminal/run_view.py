@@ -97,9 +97,7 @@ def show_score(score: Score) -> None:
     table.add_column("rows", justify="right")
     for measure in score.measures.values():
         note = "" if measure.higher_is_better else " (less is better)"
-        table.add_row(
-            measure.name.replace("_", " ") + note, escape(interval_text(measure.interval)), str(measure.num_items)
-        )
+        table.add_row(measure.title + note, escape(interval_text(measure.interval)), str(measure.num_items))
     console.print(table)
 
 
