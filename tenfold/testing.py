@@ -9,11 +9,13 @@ Each raises an `AssertionError` that names the promise. The ten techniques of th
 from __future__ import annotations
 
 import inspect
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from rich.console import Console
 
 from tenfold.answering import predict_rows
 from tenfold.artifact import Artifact
@@ -27,19 +29,21 @@ from tenfold.paths import cache_at
 from tenfold.recipe import Recipe
 from tenfold.running import run
 from tenfold.techniques.technique import Technique, find_technique
+from tenfold.terminal.progress import ProgressLine
 
 
 def check_technique(recipe: Recipe, folder: Path) -> Artifact:
     """Check the technique of `recipe` by running it several times in `folder`, and return the first run's artifact.
 
-    It says what it is (idea, source, when, costs); its claims are judged with a figure; what it leaves behind answers
-    as it did in the run; the same recipe gives the same result from the store without training; stopped after each of
-    its first updates and run again, it ends with the same bits.
+    It says what it is (idea, source, when, costs); its events can be told by the command line; its claims are judged
+    with a figure; what it leaves behind answers as it did in the run; the same recipe gives the same result from the
+    store without training; stopped after each of its first updates and run again, it ends with the same bits.
     """
     technique = find_technique(recipe.technique.kind)
     _says_what_it_is(technique)
     with cache_at(folder / "cache"):
-        artifact = run(_into(recipe, folder / "straight"))
+        terminal = ProgressLine(Console(file=io.StringIO()))
+        artifact = run(_into(recipe, folder / "straight"), listeners=(terminal,))
         _claims_are_judged(technique, artifact)
         _answers_as_in_the_run(artifact)
         again = run(_into(recipe, folder / "again"))

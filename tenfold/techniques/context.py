@@ -276,11 +276,11 @@ class Run:
     ) -> Score:
         """Return what `measure` gives of the model that `load` gives (of this one, if none), or gave before."""
 
-        def score() -> Score:
+        def score() -> tuple[Score]:
             if load is not None:
-                return measure(load(), stage=stage)
+                return (measure(load(), stage=stage),)
             with acting_in(self.model.network, acting):
-                return measure(self.model, stage=stage)
+                return (measure(self.model, stage=stage),)
 
         known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked)
         self.evaluation_seconds += known.seconds

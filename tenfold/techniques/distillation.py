@@ -12,7 +12,7 @@ With hidden states or on-policy rows, the teacher stays in memory and reads ever
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from tenfold.techniques.technique import Plan, Technique
 
 if TYPE_CHECKING:
     from tenfold.engine.stage import Learned, Stage, StageResult
+    from tenfold.evaluation.scorecard import Score
     from tenfold.objectives.distillation import HiddenMatch
     from tenfold.tasks.task import Task
     from tenfold.teaching.teacher import OnCall
@@ -200,29 +201,25 @@ def _hidden(
 def _time_both(run: Run, teacher: OnCall, task: Task) -> None:
     """Time teacher and student in turn, or take the figures of an earlier run; the teacher reads `task`'s prompts."""
     import platform
-    import time
 
-    from tenfold.engine.store import StoredScore, fingerprint, store_score, stored_score
+    from tenfold.engine.store import fingerprint
     from tenfold.evaluation.scorecard import Scorecard
     from tenfold.models.language_model import LanguageModel
     from tenfold.teaching.serving import Served, serving_scores
+    from tenfold.techniques.measured import measured_once
 
     prompts, own = ([item.prompt_ids for item in each.items if item.prompt_ids] for each in (run.world.first, task))
     if not prompts:
         return
     machine = [platform.node(), platform.machine(), str(run.runtime.chosen)]
     key = fingerprint("serving", run.state, teacher.teacher.sha256, *machine)
-    known = stored_score(key)
-    if known is None:
+
+    def measure() -> Sequence[Score]:
         assert isinstance(run.model, LanguageModel), "a student answers in words"
-        run.log.write("scoring", stage="serving")
-        started = time.perf_counter()
         merged = teacher.teacher.load_merged(run.runtime)
-        served = {TEACHER: Served(merged, own), STUDENT: Served(run.model, prompts)}
-        card = Scorecard(tuple(serving_scores(served)))
-        known = StoredScore(card.to_json(), time.perf_counter() - started)
-        store_score(key, known)
-        run.log.write("scored", stage="serving", seconds=round(known.seconds, 3))
+        return serving_scores({TEACHER: Served(merged, own), STUDENT: Served(run.model, prompts)})
+
+    known = measured_once(STUDENT, "serving", key, measure, log=run.log, stop_asked=run.stop_asked)
     run.evaluation_seconds += known.seconds
     run.timings = Scorecard.from_json(known.scorecard)
 

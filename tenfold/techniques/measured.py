@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
@@ -13,7 +13,7 @@ from tenfold.evaluation.scorecard import Score, Scorecard
 
 
 def measured_once(
-    stage: str, task: str, key: str, measure: Callable[[], Score], *, log: Log, stop_asked: Callable[[], bool]
+    stage: str, task: str, key: str, measure: Callable[[], Sequence[Score]], *, log: Log, stop_asked: Callable[[], bool]
 ) -> StoredScore:
     """Return what `measure` gives, or gave before under `key`.
 
@@ -31,7 +31,7 @@ def measured_once(
     log.write("scoring", stage=stage, task=task)
     started = time.perf_counter()
     with out_of_memory_named(f"scoring {stage}"):
-        card = Scorecard((measure(),))
+        card = Scorecard(tuple(measure()))
     known = StoredScore(card.to_json(), time.perf_counter() - started)
     store_score(key, known)
     log.write("scored", stage=stage, task=task, seconds=round(known.seconds, 3))
