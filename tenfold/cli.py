@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import shutil
 import sys
-import textwrap
-import time
-import traceback
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +12,8 @@ import typer
 
 from tenfold import __version__
 from tenfold.errors import Problem, RecipeError, TenfoldError, nearest
-from tenfold.files import write_atomic
-from tenfold.paths import cache_folder, shows_tracebacks
+from tenfold.paths import shows_tracebacks
+from tenfold.terminal.faults import unforeseen, wrapped
 
 app = typer.Typer(
     name="tenfold",
@@ -54,10 +49,14 @@ def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
     Raises:
         RecipeError: one is not of that form.
     """
-    for pair in pairs or ():
+    return dict(_split(pairs, "--columns", "OURS=YOURS, e.g. prompt=question")) if pairs else None
+
+
+def _split(pairs: list[str], option: str, form: str) -> list[tuple[str, str]]:
+    for pair in pairs:
         if not all(pair.partition("=")):
-            raise RecipeError(Problem("--columns", f"found {pair!r}", allowed="OURS=YOURS, e.g. prompt=question"))
-    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+            raise RecipeError(Problem(option, f"found {pair!r}", allowed=form))
+    return [(left, right) for left, _, right in (pair.partition("=") for pair in pairs)]
 
 
 @app.callback(invoke_without_command=True)
@@ -226,6 +225,10 @@ def extend(
         str, typer.Option(help="New embeddings start from their old pieces' mean, all tokens' mean, or noise.")
     ] = "pieces",
     columns: Columns = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=VALUE", help="Only rows that have it; several values of a column may be named."),
+    ] = None,
 ) -> None:
     """Add tokens that your rows need to a model's vocabulary; say how many fewer tokens the text takes then.
 
@@ -236,8 +239,11 @@ def extend(
     from tenfold.extending import extend as extend_model
     from tenfold.terminal.extension_view import show_extension
 
+    wanted: dict[str, tuple[str, ...]] = {}
+    for column, value in _split(where or [], "--where", "COLUMN=VALUE, e.g. language=Welsh"):
+        wanted[column] = (*wanted.get(column, ()), value)
     show_extension(
-        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns))  # type: ignore[arg-type]
+        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns), where=wanted)  # type: ignore[arg-type]
     )
 
 
@@ -262,37 +268,13 @@ def main() -> None:
         app()
     except TenfoldError as error:
         heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
-        print(_wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
+        print(wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
         if shows_tracebacks():
             raise
-        print(_wrapped(str(_unforeseen(error))), file=sys.stderr)
+        print(wrapped(str(unforeseen(error, __version__))), file=sys.stderr)
         sys.exit(1)
-
-
-def _unforeseen(error: Exception) -> Problem:
-    """Return what to say of an error that nobody provided for; its traceback goes into a file."""
-    remedy = "set TENFOLD_DEBUG=1 to see where it happened, and please report it"
-    try:
-        report = cache_folder("crashes") / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-        write_atomic(report, "".join([f"tenfold {__version__}: {sys.argv}\n", *traceback.format_exception(error)]))
-        remedy = f"please report it with the file {report}"
-    except (OSError, TenfoldError):
-        pass  # the error itself matters more than where it is kept
-    reason = (str(error).strip().splitlines() or ["no message"])[0][:300]
-    return Problem("tenfold", f"this is a bug in Tenfold: {type(error).__name__}: {reason}", remedy=remedy)
-
-
-def _wrapped(text: str) -> str:
-    """Return `text` in lines that fit the terminal; unchanged where it goes to a file."""
-    if not sys.stderr.isatty():
-        return text
-    width = shutil.get_terminal_size().columns
-    return "\n".join(
-        textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
-        for line in text.splitlines()
-    )
 
 
 if __name__ == "__main__":

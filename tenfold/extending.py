@@ -10,14 +10,15 @@ import torch
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of
-from tenfold.data.sources import Rows, open_rows
+from tenfold.data.sources import Rows
+from tenfold.data.splits import open_splits
 from tenfold.errors import DataError, Problem, UserError
 from tenfold.files import atomic_folder, require_folder
 from tenfold.models.load import load_network, load_tokenizer
 from tenfold.models.save import save_model
 from tenfold.models.sources import resolve
 from tenfold.models.vocabulary import Fertility, Init, extend_embeddings, extended_tokenizer, fertility
-from tenfold.recipe import ModelSection
+from tenfold.recipe import DataSection, ModelSection
 
 HELD_OUT = 10
 """One text in so many is held out: fertility is measured where the new tokens were not chosen."""
@@ -41,9 +42,12 @@ def extend(
     init: Init,
     out: Path,
     columns: dict[str, str] | None = None,
+    where: dict[str, tuple[str, ...]] | None = None,
     seed: int = 0,
 ) -> Extension:
     """Write `model` with at most `num_tokens` new tokens, learned from the rows of `data`, into the folder `out`.
+
+    `where` keeps only rows whose column has one of its values. Of a sample, only its training rows are read.
 
     Raises:
         UserError: `out` exists; the model, its tokenizer or the rows cannot be used.
@@ -53,7 +57,8 @@ def extend(
     require_folder(out.parent)
     files = resolve(ModelSection(name=model))
     old = load_tokenizer(files.folder)
-    learned, held_out = _texts(open_rows(data, columns=columns))
+    section = DataSection(train=data, columns=columns or {}, where=where or {}, test_share=0.0)
+    learned, held_out = _texts(open_splits(section, seed=seed, with_validation=False).train)
     new = extended_tokenizer(old, learned, num_tokens=num_tokens)
     base = load_network(files.folder, dtype=torch.float32, device=torch.device("cpu"))
     extend_embeddings(base, old, new, init=init, seed=seed)

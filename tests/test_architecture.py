@@ -58,7 +58,7 @@ ROOMS: dict[str, str] = {
     " running answering extending",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
-    "cli": "extending errors paths files recipe artifact answering terminal",
+    "cli": "extending errors paths recipe artifact answering terminal",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
 

@@ -76,8 +76,9 @@ def detect_format(
 ) -> str:
     """Return the format of a table with the columns `found`; the formats in `needed` come into question.
 
-    `needed` has the columns that each of them needs; `format` may name one, `columns` gives their column for ours. Of
-    two that fit, one that needs all that the other does and more is meant: `text` and `label` are no raw text.
+    `needed` has the columns that each of them needs; `format` may name one, `columns` gives their column for ours, and
+    theirs is not ours too then. Of two that fit, one that needs all that the other does and more is meant: `text` and
+    `label` are no raw text.
 
     Raises:
         DataError: `columns` names a column that is not there or not ours, or not exactly one format fits.
@@ -86,7 +87,8 @@ def detect_format(
     columns = {ours: theirs for ours, theirs in columns.items() if ours not in optional or theirs in found}
     _check_columns(found, columns, where)
     candidates = [format] if format != "auto" else [name for name in needed if _knows(name, columns)]
-    fitting = [name for name in candidates if all(columns.get(ours, ours) in found for ours in needed[name])]
+    there = {*found} - {*columns.values()} | columns.keys()
+    fitting = [name for name in candidates if there.issuperset(needed[name])]
     fitting = [name for name in fitting if not any(set(needed[name]) < set(needed[other]) for other in fitting)]
     if len(fitting) == 1:
         return fitting[0]

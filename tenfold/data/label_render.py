@@ -86,8 +86,11 @@ class LabelRenderer:
         """Return `entries` laid end to end, with their labels."""
         return pack_labelled(entries, form=self.form, task=task)
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text, with the blank before it where it begins a word."""
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text, with the blank before it where it begins a word."""
+        return "".join(map(self._token_text, tokens))
+
+    def _token_text(self, token: int) -> str:
         text = cast(str, self.tokenizer.decode([token]))
         if not self._is_word_piece:
             return text.replace("▁", " ")

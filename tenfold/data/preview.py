@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 
@@ -21,20 +22,14 @@ from tenfold.data.windows import Windows
 
 @dataclass(frozen=True)
 class PreviewRow:
-    """One row of a batch: where it stands, each token's text with whether it is in the loss, and its label if any.
+    """One row of a batch: where it stands, its text in runs, each with whether it is in the loss, and its label if any.
 
     Of a row with a label those tokens are in the loss that a tag or the answer lies on.
     """
 
     origin: str
-    tokens: tuple[tuple[str, bool], ...]
+    runs: tuple[tuple[str, bool], ...]
     label: str = ""
-
-    @property
-    def runs(self) -> tuple[tuple[str, bool], ...]:
-        """The text in as few pieces as tell what is in the loss, each with whether it is."""
-        pieces = groupby(self.tokens, key=lambda token: token[1])
-        return tuple(("".join(text for text, _ in piece), in_loss) for in_loss, piece in pieces)
 
     @property
     def marked(self) -> str:
@@ -81,8 +76,8 @@ def _first_rows(windows: Windows, renderer: RowRenderer, num_rows: int) -> Itera
             for place in range(min(left, len(batch.rows))):
                 row = batch.rows[place]
                 label = renderer.shown(batch, place) if isinstance(renderer, LabelRenderer) else ""
-                tokens = (*_source(windows.prepared.row(row), renderer), *_tokens(batch, place, renderer))
-                yield PreviewRow(windows.origin(row), tokens, label)
+                runs = (*_source(windows.prepared.row(row), renderer), *_runs(batch, place, renderer))
+                yield PreviewRow(windows.origin(row), runs, label)
             left -= min(left, len(batch.rows))
         if left == 0:
             return
@@ -93,12 +88,12 @@ def _source(entry: Entry, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:
         yield f"{renderer.source_text(entry)} → ", False
 
 
-def _tokens(batch: Batch, place: int, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:
+def _runs(batch: Batch, place: int, renderer: RowRenderer) -> Iterator[tuple[str, bool]]:
     start, end = batch.cu_seqlens[place : place + 2].tolist()
     ids, targets = batch.input_ids[start:end].tolist(), batch.targets[start:end].tolist()
     if isinstance(renderer, LabelRenderer):
         marks = renderer.marks(batch, place)
     else:  # a row's first token has no position before it that could predict it
         marks = [target != IGNORED for target in (IGNORED, *targets[:-1])]
-    for token, is_marked in zip(ids, marks, strict=True):
-        yield renderer.token_text(token), is_marked
+    for is_marked, run in groupby(zip(ids, marks, strict=True), key=itemgetter(1)):
+        yield renderer.text_of([token for token, _ in run]), is_marked

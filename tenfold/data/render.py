@@ -113,9 +113,9 @@ class Renderer:
         """Return the last reply as the row has it; empty for raw text."""
         return example.turns[-1].content if example.turns else ""
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text."""
-        return cast(str, self.tokenizer.decode([token]))
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text."""
+        return cast(str, self.tokenizer.decode(list(tokens)))
 
     @property
     def own_chat_template(self) -> str | None:

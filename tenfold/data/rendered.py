@@ -75,8 +75,8 @@ class RowRenderer(Protocol):
         """Return `entries` as one batch."""
         ...
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text."""
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text."""
         ...
 
 

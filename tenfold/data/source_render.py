@@ -80,9 +80,9 @@ class SourceRenderer:
         pad_id = self.tokenizer.pad_token_id
         return pack(entries, task=task, source=TokenSource(rows, 0 if pad_id is None else pad_id))
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text."""
-        return cast(str, self.tokenizer.decode([token]))
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text."""
+        return cast(str, self.tokenizer.decode(list(tokens)))
 
     def source_text(self, entry: Entry) -> str:
         """Return what the encoder reads, as its tokens say it."""

@@ -111,9 +111,10 @@ class SpeechRenderer:
         )
         return pack(entries, task=task, source=source)
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text."""
-        return cast(str, self.tokenizer.decode([token]))
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text; a letter that stands twice stays twice."""
+        pieces = [[token] for token in tokens] if self.model.is_ctc else [list(tokens)]
+        return "".join(cast(str, self.tokenizer.decode(piece)) for piece in pieces)
 
     def source_text(self, entry: Entry) -> str:
         """Return which file is heard."""

@@ -86,7 +86,7 @@ def _wanted(rows: Rows, where: Mapping[str, Sequence[str]]) -> Rows:
         if not len(places):
             known = ", ".join(sorted(set(found))[:20])
             wanted = " or ".join(values)
-            raise DataError(Problem(rows.name, f"no row whose {column} is {wanted} (data.where)", known))
+            raise DataError(Problem(rows.name, f"no row whose {column} is {wanted}", known))
         rows = rows.select(places)
     return rows
 

@@ -214,6 +214,10 @@ def test_mapping_decides_between_formats() -> None:
     assert detect_format(found, "text", {}, "x") == "text"
 
 
+def test_a_column_that_is_mapped_is_not_taken_under_its_own_name_too() -> None:
+    assert detect_format(["source", "target"], "auto", {"text": "target"}, "x") == "text"
+
+
 @pytest.mark.parametrize(
     ("row", "format", "columns"),
     [

@@ -159,7 +159,7 @@ def test_the_preview_shows_the_label_of_the_batch(write_rows: Callable[..., str]
             else str(label)
         )
         assert row.label.startswith(start)
-        assert "".join(token.strip() for token, in_loss in row.tokens if in_loss).startswith(marked)
+        assert "".join(text for text, in_loss in row.runs if in_loss).replace(" ", "").startswith(marked)
 
 
 @pytest.mark.parametrize(
@@ -190,4 +190,4 @@ def test_words_of_an_encoder_are_shown_apart_and_pieces_of_a_word_together() -> 
     wordpiece.decoder = decoders.WordPiece()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=wordpiece, unk_token="[UNK]")
     renders = renderer("class", tokenizer=tokenizer)
-    assert "".join(map(renders.token_text, tokenizer("lampshade on")["input_ids"])) == " lampshade on"
+    assert renders.text_of(tokenizer("lampshade on")["input_ids"]) == " lampshade on"

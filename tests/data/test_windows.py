@@ -116,14 +116,20 @@ def test_origin_names_the_row(prepared: Prepared) -> None:
     assert make(prepared).origin(7) == "rows.jsonl, line 8"
 
 
+def test_preview_shows_a_character_of_several_tokens_whole(renderer: Renderer) -> None:
+    ids = renderer.tokenizer("can’t", add_special_tokens=False)["input_ids"]
+    assert any("\ufffd" in renderer.tokenizer.decode([token]) for token in ids), "no token holds all of the apostrophe"
+    assert renderer.text_of(ids) == "can’t"
+
+
 def test_preview_shows_the_batches_own_mask(prepared: Prepared, renderer: Renderer) -> None:
     shown = preview(make(prepared), renderer, num_rows=7)
     assert len(shown.rows) == 7
     for row in shown.rows:
         number = int(row.origin.rpartition(" ")[2]) - 1
-        reply = "".join(text for text, learned in row.tokens if learned)
+        reply = "".join(text for text, learned in row.runs if learned)
         assert reply == f"{prepared.rows.row(number)['completion']}<|im_end|>"
-        assert "".join(text for text, _ in row.tokens).startswith(f"<|im_start|>user\np{number}<|im_end|>")
+        assert "".join(text for text, _ in row.runs).startswith(f"<|im_start|>user\np{number}<|im_end|>")
     lengths = [len(prepared.row(index)[1]) for index in range(NUM_ROWS)]
     assert sum(count for _, _, count in shown.lengths) == shown.num_rows == NUM_ROWS
     for low, high, count in shown.lengths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -90,3 +91,18 @@ def test_the_command_writes_a_model_that_trains(desk: Desk) -> None:
     refused = desk.tenfold("extend", "other", "--data", "welsh.jsonl", "--out", "wider")
     assert refused.code == 2 and "exists already" in refused.err
     assert "found 'piecs'" in desk.tenfold("extend", "x", "--data", "y", "--out", "z", "--init", "piecs").err
+
+
+def test_new_tokens_come_only_from_the_rows_asked_for(desk: Desk) -> None:
+    save_tiny_model(desk.folder / "other")
+    rows = [{"text": f"lowest newest {n}", "language": "a"} for n in range(9)]
+    rows += [{"text": f"zqzq zqzqzq {n}", "language": "b"} for n in range(9)]
+    (desk.folder / "both.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ("extend", "other", "--data", "both.jsonl", "--tokens", "8")
+    for language, expected in (("a", False), ("b", True)):
+        out = desk.folder / language
+        done = desk.tenfold(*asked, "--out", language, "--where", f"language={language}")
+        assert done.code == 0, done.err
+        added = load_tokenizer(out).get_vocab().keys() - load_tokenizer(desk.folder / "other").get_vocab().keys()
+        assert added and any("zq" in token for token in added) == expected
+    assert "no row whose language is c" in desk.tenfold(*asked, "--out", "c", "--where", "language=c").err

@@ -1,0 +1,38 @@
+"""What the command line says of an error: a message that fits the terminal, and a file with what led to it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+import time
+import traceback
+
+from tenfold.errors import Problem, TenfoldError
+from tenfold.files import write_atomic
+from tenfold.paths import cache_folder
+
+
+def unforeseen(error: Exception, version: str) -> Problem:
+    """Return what to say of an error that nobody provided for; its traceback goes into a file."""
+    remedy = "set TENFOLD_DEBUG=1 to see where it happened, and please report it"
+    try:
+        report = cache_folder("crashes") / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+        write_atomic(report, "".join([f"tenfold {version}: {sys.argv}\n", *traceback.format_exception(error)]))
+        remedy = f"please report it with the file {report}"
+    except (OSError, TenfoldError):
+        pass  # the error itself matters more than where it is kept
+    reason = (str(error).strip().splitlines() or ["no message"])[0][:300]
+    return Problem("tenfold", f"this is a bug in Tenfold: {type(error).__name__}: {reason}", remedy=remedy)
+
+
+def wrapped(text: str) -> str:
+    """Return `text` in lines that fit the terminal; unchanged where it goes to a file."""
+    if not sys.stderr.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+        for line in text.splitlines()
+    )
