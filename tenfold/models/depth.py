@@ -13,35 +13,43 @@ from tenfold.models.layout import find_blocks
 
 @dataclass(frozen=True)
 class Depths:
-    """The number of each parameter's block: -1 for the embeddings, the number of blocks for what is above them."""
+    """The number of each parameter's block: -1 for what comes before all, the number of blocks for what is above."""
 
     num_blocks: int
     of_parameter: Mapping[int, int]
     """By the parameter's `id`."""
-    below: frozenset[int]
-    """The `id`s of the embeddings' parameters."""
 
     def of(self, parameter: nn.Parameter) -> int:
-        """Return the parameter's depth, from -1 to the number of blocks."""
-        if id(parameter) in self.below:
-            return -1
+        """Return the parameter's depth, from -1 to the number of blocks; a head is above all blocks."""
         return self.of_parameter.get(id(parameter), self.num_blocks)
 
 
 def find_depths(base: PreTrainedModel) -> Depths:
     """Return how deep every parameter of `base` lies, what a tuner has put into its blocks included.
 
+    Embeddings of positions, or what a speech model hears with, lie below the first block; what stands between an
+    encoder's blocks and its decoder's lies as deep as the encoder's last one.
+
     Raises:
         ModelError: where the blocks of this architecture are is not known.
     """
-    blocks = find_blocks(base)
-    places = {
-        id(parameter): number
-        for number, block in enumerate(blocks)
-        for parameter in base.base_model.get_submodule(block.path).parameters()
-    }
-    below = frozenset(id(parameter) for parameter in base.get_input_embeddings().parameters())
-    return Depths(len(blocks), places, below)
+    numbers = {f"{block.path}.": number for number, block in enumerate(find_blocks(base))}
+    places, reached = {}, -1
+    for name, parameter in base.base_model.named_parameters():  # in the order of computation, as the blocks are
+        inside = next((number for path, number in numbers.items() if name.startswith(path)), None)
+        if inside is not None:
+            reached = inside
+        is_above = inside is None and reached == len(numbers) - 1
+        places[id(parameter)] = len(numbers) if is_above else reached
+    places |= {id(parameter): -1 for layer in _word_embeddings(base) for parameter in layer.parameters()}
+    return Depths(len(numbers), places)
+
+
+def _word_embeddings(base: PreTrainedModel) -> list[nn.Module]:
+    try:
+        return [base.get_input_embeddings()]
+    except NotImplementedError:  # a model that hears has none
+        return []
 
 
 def top_blocks(base: PreTrainedModel, count: int) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ _T5 = (
     Blocks("decoder.block", "layer.0.dropout", "layer.2.DenseReluDense", "layer.2.dropout"),
 )
 _BART = tuple(Blocks(f"{side}.layers", "self_attn.out_proj", "fc1", "fc2") for side in ("encoder", "decoder"))
+_WAV2VEC2 = (Blocks("encoder.layers", "dropout", "feed_forward", "feed_forward"),)
 
 LAYOUTS: dict[str, tuple[Blocks, ...]] = {
     "llama": _LLAMA,
@@ -62,6 +63,8 @@ LAYOUTS: dict[str, tuple[Blocks, ...]] = {
     "bart": _BART,
     "marian": _BART,
     "whisper": _BART,
+    "wav2vec2": _WAV2VEC2,
+    "hubert": _WAV2VEC2,
 }
 """Blocks by the configuration's `model_type`; an encoder's come before its decoder's."""
 

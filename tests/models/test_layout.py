@@ -47,6 +47,17 @@ OWN: dict[str, dict[str, object]] = {
     "mt5": {**T5, "feed_forward_proj": "gated-gelu"},
     "bart": SIDES,
     "marian": SIDES,
+    **{
+        kind: {
+            **SHARED,
+            "conv_dim": (8, 8),
+            "conv_kernel": (10, 4),
+            "conv_stride": (5, 4),
+            "num_feat_extract_layers": 2,
+        }
+        | {"num_conv_pos_embeddings": 4, "num_conv_pos_embedding_groups": 2}
+        for kind in ("wav2vec2", "hubert")
+    },
     "whisper": {**SIDES, "num_mel_bins": 8, "max_source_positions": 16, "max_target_positions": 16},
 }
 
@@ -65,6 +76,8 @@ def answer(model: PreTrainedModel) -> Tensor:
     if model.config.model_type == "whisper":
         features = torch.randn(1, 8, 32, generator=torch.Generator().manual_seed(1))
         return model(input_features=features, decoder_input_ids=ids).last_hidden_state
+    if model.config.model_type in ("wav2vec2", "hubert"):
+        return model(input_values=torch.randn(1, 400, generator=torch.Generator().manual_seed(1))).last_hidden_state
     if model.config.is_encoder_decoder:
         return model(input_ids=ids, decoder_input_ids=ids + 1).last_hidden_state
     return model(input_ids=ids).last_hidden_state

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForCTC, AutoModelForSeq2SeqLM, AutoModelForSpeechSeq2Seq
 
 from tenfold.data.prepare import prepare
 from tenfold.data.render import Renderer
@@ -27,6 +29,7 @@ from tenfold.techniques.transfer import TransferOptions, plan
 from tenfold.techniques.world import open_world
 from tenfold.tuning.tuner import make_tuner
 from tests.tiny_models import FAMILIES, tiny_model
+from tests.tiny_sources import save_ctc, save_encoder_decoder, save_whisper
 
 Settings = dict[str, Any]
 
@@ -104,6 +107,45 @@ def test_rates_fall_by_one_factor_a_block(family: str) -> None:
         expected = 0.5 ** (len(list(blocks.children())) - number)
         assert {rates[id(parameter)] for parameter in block.parameters()} == {expected}
     assert rates[id(base.get_input_embeddings().weight)] == 0.5 ** (depths.num_blocks + 1)
+
+
+@pytest.mark.parametrize(
+    ("save", "opener", "depths"),
+    [
+        (
+            save_whisper,
+            AutoModelForSpeechSeq2Seq,
+            {
+                "encoder.conv1": -1,
+                "encoder.embed_positions": -1,
+                "encoder.layers.1": 1,
+                "encoder.layer_norm": 1,
+                "decoder.embed_tokens": -1,
+                "decoder.layers.0": 2,
+                "decoder.layer_norm": 4,
+            },
+        ),
+        (
+            save_ctc,
+            AutoModelForCTC,
+            {"feature_extractor": -1, "feature_projection": -1, "encoder.layers.1": 1, "lm_head": 2},
+        ),
+        (
+            save_encoder_decoder,
+            AutoModelForSeq2SeqLM,
+            {"shared": -1, "encoder.block.0": 0, "decoder.block.1": 3, "decoder.final_layer_norm": 4},
+        ),
+    ],
+    ids=["whisper", "wav2vec2", "t5"],
+)
+def test_what_a_model_hears_and_reads_with_lies_below_its_blocks(
+    save: Callable[[Path], Path], opener: type, depths: dict[str, int], tmp_path: Path
+) -> None:
+    base = opener.from_pretrained(save(tmp_path / "model"))  # type: ignore[attr-defined]
+    found = find_depths(base)
+    for start, depth in depths.items():
+        of = {found.of(each) for name, each in base.named_parameters() if f".{start}." in f".{name}."}
+        assert of == {depth}, start
 
 
 def test_lower_blocks_move_less(settings: Settings, tmp_path: Path, model_folder: Path) -> None:
