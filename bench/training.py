@@ -22,6 +22,7 @@ from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
 
 ROOT = Path(__file__).parent.parent
+JOBS = ROOT / "build/bench"
 BATCH_SIZE = 8
 MAX_LENGTH = 512
 WARM_UP = 1
@@ -124,7 +125,7 @@ def prepare(row: TrainingRow, options: Options) -> Path:
     from tenfold.models.compact import compacted
     from tenfold.recipe import Recipe
 
-    folder = ROOT / "build/bench" / row.name
+    folder = JOBS / row.name
     folder.mkdir(parents=True, exist_ok=True)
     recipe = _recipe(row, options, rows=_write_rows(folder / "rows.jsonl"))
     run = open_run(Recipe(**recipe), folder / "prepared", Watch())
