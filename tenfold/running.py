@@ -43,6 +43,8 @@ def run(
             log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
             run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
             technique.begin(run, options)
+            if recipe.optim.total_updates is not None:
+                run.keep_to_budget(technique.plan(run, options).stages)
             run.score("before")
             for result in drive(run, technique.stages(run, options)):
                 run.score(result.name)

@@ -54,6 +54,7 @@ ROOMS: dict[str, str] = {
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
+    "compare": "evaluation artifact",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
     " running answering extending",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"

@@ -155,6 +155,8 @@ class OptimSection(Section):
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
     max_updates: Positive | None = None
     """Stop after this many updates, however many epochs that is."""
+    total_updates: Positive | None = None
+    """Updates of all stages together, each with its share of what it would have had: a budget to compare by."""
     batch_size: Positive = 16
     """Rows per update. How they are cut into micro-batches never changes the update."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -257,10 +259,7 @@ class Recipe(Section):
 
     @property
     def tasks(self) -> dict[str, DataSection]:
-        """The data section of each task by name, `main` where there is just one.
-
-        Metrics and length of answers are those of `evaluation` where a task has none of its own.
-        """
+        """Each task's data by name (`main` where there is one), with metrics and length of `evaluation` if unset."""
         shared = {key: getattr(self.evaluation, key) for key in ("metrics", "max_new_tokens")}
         return {
             name: data.model_copy(update={key: getattr(data, key) or value for key, value in shared.items()})

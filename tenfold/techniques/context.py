@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +15,7 @@ from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime, derived_seed
 from tenfold.engine.stage import Selection, Stage, StageResult
-from tenfold.engine.store import (
-    StoredStage,
-    fingerprint,
-    store_stage,
-    stored_stage,
-)
+from tenfold.engine.store import StoredStage, fingerprint, store_stage, stored_stage
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
@@ -30,6 +25,7 @@ from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
+from tenfold.techniques.budget import in_budget, shared_out
 from tenfold.techniques.measured import measured_once
 from tenfold.techniques.selection import selection_by
 from tenfold.techniques.subject import Subject
@@ -71,6 +67,7 @@ class Run:
         self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
+        self._budget: dict[str, int] = {}  # updates of each stage, where they share a total
         self.adapters_of: dict[str, Composition | None] = {}
         """Which of the model's adapters answer each task; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
@@ -137,6 +134,11 @@ class Run:
         runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 
+    def keep_to_budget(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
+        """Return the `stages` to come with their shares of `optim.total_updates`; raises as `shared_out`."""
+        self._budget = shared_out(self.recipe.optim.total_updates, stages)
+        return tuple(in_budget(stage, self._budget) for stage in stages)
+
     def let_adapters_answer(self, task: str, composition: Composition | None) -> None:
         """Let `composition` of the model's adapters act whenever `task` is scored from here on, and in the artifact."""
         self.adapters_of[task] = composition
@@ -178,7 +180,7 @@ class Run:
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        stage = self.subject.attach(stage)
+        stage = self.subject.attach(in_budget(stage, self._budget))
         tokens = self._open_micro_batch_tokens(stage.tuner)
         return stage if tokens is None else replace(stage, windows=stage.windows.with_micro_batch_tokens(tokens))
 

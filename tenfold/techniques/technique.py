@@ -113,8 +113,8 @@ class Plan:
 
 
 def first_stage(run: Run, options: Any) -> Plan:
-    """Return the stage that the recipe describes: the plan of a technique that does not say more."""
-    return Plan((run.stage("check"),))
+    """Return the recipe's own stage, named as the technique: the plan of a technique that does not say more."""
+    return Plan((run.stage(run.recipe.technique.kind),))
 
 
 @dataclass(frozen=True)

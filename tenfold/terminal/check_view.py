@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -50,6 +51,7 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
         heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
         console.print(f"{heading} {escape(str(finding.problem))}")
     plan = technique.plan(run, options)
+    plan = replace(plan, stages=run.keep_to_budget(plan.stages))
     if plan.stages:
         _show_training(console, run, plan, trial=trial)
     else:

@@ -1,0 +1,34 @@
+"""One budget for all stages of a run: `optim.total_updates`, shared out in proportion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from tenfold.data.mixture import apportioned
+from tenfold.engine.stage import Stage
+from tenfold.errors import Problem, RecipeError
+
+
+def shared_out(total: int | None, stages: Sequence[Stage]) -> dict[str, int]:
+    """Return for each stage, by name, its share of `total` updates; nothing where there is no total.
+
+    Raises:
+        RecipeError: there are fewer updates than stages.
+    """
+    if total is None or not stages:
+        return {}
+    if total < len(stages):
+        found = f"{total} updates for {len(stages)} stages"
+        raise RecipeError(Problem("optim.total_updates", found, f"at least {len(stages)}", "raise it"))
+    planned = sum(stage.total_updates for stage in stages)
+    shares = apportioned(total, [stage.total_updates / planned for stage in stages])
+    return {stage.name: updates for stage, updates in zip(stages, shares, strict=True)}
+
+
+def in_budget(stage: Stage, budget: Mapping[str, int]) -> Stage:
+    """Return `stage` with its updates in `budget`, as it is where there is none."""
+    if not budget:
+        return stage
+    assert stage.name in budget, f"the technique's plan names no stage {stage.name!r}"
+    return replace(stage, total_updates=budget[stage.name])
