@@ -22,7 +22,7 @@ from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.engine.stage import Learned, Selection, Stage
+from tenfold.engine.stage import Judgement, Learned, Selection, Stage
 from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import OptimSection, Recipe, load_recipe, parse_recipe
@@ -370,7 +370,7 @@ def test_everything_in_a_stage_counts_for_its_fingerprint(recipe: Recipe, tmp_pa
         "learning_rate": 0.5,
         "total_updates": 99,
         "penalties": (shrink,),
-        "selection": Selection(lambda: 0.0, every=3),
+        "selection": Selection(lambda: Judgement(0.0), every=3),
         "gradient_checkpointing": True,
         "layer_decay": 0.5,
         "learned": Learned({"weight": torch.nn.Parameter(torch.zeros(1))}, 0.1),

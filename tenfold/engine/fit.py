@@ -188,23 +188,25 @@ def _select(model: Trunk, stage: Stage, selection: Selection, training: Training
     started = time.perf_counter()
     model.eval()
     with out_of_memory_named("evaluation on validation rows"):
-        value = selection.measure()
+        judged = selection.judge()
     model.train()
     position = replace(
         training.position,
         selection_seconds=training.position.selection_seconds + time.perf_counter() - started,
     )
-    if selection.is_better(value, position.best_value):
+    if judged.is_better_than(position.best_value):
         training.best = {name: parameter.detach().clone() for name, parameter in training.parameters.items()}
-        training.position = replace(position, best_value=value, best_update=position.update, evaluations_without_gain=0)
+        training.position = replace(
+            position, best_value=judged.value, best_update=position.update, evaluations_without_gain=0
+        )
     else:
         training.position = replace(position, evaluations_without_gain=position.evaluations_without_gain + 1)
     log.write(
         "evaluation",
         stage=stage.name,
         update=position.update,
-        metric=selection.metric,
-        value=value,
+        metric=judged.metric,
+        value=judged.value,
         best=training.position.best_value,
         best_update=training.position.best_update,
     )

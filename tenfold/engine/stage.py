@@ -23,25 +23,32 @@ from tenfold.tuning.tuner import Tuner
 
 
 @dataclass(frozen=True)
-class Selection:
-    """How the best checkpoint is chosen: `measure` gives the value of `metric`, every `every` updates.
+class Judgement:
+    """What a checkpoint came to: the value of a metric, and which way is up."""
 
-    With `patience`, training stops after that many measurements in a row without a better value.
-    """
-
-    measure: Callable[[], float]
-    every: int
-    patience: int | None = None
-    content: object = None
-    """All that decides what `measure` returns for given weights, as plain values."""
+    value: float
     metric: str = "score"
     higher_is_better: bool = True
 
-    def is_better(self, value: float, best: float | None) -> bool:
-        """Return whether `value` is better than the `best` so far; the first one always is."""
+    def is_better_than(self, best: float | None) -> bool:
+        """Return whether the value is better than the `best` so far; the first one always is."""
         if best is None:
             return True
-        return value > best if self.higher_is_better else value < best
+        return self.value > best if self.higher_is_better else self.value < best
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the best checkpoint is chosen: `judge` says what the model comes to, every `every` updates.
+
+    With `patience`, training stops after that many judgements in a row without a better value.
+    """
+
+    judge: Callable[[], Judgement]
+    every: int
+    patience: int | None = None
+    content: object = None
+    """All that decides what `judge` returns for given weights, as plain values."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +112,7 @@ class Stage:
             "penalties": [_described(penalty) for penalty in self.penalties],
             "selection": None
             if selection is None
-            else [
-                selection.metric,
-                selection.higher_is_better,
-                selection.every,
-                selection.patience,
-                selection.content,
-                _source(selection.measure),
-            ],
+            else [selection.every, selection.patience, selection.content, _source(selection.judge)],
             "gradient_checkpointing": self.gradient_checkpointing,
             "layer_decay": self.layer_decay,
             "learned": None if self.learned is None else self.learned.content,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tenfold.engine.stage import Selection
-from tenfold.evaluation.score import RESPONSE_LOSS
+from tenfold.engine.stage import Judgement, Selection
 from tenfold.models.trunk import Trunk
 from tenfold.recipe.sections import EvaluationSection
 from tenfold.tasks.task import Task
@@ -24,7 +23,7 @@ def selection_by(
         if task.name in sides
     }
 
-    def measure() -> float:
+    def judge() -> Judgement:
         measures = []
         for task in tasks:
             data = task.data.model_copy(update={"metrics": task.data.metrics[:1]})
@@ -32,18 +31,15 @@ def selection_by(
             score = task.kind.score(model(), items, stage="validation", task=task.name, data=data)
             measures.append(score.primary)
         if len(measures) == 1:
-            return measures[0].value
-        return sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
+            return Judgement(measures[0].value, measures[0].name, measures[0].higher_is_better)
+        mean = sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
+        return Judgement(mean, f"mean of {', '.join(each.name for each in measures)}")
 
     judged = [
         [task.name, sides[task.name].fingerprint, task.data.metrics[:1], task.data.max_new_tokens] for task in tasks
     ]
-    settled = [task.kind.settled(chosen[task.name], task.data).metrics for task in tasks]
-    names = [metrics[0] if metrics else RESPONSE_LOSS for metrics in settled]
     return Selection(
-        measure,
-        metric=names[0] if len(names) == 1 else f"mean of {', '.join(names)}",
-        higher_is_better=names != [RESPONSE_LOSS],
+        judge,
         every=evaluation.every,
         patience=evaluation.patience,
         content=[*judged, evaluation.max_rows, seed],

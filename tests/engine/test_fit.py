@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tenfold.data.batch import IGNORED, Batch
 from tenfold.engine.log import Log
-from tenfold.engine.stage import Selection
+from tenfold.engine.stage import Judgement, Selection
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory
 from tenfold.models.language_model import LanguageModel, Route
 from tenfold.objectives.causal_lm import CausalLanguageModelling
@@ -192,12 +192,12 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
     stage = make_stage(updates=40)
     model = make_model(stage)
 
-    def measure() -> float:
+    def judge() -> Judgement:
         assert not model.network.training
         states.append(trained(model, stage))
-        return next(values)
+        return Judgement(next(values))
 
-    stage = replace(stage, selection=Selection(measure, every=2, patience=3))
+    stage = replace(stage, selection=Selection(judge, every=2, patience=3))
     result = run_stage(model, stage, tmp_path)
     assert (result.best_value, result.best_update, result.updates) == (0.5, 4, 10)
     for name, value in trained(model, stage).items():
@@ -208,7 +208,7 @@ def test_the_best_parameters_come_back_and_patience_ends_the_stage(tmp_path: Pat
 def test_a_metric_of_which_less_is_better_keeps_its_lowest_value(tmp_path: Path) -> None:
     values = iter([0.5, 0.2, 0.4])
     stage = make_stage(updates=6)
-    selection = Selection(lambda: next(values), every=2, higher_is_better=False)
+    selection = Selection(lambda: Judgement(next(values), "wer", higher_is_better=False), every=2)
     result = run_stage(make_model(stage), replace(stage, selection=selection), tmp_path)
     assert (result.best_value, result.best_update) == (0.2, 4)
 
