@@ -43,7 +43,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     lineage = run.lineage
     evidence = Evidence(run.scorecard, cost, lineage, run.reported, run.timings)
     claims = [
-        {"claim": claim.text, "source": claim.source, **vars(claim.judge(evidence))} for claim in technique.claims
+        {"claim": claim.text, "source": claim.source, **vars(claim.verdict(evidence))} for claim in technique.claims
     ]
     write_atomic(folder / "recipe.yaml", dump_recipe(run.resolved_recipe))
     write_json(folder / "scorecard.json", run.scorecard.to_json())
@@ -126,7 +126,7 @@ def _cost(run: Run) -> Cost:
         comparison_seconds=sum(result.seconds for result in run.results if result not in saved),
         evaluation_seconds=run.evaluation_seconds,
         tokens_per_second=sum(result.tokens for result in saved) / seconds if seconds else 0.0,
-        peak_memory_bytes=max((result.peak_memory_bytes for result in run.results), default=0),
+        peak_memory_bytes=max((result.peak_memory_bytes for result in saved), default=0),
         trainable_parameters=trainable,
         total_parameters=total,
         trainable_share=trainable / total,

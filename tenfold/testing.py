@@ -28,7 +28,7 @@ from tenfold.objectives.objective import Objective
 from tenfold.paths import cache_at
 from tenfold.recipe import Recipe
 from tenfold.running import run
-from tenfold.techniques.technique import Technique, find_technique
+from tenfold.techniques.technique import NOT_JUDGED, Technique, find_technique
 from tenfold.terminal.progress import ProgressLine
 
 
@@ -83,6 +83,7 @@ def _claims_are_judged(technique: Technique, artifact: Artifact) -> None:
     for claim in artifact.claims:
         assert claim["outcome"] in ("held", "not held here", "unclear"), "a claim is held, not held here, or unclear"
         assert claim["because"] and claim["source"], "a claim has a figure (or why there is none) and a source"
+        assert NOT_JUDGED not in claim["because"], claim["because"]
     assert artifact.scorecard.stages[0] == BEFORE, "row 0 is the model as it came"
 
 

@@ -63,7 +63,7 @@ def pooled_test(name: str, before: Statistics, after: Statistics, *, seed: int =
     draws = pooled_draws(name, before, after, seed=seed)
     low, high = np.quantile(draws.resampled, [0.025, 0.975])
     interval = Interval(draws.value, float(low), float(high))
-    return PairedTest(interval, _swap_p(AGGREGATIONS[name], early, late, draws.value, seed))
+    return PairedTest(interval, _swap_p(AGGREGATIONS[name], early, late, draws.value, seed), len(before))
 
 
 def pooled_draws(name: str, before: Statistics, after: Statistics, *, seed: int = 0) -> Draws:

@@ -149,6 +149,12 @@ class Change:
         """Whether the change is clear and against the wanted direction."""
         return self.test.verdict == ("fell" if self.higher_is_better else "rose")
 
+    def rules_out_loss(self, margin: float) -> bool:
+        """Whether a change for the worse by more than `margin` is outside the interval."""
+        interval = self.test.difference
+        worst = interval.low if self.higher_is_better else -interval.high
+        return worst > -margin and self.test.can_be_clear
+
     @property
     def figure(self) -> str:
         """The change in words: `exact match +0.120 [+0.051, +0.194]`."""

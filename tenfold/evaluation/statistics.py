@@ -51,6 +51,12 @@ class PairedTest:
 
     difference: Interval
     p_value: float
+    num_items: int = FEWEST_ROWS
+
+    @property
+    def can_be_clear(self) -> bool:
+        """Whether there are items enough for any difference to be clear."""
+        return self.num_items >= FEWEST_ROWS
 
     @property
     def verdict(self) -> Verdict:
@@ -104,7 +110,7 @@ def paired_test(
     differences = [late - early for early, late in zip(before, after, strict=True)]
     interval = bootstrap(differences, weights=weights, seed=seed)
     weighted, _ = _weighted(differences, weights)
-    return PairedTest(interval, _sign_flip_p(weighted, np.random.default_rng(seed)))
+    return PairedTest(interval, _sign_flip_p(weighted, np.random.default_rng(seed)), len(differences))
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,10 @@ def shared_metrics(scorecard: Scorecard, tasks: Iterable[str]) -> dict[str, str]
 
 def mean_gain(scorecard: Scorecard, steps: Sequence[Step], metrics: Mapping[str, str]) -> Interval | None:
     """Return the mean over `steps` of late - early, above zero for better; None where a score is missing."""
+    # steps of one task have its items in common: each resample draws the same ones for all of them
+    seeds = {task: seed for seed, task in enumerate(dict.fromkeys(step.task for step in steps))}
     draws = [
-        _gain(scorecard, step, metrics[step.task], seed=seed) for seed, step in enumerate(steps) if step.task in metrics
+        _gain(scorecard, step, metrics[step.task], seed=seeds[step.task]) for step in steps if step.task in metrics
     ]
     known = [each for each in draws if each is not None]
     return mean_of(known) if known and len(known) == len(steps) else None

@@ -32,7 +32,7 @@ from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.composition import Composition
-from tenfold.tuning.tuner import Tuner
+from tenfold.tuning.tuner import Tuner, make_tuner
 
 ADAPTER_TOKENS_ON_CPU = 512
 """Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
@@ -87,8 +87,8 @@ class Run:
 
     @property
     def is_rebased(self) -> bool:
-        """Whether a tuner sits on a base that earlier stages have changed, so that only a whole model says it all."""
-        return self.subject.is_rebased
+        """Whether only a whole model says it all: its base was changed, or the recipe's tuner cannot open it."""
+        return self.subject.is_rebased or type(self.tuner).load is not type(make_tuner(self.recipe.tuner)).load
 
     @property
     def lineage(self) -> Lineage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenfold.evaluation.statistics import FEWEST_ROWS, paired_test
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 FASTER = 10
@@ -46,10 +47,8 @@ def _is_near_fine_tuning(evidence: Evidence) -> Verdict:
         return Verdict("unclear", UNASKED)
     change = card.change(task, score.primary.name, before=tuned)
     assert change is not None, "both stages scored the task"
-    interval = change.test.difference
     figure = f"{change.figure} against fine-tuning"
-    worst = interval.low if change.higher_is_better else -interval.high
-    if worst > -NEAR:
+    if change.rules_out_loss(NEAR):
         return Verdict("held", figure)
     return Verdict("not held here" if change.is_worse else "unclear", figure)
 
@@ -63,13 +62,14 @@ def _wins_with_few_rows(evidence: Evidence) -> Verdict:
     if not points:
         return Verdict("unclear", "not measured: set technique.curve, and technique.compare to true")
     name, point = points[0]
-    pairs = list(zip(point["features"], point[FINE_TUNING], strict=True))
-    means = [sum(side) / len(side) for side in (point["features"], point[FINE_TUNING])]
-    better = sum(ours > theirs for ours, theirs in pairs)
-    figure = f"{name}: {means[0]:.3f} against {means[1]:.3f}, better with {better} of {len(pairs)} seeds"
-    if better == len(pairs):
-        return Verdict("held", figure)
-    return Verdict("not held here" if all(ours < theirs for ours, theirs in pairs) else "unclear", figure)
+    ours, theirs = point["features"], point[FINE_TUNING]
+    better = sum(one > other for one, other in zip(ours, theirs, strict=True))
+    means = [sum(side) / len(side) for side in (ours, theirs)]
+    figure = f"{name}: {means[0]:.3f} against {means[1]:.3f}, better with {better} of {len(ours)} draws of rows"
+    if len(ours) < FEWEST_ROWS:
+        return Verdict("unclear", f"{figure}; fewer than {FEWEST_ROWS} draws can show nothing")
+    verdict = paired_test(theirs, ours).verdict
+    return Verdict({"rose": "held", "fell": "not held here"}.get(verdict, "unclear"), figure)  # type: ignore[arg-type]
 
 
 CLAIMS = (

@@ -75,6 +75,10 @@ class Verdict:
         return cls(outcome if change.is_better or change.is_worse else "unclear", figure or change.figure)
 
 
+NOT_JUDGED = "could not be judged, which is a fault of the technique"
+"""What is said of a claim whose judge failed."""
+
+
 @dataclass(frozen=True)
 class Claim:
     """An advantage that the literature promises, and how a run's evidence decides it."""
@@ -82,6 +86,13 @@ class Claim:
     text: str
     source: str
     judge: Callable[[Evidence], Verdict]
+
+    def verdict(self, evidence: Evidence) -> Verdict:
+        """Return what `judge` says; one that fails must not cost the run that it judges."""
+        try:
+            return self.judge(evidence)
+        except Exception as error:  # whatever it is: what was trained is not saved yet
+            return Verdict("unclear", f"{NOT_JUDGED}: {type(error).__name__}: {error}")
 
 
 def no_problems(recipe: Recipe, options: Any) -> list[Problem]:

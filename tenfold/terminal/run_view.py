@@ -104,7 +104,7 @@ def show_score(score: Score) -> None:
 def _notes(scorecard: Scorecard) -> Iterator[str]:
     """Yield a line for each task that has too few rows for any change to be clear."""
     scores = [scorecard.score(scorecard.stages[-1], task) for task in scorecard.tasks]
-    notes = [too_few(len(score.primary.items)) for score in scores if score is not None]
+    notes = [too_few(score.primary.num_items) for score in scores if score is not None]
     yield from (f"[yellow]{note}[/yellow]" for note in dict.fromkeys(notes) if note)
 
 

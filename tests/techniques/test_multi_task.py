@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,17 @@ def test_claims_follow_from_the_scores(multi: dict[str, float], average: str, lo
     assert verdict.outcome == losing
     assert verdict.because.count("negative transfer") == sum(value < 0.5 for value in multi.values())
     assert one_model_for_all(source="").judge(found).outcome == base
+
+
+def test_few_rows_prove_no_absence_of_a_loss() -> None:
+    """Five rows that all got worse: no test can call that clear, and no claim may call it fine."""
+    scores = [
+        Score(stage, "a", {"accuracy": Measure("accuracy", "", True, items)})
+        for stage, items in ((BEFORE, (0.0,) * 5), ("a@alone", (1.0,) * 5), ("multi_task", (0.0,) * 5))
+    ]
+    known = evidence({"a": 0.6, "b": 0.6})
+    found = replace(known, scorecard=Scorecard(tuple(scores)))
+    assert no_task_loses(source="").judge(found).outcome == "unclear"
 
 
 @pytest.mark.parametrize(

@@ -326,3 +326,27 @@ def test_claims_follow_from_the_scores() -> None:
 def test_options_of_a_resolved_recipe_read_back(write: Write) -> None:
     recipe = write({**TWO, **ALL_CURES})
     assert parse_recipe(recipe.model_dump(mode="json")) == recipe
+
+
+def test_an_adapter_after_a_frozen_stage_is_in_what_is_saved(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The recipe's tuner opens an artifact that holds an adapter: one that opens none must not be asked to."""
+    colours = ("red", "green", "blue")
+    rows = [{"text": f"lamp {n} {colours[n % 3]}", "label": colours[n % 3]} for n in range(60)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    stages = [
+        {"task": "main", "name": "head"},
+        {"task": "main", "name": "all", "tuner": {"kind": "lora", "rank": 4}, "learning_rate": 3e-2},
+    ]
+    tree = {
+        **settings,
+        "technique": {"kind": "sequential", "stages": stages},
+        "tuner": "frozen",
+        "data": {"train": str(tmp_path / "rows.jsonl"), "test_share": 0.3},
+        "optim": {**settings["optim"], "max_updates": 12},
+    }
+    artifact = run(parse_recipe(tree))
+    prompts = [row["prompt"] for row in artifact.generations]
+    lines = predict_rows(artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=None, base=None)
+    assert [json.loads(line)["label"] for line in lines] == [row["after"] for row in artifact.generations]
+    head, whole = (artifact.scorecard.score(stage, "main") for stage in ("head", "all"))
+    assert head.predictions != whole.predictions, "the adapter changes answers"  # type: ignore[union-attr]
