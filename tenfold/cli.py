@@ -247,6 +247,35 @@ def extend(
     )
 
 
+@app.command(short_help="Which technique for your data, model and budget? Train them side by side.")
+def compare(
+    recipe: Annotated[
+        Path, typer.Argument(help="A recipe for your rows, or a grid file: `recipe:` and lists to cross.")
+    ],
+    techniques: Annotated[str | None, typer.Option(help="`all`, or some by name: `instruction,feature_based`.")] = None,
+    budget: Annotated[str | None, typer.Option(help="What all of it may take: 90s, 30m, 2h.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each, with other orders and starts.")] = None,
+    binds: Annotated[str | None, typer.Option(help="What is equal for all runs: seconds, updates, tokens.")] = None,
+    rates: Annotated[
+        str | None, typer.Option(help="Multiples of the usual learning rate to search: `0.3,1,3`.")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Only say what applies, and how long it would take.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Its folder.  [default: runs/compare-NAME]")] = None,
+) -> None:
+    """Train several techniques on the same rows with the same budget, and say which is better, or that none is.
+
+    What is finished stays: stop it at any time, and give the same command again to go on.
+    """
+    from tenfold.compare.campaign import Campaign
+    from tenfold.compare.grid import load_grid, with_options
+    from tenfold.terminal.compare_view import show_comparison
+
+    grid, base = load_grid(recipe)
+    asked = {"techniques": techniques, "budget": budget, "seeds": seeds, "binds": binds, "rates": rates}
+    folder = out or Path("runs") / f"compare-{recipe.stem}"
+    show_comparison(Campaign(with_options(grid, asked), base, folder), only_plan=plan)
+
+
 @app.command(short_help="Show what the cache holds and how big it is.")
 def cache(
     clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,

@@ -1,0 +1,167 @@
+"""What is to be compared: a recipe, the ways to vary it, and the terms that hold for all of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from tenfold.errors import Problem, RecipeError, TenfoldError, UserError
+from tenfold.recipe import Recipe, load_recipe, parse_recipe
+from tenfold.recipe.problems import explained
+from tenfold.recipe.sections import Name, Section, written_out
+from tenfold.techniques.technique import BUILTIN
+
+TUNERS: Mapping[str, str] = {
+    "instruction": "full",
+    "parameter_efficient": "lora",
+    "task_specific": "full",
+    "transfer": "full",
+    "feature_based": "frozen",
+    "adapters": "bottleneck",
+    "distillation": "full",
+}
+"""What each technique trains by where the grid names no tuner; the others keep the recipe's own."""
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+Binds = Literal["seconds", "updates", "tokens"]
+
+
+class Grid(Section):
+    """A comparison as a file: every list is crossed with every other one."""
+
+    recipe: Name
+    """The recipe that gives rows, model and evaluation, and what the grid leaves open; from the grid's folder."""
+    techniques: tuple[Name, ...] = tuple(BUILTIN)
+    tuners: tuple[str | dict[str, Any], ...] = ()
+    """Tuners, as a recipe names them; when empty, each technique's usual one."""
+    models: tuple[Name, ...] = ()
+    """Models; when empty, the recipe's."""
+    options: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of a technique by its name, such as a teacher for distillation."""
+    rates: tuple[Annotated[float, Field(gt=0.0)], ...] = (0.3, 1.0, 3.0)
+    """Learning rates to search, as multiples of the one that the recipe or the tuner would take."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    budget: float | None = None
+    """Seconds that all of it may take, searches and scoring included (`30m` and `2h` may be written)."""
+    per_run: Annotated[float, Field(gt=0.0)] | None = None
+    """In place of a budget: so many of what `binds`, for each run."""
+    binds: Binds = "seconds"
+    """What is equal for all: seconds of training, updates, or tokens."""
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _in_seconds(cls, budget: object) -> object:
+        return seconds_of(budget) if isinstance(budget, str) else budget
+
+
+def seconds_of(text: str) -> float:
+    """Return `90`, `90s`, `30m` or `1.5h` in seconds; raises `ValueError`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is no length of time: write 90s, 30m or 2h")
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def with_options(grid: Grid, asked: Mapping[str, object]) -> Grid:
+    """Return `grid` with what the command line asks for: text in which commas part the members of a list.
+
+    Raises:
+        RecipeError: a value is out of range.
+    """
+    changes = {name: value for name, value in asked.items() if value is not None}
+    for name in ("techniques", "rates"):
+        if isinstance(value := changes.get(name), str):
+            changes[name] = value.split(",")
+    if changes.get("techniques") == ["all"]:
+        changes["techniques"] = list(BUILTIN)
+    with explained(Grid):
+        return Grid(**{**grid.model_dump(), **changes})
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """One way to fine-tune: its name in the comparison, and its recipe but for budget, seed and rate."""
+
+    name: str
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Entrants:
+    """Those whose recipes can be written down at all, and why the others cannot."""
+
+    recipes: tuple[Entrant, ...]
+    refused: Mapping[str, str]
+
+
+def load_grid(path: Path) -> tuple[Grid, Recipe]:
+    """Return the grid in the file `path` with its recipe; a recipe by itself is the grid of all techniques.
+
+    Raises:
+        RecipeError: it cannot be read, or names something that is not there.
+    """
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        tree = None
+    if isinstance(tree, Mapping) and "recipe" in tree:
+        with explained(Grid):
+            grid = Grid(**tree)
+        return grid, load_recipe(path.parent / grid.recipe)
+    return Grid(recipe=path.name), load_recipe(path)
+
+
+def entrants_of(grid: Grid, base: Recipe) -> Entrants:
+    """Return every combination that `grid` asks for, with the settings of `base` where it says nothing."""
+    recipes, refused = [], {}
+    for name, tree in _trees(grid, base):
+        try:
+            recipes.append(Entrant(name, parse_recipe(tree)))
+        except UserError as error:
+            refused[name] = reason(error)
+    return Entrants(tuple(recipes), refused)
+
+
+def reason(error: TenfoldError) -> str:
+    """Return in one line what an error says."""
+    return "; ".join(
+        f"{problem.where}: {problem.found}" if problem.where else problem.found for problem in error.problems
+    )
+
+
+def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
+    settings = base.model_dump(mode="json")
+    unknown = [name for name in grid.options if name not in grid.techniques]
+    if unknown:
+        allowed = ", ".join(grid.techniques)
+        raise RecipeError(Problem(f"options.{unknown[0]}", "not one of the techniques compared", allowed))
+    for technique in grid.techniques:
+        own = settings["technique"] if technique == base.technique.kind else {"kind": technique}
+        usual = base.tuner.kind if technique == base.technique.kind else TUNERS.get(technique, base.tuner.kind)
+        for tuner in grid.tuners or (usual,):
+            for model in grid.models or (base.model.name,):
+                shown = [technique, *([_kind(tuner)] if grid.tuners else []), *([f"on {model}"] if grid.models else [])]
+                yield (
+                    " ".join(shown),
+                    {
+                        **settings,
+                        "technique": {**own, **grid.options.get(technique, {})},
+                        "tuner": settings["tuner"] if tuner == base.tuner.kind else _written(tuner),
+                        "model": settings["model"] if model == base.model.name else {"name": model},
+                    },
+                )
+
+
+def _kind(tuner: str | Mapping[str, Any]) -> str:
+    return tuner if isinstance(tuner, str) else str(tuner.get("kind"))
+
+
+def _written(tuner: str | Mapping[str, Any]) -> Any:
+    return written_out({"tuner": tuner})["tuner"]

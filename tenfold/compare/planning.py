@@ -1,0 +1,191 @@
+"""Before anything is trained: which ways apply to these rows and this model, and what each may spend."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tenfold.compare.grid import Binds, Entrant, Grid, reason
+from tenfold.engine.log import Log
+from tenfold.engine.runtime import open_runtime
+from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.recipe import Recipe
+from tenfold.tasks.task import Task
+from tenfold.techniques.context import Run
+from tenfold.techniques.technique import find_technique
+from tenfold.techniques.trial import try_reading, try_updates
+from tenfold.techniques.world import World, open_world
+
+SEARCH_SHARE = 0.25
+"""Part of a run's budget that each learning rate of the search is given."""
+
+ITEMS_TIMED = 8
+"""Rows that are answered to estimate what scoring takes."""
+
+STARTUP_SECONDS = 8.0
+"""What a run takes to begin and to save, beside training and scoring: imports, model, files."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What an entrant takes, as measured on a few of its rows."""
+
+    scoring_seconds: float
+    reading_seconds: float = 0.0
+    num_stages: int = 0
+    """None where nothing trains."""
+    own_updates: int = 0
+    """What `optim.epochs` of the rows come to."""
+    seconds_per_update: float = 0.0
+    tokens_per_update: float = 0.0
+
+    @property
+    def trains(self) -> bool:
+        """Whether there are updates at all."""
+        return self.num_stages > 0
+
+
+@dataclass(frozen=True)
+class Examined:
+    """The entrants that apply, with their pace, and why the others do not."""
+
+    paces: Mapping[str, Pace]
+    refused: Mapping[str, str]
+
+
+def examine(entrants: Sequence[Entrant]) -> Examined:
+    """Try each entrant on a few rows: is it refused, and how fast is it?
+
+    Those whose test rows are not those of the first one that applies are refused too: scores of other rows cannot be
+    compared.
+    """
+    paces: dict[str, Pace] = {}
+    refused: dict[str, str] = {}
+    asked: list[object] | None = None
+    for entrant in entrants:
+        try:
+            pace, own = _tried(entrant.recipe)
+        except TenfoldError as error:
+            refused[entrant.name] = reason(error)
+            continue
+        finally:
+            gc.collect()
+        if asked is None:
+            asked = own
+        if own == asked:
+            paces[entrant.name] = pace
+        else:
+            refused[entrant.name] = "it is scored on other rows than the entrants before it"
+    return Examined(paces, refused)
+
+
+def _tried(recipe: Recipe) -> tuple[Pace, list[object]]:
+    """Return the pace of `recipe`, and what its tasks ask."""
+    technique = find_technique(recipe.technique.kind)
+    options = technique.require_fit(recipe)
+    recipe = technique.expand(recipe, options)
+    world = open_world(recipe, technique.starting(recipe, options))
+    technique.meet(world, options)
+    run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
+    technique.begin(run, options)
+    stages = technique.plan(run, options).stages
+    asked: list[object] = [(task.name, [(item.prompt, item.reference) for item in task.items]) for task in run.tasks]
+    scoring = sum(_scoring_seconds(run, task) for task in run.tasks)
+    if not stages:
+        return Pace(scoring, _reading_seconds(run, world)), asked
+    # the last stage trains the most; what came before it matters little for its pace
+    trial = try_updates(run.model, run.attach(replace(stages[-1], starts_from=None)))
+    pace = Pace(
+        scoring,
+        num_stages=len(stages),
+        own_updates=world.first.windows.total_updates(recipe.optim.epochs, recipe.optim.max_updates),
+        seconds_per_update=trial.seconds_per_update,
+        tokens_per_update=trial.tokens_per_second * trial.seconds_per_update,
+    )
+    return pace, asked
+
+
+def _reading_seconds(run: Run, world: World) -> float:
+    tokens = sum(int(task.train.column("length").sum()) for task in world.tasks.values())
+    return try_reading(run.model, world.first.windows, tokens=tokens)
+
+
+def _scoring_seconds(run: Run, task: Task) -> float:
+    """Return what scoring all items of `task` takes, from a few of them."""
+    few = task.items[:ITEMS_TIMED]
+    if not few:
+        return 0.0
+    started = time.perf_counter()
+    task.kind.score(run.model, few, stage="trial", task=task.name, data=task.data)
+    return (time.perf_counter() - started) * len(task.items) / len(few)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What each run of an entrant gets, and what all of its runs are expected to take, in seconds."""
+
+    updates: int | None
+    """Of a whole run, all stages together; None where nothing trains."""
+    search_updates: int | None
+    rates: tuple[float, ...]
+    """Multiples of its learning rate to search; none where nothing trains, or one is all there is."""
+    expected_seconds: float
+
+
+def allow(grid: Grid, paces: Mapping[str, Pace]) -> dict[str, Allowance]:
+    """Share the budget out: equal seconds, updates or tokens for every run, as `grid.binds` says.
+
+    Without either every run has as many updates as the recipe's own epochs come to.
+
+    Raises:
+        RecipeError: the budget is too small for any training.
+    """
+    per_run = grid.per_run if grid.budget is None else _from_budget(grid, paces)
+    return {name: _allowance(grid, pace, per_run) for name, pace in paces.items()}
+
+
+def _cost_of_update(pace: Pace, binds: Binds) -> float:
+    return {"updates": 1.0, "seconds": pace.seconds_per_update, "tokens": pace.tokens_per_update}[binds]
+
+
+def _allowance(grid: Grid, pace: Pace, per_run: float | None) -> Allowance:
+    if not pace.trains:
+        once = STARTUP_SECONDS + pace.reading_seconds + 2 * pace.scoring_seconds
+        return Allowance(None, None, (), once + (grid.seeds - 1) * (STARTUP_SECONDS + pace.scoring_seconds))
+    wanted = pace.own_updates if per_run is None else math.floor(per_run / _cost_of_update(pace, grid.binds))
+    updates = max(wanted, pace.num_stages)
+    rates = grid.rates if len(grid.rates) > 1 else ()
+    search = max(pace.num_stages, math.ceil(updates * SEARCH_SHARE)) if rates else None
+    trained = grid.seeds * updates + len(rates) * (search or 0)
+    runs = grid.seeds + len(rates)
+    return Allowance(updates, search, rates, trained * pace.seconds_per_update + _overhead(grid, pace, runs))
+
+
+def _overhead(grid: Grid, pace: Pace, runs: int) -> float:
+    """Return the seconds of `runs` runs that are no training: each is scored once, row 0 is remembered."""
+    chosen = grid.seeds * 2 * pace.scoring_seconds  # twice a run its checkpoints are judged on validation rows
+    return runs * (STARTUP_SECONDS + pace.scoring_seconds) + pace.scoring_seconds + chosen
+
+
+def _from_budget(grid: Grid, paces: Mapping[str, Pace]) -> float:
+    """Return what each run may have of what binds, so that all of them together keep to the budget."""
+    assert grid.budget is not None
+    rates = len(grid.rates) if len(grid.rates) > 1 else 0
+    runs = grid.seeds + rates * SEARCH_SHARE
+    fixed, weight = 0.0, 0.0
+    for pace in paces.values():
+        if not pace.trains:
+            fixed += _allowance(grid, pace, None).expected_seconds
+            continue
+        fixed += _overhead(grid, pace, grid.seeds + rates)
+        weight += runs * pace.seconds_per_update / _cost_of_update(pace, grid.binds)
+    left = grid.budget - fixed
+    if weight and left <= 0:
+        found = f"starting and scoring alone take about {fixed:.0f} s, of {grid.budget:.0f} s"
+        remedy = "raise the budget, compare fewer techniques or seeds, or lower evaluation.max_rows"
+        raise RecipeError(Problem("budget", found, remedy=remedy))
+    return left / weight if weight else math.inf

@@ -1,0 +1,91 @@
+"""One split for all: the rows of each side as files, so that whoever trains on them sees the same ones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tenfold.data.identity import hash_of
+from tenfold.data.sources import Rows
+from tenfold.data.splits import open_splits
+from tenfold.errors import DataError, Problem
+from tenfold.files import write_atomic
+from tenfold.recipe import DataSection, Recipe
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The files of one task's rows, and how many each holds."""
+
+    train: Path
+    validation: Path
+    test: Path
+    format: str
+    num_rows: tuple[int, int, int]
+
+
+def write_split(recipe: Recipe, folder: Path) -> dict[str, Sides]:
+    """Write the rows of each task of `recipe`, side by side, into `folder`; return the files by task.
+
+    Of validation and test rows as many are kept as `evaluation.max_rows` says, chosen by content and seed: these are
+    scored, every time all of them.
+
+    Raises:
+        DataError: rows that cannot be read, or none left for a side.
+    """
+    return {name: _written(name, data, recipe, folder) for name, data in recipe.tasks.items()}
+
+
+def _written(name: str, data: DataSection, recipe: Recipe, folder: Path) -> Sides:
+    seed = recipe.runtime.seed
+    splits = open_splits(data, seed=seed, with_validation=True)
+    where = f"data.tasks.{name}" if recipe.data.tasks else "data"
+    for side, rows in (("validation", splits.validation), ("test", splits.test)):
+        if rows is None:
+            remedy = f"set {where}.{side}, or a {where}.{side}_share above 0"
+            raise DataError(
+                Problem(f"{where}.{side}", "a comparison needs such rows, and there are none", remedy=remedy)
+            )
+    assert splits.validation is not None and splits.test is not None
+    limit = recipe.evaluation.max_rows
+    kept = {
+        "train": splits.train,
+        "validation": _some(splits.validation, limit, seed),
+        "test": _some(splits.test, limit, seed),
+    }
+    paths = {side: _write(rows, folder / name / f"{side}.jsonl") for side, rows in kept.items()}
+    return Sides(
+        **paths, format=splits.train.format, num_rows=(len(kept["train"]), len(kept["validation"]), len(kept["test"]))
+    )
+
+
+def _some(rows: Rows, limit: int, seed: int) -> Rows:
+    ranks = [hash_of(f"compared {seed} {text}") for text in rows.table["row"]]
+    chosen = sorted(sorted(range(len(rows)), key=lambda index: (ranks[index], index))[:limit])
+    return rows.select(np.array(chosen, dtype=np.int64))
+
+
+def _write(rows: Rows, path: Path) -> Path:
+    column = rows.columns.get("audio", "audio")
+    lines = []
+    for _, chunk in rows.chunks():
+        for row in chunk:
+            if rows.format == "speech" and rows.folder:  # a relative path was meant from where the rows were
+                row = {**row, column: str(Path(rows.folder) / str(row[column]))}
+            lines.append(json.dumps(row, ensure_ascii=False) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, "".join(lines))
+    return path
+
+
+def with_sides(data: DataSection, sides: Sides, *, judged_on: Path, chosen_on: Path | None) -> DataSection:
+    """Return `data` with its rows from `sides`: scored on `judged_on`, checkpoints chosen on `chosen_on` if any are."""
+    files = {
+        "train": str(sides.train),
+        "test": str(judged_on),
+        "validation": None if chosen_on is None else str(chosen_on),
+    }
+    return data.model_copy(update={**files, "format": sides.format, "max_rows": None, "group_by": None})

@@ -1,0 +1,106 @@
+"""What `tenfold compare` shows: the plan, each run's state while it goes, and what came of it."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from tenfold.compare.campaign import Campaign, Plan
+from tenfold.compare.comparison import Comparison, last_score
+from tenfold.compare.jobs import Executor, HereOneByOne, Report
+from tenfold.terminal.duration import duration
+
+
+def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
+    """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it."""
+    console = Console()
+    show_plan(console, campaign, campaign.plan)
+    if only_plan:
+        return
+    with LiveTable(console, campaign) as table:
+        comparison = campaign.carry_out(executor or HereOneByOne(), table.hear)
+    show_outcome(console, comparison)
+
+
+def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
+    """Show which ways apply and what each may spend, and why the others do not."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("way")
+    for heading in ("updates a run", "rates", "seeds", "expected"):
+        table.add_column(heading, justify="right")
+    for name, allowance in plan.allowances.items():
+        updates = "fits once" if allowance.updates is None else f"{allowance.updates:,}"
+        rates = str(len(allowance.rates)) if allowance.rates else "-"
+        table.add_row(escape(name), updates, rates, str(campaign.grid.seeds), duration(allowance.expected_seconds))
+    console.print(table)
+    for name, why in plan.refused.items():
+        console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
+    for rule in campaign.rules():
+        console.print(f"[dim]{escape(rule)}[/dim]")
+    console.print(f"expected in all: [bold]{duration(plan.expected_seconds)}[/bold]; stop at any time, go on later\n")
+
+
+class LiveTable:
+    """Hears of every job, and shows them all: a table that moves on a terminal, else a line for each change."""
+
+    def __init__(self, console: Console, campaign: Campaign) -> None:
+        self.console = console
+        self.campaign = campaign
+        self.reports: dict[str, Report] = {}
+        self.started = time.monotonic()
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> LiveTable:
+        if self._live is not None:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def hear(self, report: Report) -> None:
+        """Take note of a change."""
+        known = self.reports.get(report.job.name)
+        self.reports[report.job.name] = report
+        if self._live is not None:
+            self._live.update(self.table(), refresh=True)
+        elif known is None or known.state != report.state:
+            self.console.print(escape(f"{report.job.name}: {_state(report)}"), soft_wrap=True)
+
+    def table(self) -> Table:
+        """Return the table of all jobs heard of so far, and the time left."""
+        table = Table(box=None, pad_edge=False)
+        table.add_column("run", no_wrap=True, overflow="ellipsis")
+        table.add_column("state", overflow="fold")
+        for name, report in self.reports.items():
+            table.add_row(escape(name), escape(_state(report)))
+        took = time.monotonic() - self.started
+        left = max(0.0, self.campaign.plan.expected_seconds - took)
+        table.caption = f"{duration(took)} so far, about {duration(left)} left"
+        table.caption_justify = "left"
+        return table
+
+
+def _state(report: Report) -> str:
+    if report.state != "done":
+        return f"{report.state}: {report.told}" if report.told else report.state
+    artifact = report.job.artifact
+    score = None if artifact is None else last_score(artifact)
+    return "done" if score is None else f"done: {score.primary.title} {score.primary.value:.3f}"
+
+
+def show_outcome(console: Console, comparison: Comparison) -> None:
+    """Show the table and what may be said of it."""
+    for entry in comparison.entries:
+        values = ", ".join(f"{measure.value:.3f}" for measure in entry.measures())
+        console.print(f"{entry.name}: {values}")
+        for why in entry.failures:
+            console.print(f"  failed: {why}")
