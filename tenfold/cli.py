@@ -14,6 +14,18 @@ from tenfold import __version__
 from tenfold.errors import Problem, RecipeError, TenfoldError, nearest
 from tenfold.paths import shows_tracebacks
 from tenfold.terminal.faults import unforeseen, wrapped
+from tenfold.terminal.options import (
+    Adapter,
+    ArtifactFolder,
+    Base,
+    Columns,
+    DropBlocks,
+    Overrides,
+    RecipeFile,
+    TaskName,
+    read_columns,
+    split_pairs,
+)
 
 app = typer.Typer(
     name="tenfold",
@@ -24,39 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML). `tenfold init` writes one.")]
-ArtifactFolder = Annotated[Path, typer.Argument(help="The output folder of a run.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set tuner.rank=32.")
-]
-Columns = Annotated[
-    list[str] | None,
-    typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
-]
-TaskName = Annotated[str | None, typer.Option("--task", help="Which of the artifact's tasks; the first when unset.")]
-Adapter = Annotated[
-    str | None,
-    typer.Option(help="Answer by this adapter: NAME, A+B fused, A/B stacked, or none; the task's own when unset."),
-]
-DropBlocks = Annotated[int, typer.Option(min=0, help="Leave the adapters of the first so many blocks out: faster.")]
-Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
-
-
-def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """Return `ours=yours` pairs as a mapping, None where there are none.
-
-    Raises:
-        RecipeError: one is not of that form.
-    """
-    return dict(_split(pairs, "--columns", "OURS=YOURS, e.g. prompt=question")) if pairs else None
-
-
-def _split(pairs: list[str], option: str, form: str) -> list[tuple[str, str]]:
-    for pair in pairs:
-        if not all(pair.partition("=")):
-            raise RecipeError(Problem(option, f"found {pair!r}", allowed=form))
-    return [(left, right) for left, _, right in (pair.partition("=") for pair in pairs)]
 
 
 @app.callback(invoke_without_command=True)
@@ -240,7 +219,7 @@ def extend(
     from tenfold.terminal.extension_view import show_extension
 
     wanted: dict[str, tuple[str, ...]] = {}
-    for column, value in _split(where or [], "--where", "COLUMN=VALUE, e.g. language=Welsh"):
+    for column, value in split_pairs(where or [], "--where", "COLUMN=VALUE, e.g. language=Welsh"):
         wanted[column] = (*wanted.get(column, ()), value)
     show_extension(
         extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns), where=wanted)  # type: ignore[arg-type]

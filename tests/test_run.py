@@ -343,6 +343,22 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(settings: Settin
     assert Artifact.open(artifact.folder).facts["updates"] == 6
 
 
+def test_nobody_goes_on_from_what_other_code_has_trained(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    updates: list[object] = []
+
+    class Listener:
+        def hear(self, event: Mapping[str, object]) -> None:
+            updates.extend([event["update"]] if event["event"] == "update" else [])
+
+    with pytest.raises(Interrupted):
+        run(varied(settings), listeners=(Listener(),), stop_asked=lambda: len(updates) >= 3)
+    monkeypatch.setattr("tenfold.engine.store.code_version", lambda: "of another version")
+    artifact = run(varied(settings))
+    events = [json.loads(line) for line in (artifact.folder / "log.jsonl").read_text().splitlines()]
+    assert any("of other code or settings" in str(event.get("text")) for event in events)
+    assert [event["resumed_at"] for event in events if event["event"] == "stage"] == [0, 0]
+
+
 def test_raw_text_is_learned_and_scored_by_likelihood(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "text.jsonl"
     rows = [

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from tenfold.errors import Problem, RecipeError, TenfoldError, UserError
 from tenfold.recipe import Recipe, load_recipe, parse_recipe
+from tenfold.recipe.load import read_tree
 from tenfold.recipe.problems import explained
 from tenfold.recipe.sections import Name, Section, written_out
 from tenfold.techniques.technique import BUILTIN
@@ -107,11 +107,8 @@ def load_grid(path: Path) -> tuple[Grid, Recipe]:
     Raises:
         RecipeError: it cannot be read, or names something that is not there.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        tree = None
-    if isinstance(tree, Mapping) and "recipe" in tree:
+    tree = read_tree(path)
+    if "recipe" in tree:
         with explained(Grid):
             grid = Grid(**tree)
         return grid, load_recipe(path.parent / grid.recipe)

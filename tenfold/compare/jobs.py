@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -102,9 +101,7 @@ def carry_out(job: Job, hear: Hear) -> str | None:
     job.write()
     hear(Report(job, "running", "begins"))
     with job.said_path.open("w", encoding="utf-8") as said:
-        process = subprocess.Popen(
-            command(job), stdout=said, stderr=subprocess.STDOUT, env={**os.environ, "COLUMNS": "200"}
-        )
+        process = subprocess.Popen(command(job), stdout=said, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 try:

@@ -6,9 +6,10 @@
         random.safetensors      torch's random state, one vector a device
         tuner.safetensors       what the tuner itself keeps between updates (AdaLoRA's importance scores)
         best.safetensors        the best trained parameters so far, where a best is looked for
-        state.json              position, and the SHA-256 of the other files
+        state.json              position, the stage's own hash, and the SHA-256 of the other files
 
-A checkpoint appears under its name only when complete. One whose hashes do not hold is passed over for the one before.
+A checkpoint appears under its name only when complete. One whose hashes do not hold is passed over for the one before;
+so is one of another stage of that name: after a change of code or libraries nobody goes on from what was before it.
 """
 
 from __future__ import annotations
@@ -56,11 +57,12 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one stage in one output folder; the newest `keep` stay."""
+    """The checkpoints of one stage in one output folder; the newest `keep` stay. `key` tells the stage from others."""
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(self, folder: Path, *, keep: int, key: str = "") -> None:
         self.folder = folder
         self.keep = keep
+        self.key = key
 
     def save(self, checkpoint: Checkpoint) -> Path:
         """Write `checkpoint` and remove all but the newest `keep`.
@@ -81,7 +83,7 @@ class CheckpointFolder:
             shutil.rmtree(damaged)  # training came from before it, so it could not be read
         with atomic_folder(target) as partial:
             hashes = write_tensors(partial, tensors)
-            state = {"position": asdict(checkpoint.position), "sha256": hashes}
+            state = {"position": asdict(checkpoint.position), "stage": self.key, "sha256": hashes}
             (partial / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
         for old in self._all()[: -self.keep]:
             shutil.rmtree(old)
@@ -91,9 +93,12 @@ class CheckpointFolder:
         """Return the newest sound checkpoint, and a line for each damaged one that was passed over."""
         notes: list[str] = []
         for folder in reversed(self._all()):
-            checkpoint = _read(folder)
-            if checkpoint is not None:
+            checkpoint, key = _read(folder)
+            if checkpoint is not None and key == self.key:
                 return checkpoint, notes
+            if checkpoint is not None:
+                notes.append(f"checkpoint {folder.name} is of other code or settings; it is not gone on from")
+                continue
             notes.append(f"checkpoint {folder.name} is damaged (its hashes do not hold); going back to the one before")
         return None, notes
 
@@ -101,13 +106,14 @@ class CheckpointFolder:
         return sorted(self.folder.glob("update-*")) if self.folder.is_dir() else []
 
 
-def _read(folder: Path) -> Checkpoint | None:
+def _read(folder: Path) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint in `folder`, None where it is damaged, and the hash of the stage that it is of."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = read_tensors(folder, state["sha256"])
         if tensors is None:
-            return None
-        return Checkpoint(
+            return None, ""
+        checkpoint = Checkpoint(
             position=Position(**state["position"]),
             trainable=tensors["trainable"],
             optimizer=tensors["optimizer"],
@@ -115,8 +121,9 @@ def _read(folder: Path) -> Checkpoint | None:
             tuner=tensors["tuner"],
             best=tensors.get("best"),
         )
+        return checkpoint, state["stage"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, ""
 
 
 def write_tensors(folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, str]:

@@ -47,7 +47,15 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: the file is missing, not UTF-8, not YAML, or has problems of shape or range.
     """
-    path = Path(path)
+    return parse_recipe(with_overrides(read_tree(Path(path)), overrides))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Return the sections in the YAML file at `path`, as plain values.
+
+    Raises:
+        RecipeError: the file is missing, not UTF-8, or not YAML.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -62,7 +70,7 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ) from None
     except OSError as error:
         raise RecipeError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-    return parse_recipe(with_overrides(_parse_yaml(text, str(path)), overrides))
+    return _parse_yaml(text, str(path))
 
 
 def parse_recipe(tree: Mapping[str, Any]) -> Recipe:

@@ -200,7 +200,7 @@ class Run:
             result = replace(stored.result, from_store=True)
             self.log.write("stage_restored", stage=stage.name, updates=result.updates, seconds=result.seconds)
         else:
-            result = self._fit(stage)
+            result = self._fit(stage, key if stage.is_storable else "")
             if stage.is_storable:
                 store_stage(
                     key, StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
@@ -210,10 +210,9 @@ class Run:
         self.results.append(result)
         return result
 
-    def _fit(self, stage: Stage) -> StageResult:
-        checkpoints = CheckpointFolder(
-            self.folder / "checkpoints" / stage.name, keep=self.recipe.runtime.keep_checkpoints
-        )
+    def _fit(self, stage: Stage, key: str) -> StageResult:
+        folder = self.folder / "checkpoints" / stage.name
+        checkpoints = CheckpointFolder(folder, keep=self.recipe.runtime.keep_checkpoints, key=key)
         torch.manual_seed(derived_seed(self.runtime.seed, stage.name))
         with PeakMemory(self.runtime.device) as memory:
             result = fit(

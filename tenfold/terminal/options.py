@@ -1,0 +1,44 @@
+"""Arguments and options that several commands share, and how pairs such as `ours=yours` are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenfold.errors import Problem, RecipeError
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML). `tenfold init` writes one.")]
+ArtifactFolder = Annotated[Path, typer.Argument(help="The output folder of a run.")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override, e.g. --set tuner.rank=32.")
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
+]
+TaskName = Annotated[str | None, typer.Option("--task", help="Which of the artifact's tasks; the first when unset.")]
+Adapter = Annotated[
+    str | None,
+    typer.Option(help="Answer by this adapter: NAME, A+B fused, A/B stacked, or none; the task's own when unset."),
+]
+DropBlocks = Annotated[int, typer.Option(min=0, help="Leave the adapters of the first so many blocks out: faster.")]
+Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
+
+
+def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """Return `ours=yours` pairs as a mapping, None where there are none.
+
+    Raises:
+        RecipeError: one is not of that form.
+    """
+    return dict(split_pairs(pairs, "--columns", "OURS=YOURS, e.g. prompt=question")) if pairs else None
+
+
+def split_pairs(pairs: list[str], option: str, form: str) -> list[tuple[str, str]]:
+    """Return the two sides of each `left=right`; raises a `RecipeError` that names `option` and the `form` it takes."""
+    for pair in pairs:
+        if not all(pair.partition("=")):
+            raise RecipeError(Problem(option, f"found {pair!r}", allowed=form))
+    return [(left, right) for left, _, right in (pair.partition("=") for pair in pairs)]
