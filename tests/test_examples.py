@@ -13,9 +13,11 @@ import torch
 
 from tenfold.artifact import Artifact
 from tenfold.data.batch import pack
+from tenfold.errors import UserError
 from tenfold.models.attention import register_attention
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.recipe import parse_recipe
+from tenfold.running import run
 from tenfold.testing import check_objective, check_technique
 from tests.tiny_models import tiny_model
 
@@ -82,3 +84,23 @@ def test_it_keeps_every_promise_and_learns_what_is_preferred(
     assert before is not None and after is not None
     assert after.measures["reward_accuracy"].value > 0.9
     assert artifact.claims[0]["outcome"] == "held"
+
+
+def test_a_changed_technique_of_ones_own_is_another_run(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    source = (
+        "from tenfold.techniques.technique import Technique\n"
+        "def mine(run, options):\n    yield run.stage('mine')\n"
+        "TECHNIQUE = Technique(kind='mine', summary='s', when='w', stages=mine)\n"
+    )
+    (tmp_path / "my_own.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    recipe = parse_recipe({**settings, "technique": {"kind": "my_own:TECHNIQUE"}})
+    run(recipe)
+    (tmp_path / "my_own.py").write_text(f"{source}# changed\n")
+    monkeypatch.delitem(sys.modules, "my_own")
+    with pytest.raises(UserError, match=r"technique \(my_own:TECHNIQUE\)"):
+        run(recipe)

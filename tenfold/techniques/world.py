@@ -19,6 +19,7 @@ from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
 from tenfold.techniques.start import Start
+from tenfold.techniques.technique import own_code
 from tenfold.tuning.identity import Identity, identify
 from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import make_tuner
@@ -126,7 +127,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
         starts_from=starts_from,
-        needs=needs,
+        needs={**needs, **own_code(recipe.technique.kind)},
     )
 
 
