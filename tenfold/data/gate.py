@@ -7,6 +7,7 @@
 | template | another chat template than the tokenizer's own, or none although it has one |
 | truncation | more than `gate.max_truncated` of the rows cut by `data.max_length`, or any reply (tag, answer) cut |
 | overlap | evaluation rows with a prompt that also occurs in training, or test rows with one of validation |
+| overlap | of several tasks: evaluation rows of one that another trains on, reply and all |
 
 A row has a prompt to each reply that is learned, and one to its last reply, which evaluation asks for. Overlap means
 the same prompt after `identity.normalised`, whatever the reply: with the same reply the answer was seen word for
@@ -69,6 +70,32 @@ def check_signal(
         findings += _notes(name, side)
         for other, rows in list(sides.items())[:number]:
             findings += _overlap(name, side, other, rows)
+    return _allowed(findings, gate)
+
+
+def check_across(tasks: Mapping[str, Mapping[str, Prepared]], gate: GateSection) -> list[Finding]:
+    """Return what `gate.allow` downgrades of evaluation rows that another task trains on; `tasks` has sides by name.
+
+    The same prompt with another reply is no fault here: tasks may ask several things of one text.
+
+    Raises:
+        SignalError: what is not allowed, of all tasks at once.
+    """
+    findings = []
+    for name, sides in tasks.items():
+        for other in tasks.keys() - {name}:
+            known = tasks[other]["train"].column("row_key")
+            for side, prepared in sides.items():
+                seen = np.flatnonzero(np.isin(prepared.column("row_key"), known))
+                if side == "train" or not len(seen):
+                    continue
+                found = f"{len(seen)} of {len(prepared)} rows are also training rows of task {other}, reply and all"
+                remedy = "remove them from one of the two"
+                findings.append(_finding("overlap", f"{name}, {side}", found, remedy, prepared, seen))
+    return _allowed(findings, gate)
+
+
+def _allowed(findings: list[Finding], gate: GateSection) -> list[Finding]:
     refused = [finding for finding in findings if finding.rule not in (*gate.allow, NOTE)]
     if refused:
         raise SignalError(*(finding.problem for finding in refused))

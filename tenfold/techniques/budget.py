@@ -27,8 +27,15 @@ def shared_out(total: int | None, stages: Sequence[Stage]) -> dict[str, int]:
 
 
 def in_budget(stage: Stage, budget: Mapping[str, int]) -> Stage:
-    """Return `stage` with its updates in `budget`, as it is where there is none."""
+    """Return `stage` with its updates in `budget`, as it is where there is none.
+
+    Raises:
+        RecipeError: the technique's plan does not name the stage.
+    """
     if not budget:
         return stage
-    assert stage.name in budget, f"the technique's plan names no stage {stage.name!r}"
+    if stage.name not in budget:
+        found = f"the technique's plan names {', '.join(budget)}, and not the stage {stage.name}"
+        remedy = "give the technique a plan that returns its stages, or leave the number unset"
+        raise RecipeError(Problem("optim.total_updates", found, remedy=remedy))
     return replace(stage, total_updates=budget[stage.name])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tenfold.data.gate import Finding
+from tenfold.data.gate import Finding, check_across
 from tenfold.data.splits import Splits, open_splits
 from tenfold.engine.trackers import require_trackers
 from tenfold.errors import Problem, RecipeError, UserError, collecting, nearest
@@ -40,6 +40,8 @@ class World:
     """The hash of the adapters of earlier runs that the recipe names, if it names any."""
     needs: Mapping[str, str] = field(default_factory=dict)
     """What else decides the run, such as a teacher: a hash under each name."""
+    across: Sequence[Finding] = ()
+    """What the gate found between tasks and the recipe allows."""
 
     @property
     def first(self) -> Task:
@@ -49,7 +51,7 @@ class World:
     @property
     def findings(self) -> list[Finding]:
         """What the gate noted in any task, or found and the recipe allows."""
-        return [finding for task in self.tasks.values() for finding in task.findings]
+        return [*(finding for task in self.tasks.values() for finding in task.findings), *self.across]
 
     @property
     def allowed(self) -> list[Finding]:
@@ -127,6 +129,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
         identity=identify(files.folder, tokenizer, name=files.name),
         tasks=tasks,
         starts_from=starts_from,
+        across=check_across({name: task.sides for name, task in tasks.items()}, recipe.gate),
         needs={**needs, **own_code(recipe.technique.kind)},
     )
 

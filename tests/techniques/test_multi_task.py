@@ -11,11 +11,11 @@ import pytest
 
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.errors import RecipeError
+from tenfold.errors import RecipeError, SignalError, UserError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Ancestor, Lineage
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tenfold.techniques.context import Run
 from tenfold.techniques.multi_task import TECHNIQUE, MultiTaskOptions, plan
@@ -187,3 +187,25 @@ def test_what_does_not_fit_is_refused_before_anything_is_opened(
 def test_any_tuner_goes_with_it(tuner: dict[str, Any], write: Write) -> None:
     artifact = run(write(KIND, tuner=tuner, optim={"max_updates": 3, "learning_rate": 1e-3}))
     assert artifact.scorecard.score("multi_task", "words")
+
+
+def test_test_rows_of_one_task_that_another_trains_on_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"lamp {n}?", "completion": f"on {n}"}) + "\n" for n in range(40)]
+    other = [json.dumps({"prompt": f"lamp {n}?", "completion": f"off {n}"}) + "\n" for n in range(40)]
+    for name, lines in (("all", rows), ("few", rows[:10]), ("other", other), ("same", other[:10])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines))
+
+    def tree(second: str) -> dict[str, Any]:
+        tasks = {
+            "a": {"train": str(tmp_path / "all.jsonl"), "test_share": 0.2},
+            "b": {"train": str(tmp_path / "other.jsonl"), "test": str(tmp_path / f"{second}.jsonl")},
+        }
+        data = {"tasks": tasks, "validation_share": 0.0}
+        return {**settings, "technique": {"kind": "multi_task"}, "data": data, "gate": {"allow": []}}
+
+    with pytest.raises(SignalError, match=r"(?s)overlap \(b, test rows\).*of 10 rows are also training rows of task a"):
+        open_world(parse_recipe(tree("few")))
+    with pytest.raises(UserError, match=r"test rows\): 10 of 10 rows have a prompt that also occurs in training"):
+        open_world(parse_recipe(tree("same")))
+    allowed = open_world(parse_recipe({**tree("few"), "gate": {"allow": ["overlap"]}})).allowed
+    assert any("of task a" in finding.problem.found for finding in allowed)
