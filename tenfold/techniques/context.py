@@ -23,7 +23,6 @@ from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.architecture import Family
 from tenfold.models.language_model import LanguageModel
-from tenfold.models.sources import ModelFiles
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
@@ -34,7 +33,6 @@ from tenfold.techniques.subject import Subject
 from tenfold.techniques.world import World
 from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.composition import Composition
-from tenfold.tuning.identity import identify
 from tenfold.tuning.tuner import Tuner, make_tuner
 
 ADAPTER_TOKENS_ON_CPU = 512
@@ -251,22 +249,6 @@ class Run:
             self.record(self._measured(stage, task.name, fingerprint(key, task.judged_by), task.score, load=load))
         if family == "decoder":
             self._measure_retention(stage, key, load)
-
-    def beside(self, files: ModelFiles) -> Run:
-        """Return a run of the same recipe and rows on another model, which has this one's tokenizer and folder.
-
-        What it scores and times is its own; `add_beside` counts what it took.
-        """
-        identity = identify(files.folder, self.world.tokenizer, name=files.name)
-        world = replace(self.world, files=files, identity=identity)
-        return Run(world, folder=self.folder, runtime=self.runtime, log=self.log, stop_asked=self.stop_asked)
-
-    def add_beside(self, other: Run) -> None:
-        """Take over what a run `beside` this one has scored, timed and spent: as of stages to compare with."""
-        self.scorecard = Scorecard((*self.scorecard.scores, *other.scorecard.scores))
-        self.timings = Scorecard((*self.timings.scores, *other.timings.scores))
-        self.results += other.results
-        self.evaluation_seconds += other.evaluation_seconds
 
     def _measure_retention(self, stage: str, key: str, load: Callable[[], Trunk] | None = None) -> None:
         if self._retention is not None:

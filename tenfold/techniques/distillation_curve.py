@@ -43,13 +43,26 @@ def train(
     `timed` the timings of the teacher and a run's model.
     """
     name = name_of(layers)
-    beside = run.beside(make(layers))
+    beside = _beside(run, make(layers))
     beside.train(replace(learn(beside), name=name, starts_from=BEFORE))
     beside.score(name)
     pair = timed(beside, name)
-    beside.timings = Scorecard(tuple(score for score in pair.scores if score.stage == name))
-    run.add_beside(beside)
+    own = tuple(score for score in pair.scores if score.stage == name)
+    run.scorecard = Scorecard((*run.scorecard.scores, *beside.scorecard.scores))
+    run.timings = Scorecard((*run.timings.scores, *own))
+    run.results += beside.results
+    run.evaluation_seconds += beside.evaluation_seconds
     return {name: pair}
+
+
+def _beside(run: Run, files: ModelFiles) -> Run:
+    """Return a run of the same recipe, rows and folder on another model, which has this one's tokenizer."""
+    from tenfold.techniques.context import Run
+    from tenfold.tuning.identity import identify
+
+    identity = identify(files.folder, run.world.tokenizer, name=files.name)
+    world = replace(run.world, files=files, identity=identity)
+    return Run(world, folder=run.folder, runtime=run.runtime, log=run.log, stop_asked=run.stop_asked)
 
 
 def table(

@@ -152,15 +152,15 @@ def test_answers_are_read_as_squads_own_script_reads_them() -> None:
 
 def test_a_ratio_is_that_of_the_quantities_and_its_interval_that_of_whole_resamples() -> None:
     better = np.where(RANDOM.random(60) < 0.8, WANTED, ANSWERED)
-    above, below = (list(zip(map(float, WANTED), map(float, said), strict=True)) for said in (better, ANSWERED))
+    above, below = (list(zip(map(float, WANTED), map(float, said), strict=True)) for said in (ANSWERED, better))
     found = pooled_ratio("macro_f1", above, below)
     assert found is not None
-    scores = [f1_score(WANTED, said, average="macro") for said in (better, ANSWERED)]
+    scores = [f1_score(WANTED, said, average="macro") for said in (ANSWERED, better)]
     assert found.mean == pytest.approx(scores[0] / scores[1])
     generator, ratios = np.random.default_rng(5), []
     for _ in range(600):
         drawn = generator.integers(60, size=60)
-        tops = [f1_score(WANTED[drawn], said[drawn], average="macro") for said in (better, ANSWERED)]
+        tops = [f1_score(WANTED[drawn], said[drawn], average="macro") for said in (ANSWERED, better)]
         ratios.append(tops[0] / tops[1])
     # 600 other draws: the ends of an interval move by a few hundredths of its width
     wanted = np.quantile(ratios, [0.025, 0.975])

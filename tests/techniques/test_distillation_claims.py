@@ -47,7 +47,7 @@ TEN = [1.0] * 10
 @pytest.mark.parametrize(
     ("teacher", "student", "outcome", "told"),
     [
-        (TEN, TEN, "held", "1.00 [1.00, 1.00] of its exact_match (1.000, the teacher's 1.000)"),
+        (TEN, TEN, "held", "1.00 [1.00, 1.00] of its exact match (1.000, the teacher's 1.000)"),
         (TEN, [0.0] * 10, "not held here", "0.00"),
         (TEN, [1.0] * 9 + [0.0], "unclear", "0.90"),
         ([0.0] * 10, TEN, "unclear", "nothing to keep"),
