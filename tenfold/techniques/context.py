@@ -68,7 +68,8 @@ class Run:
         self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
-        self._budget: dict[str, int] = {}  # updates of each stage, where they share a total
+        self.budget: Mapping[str, int] = {}
+        """Updates of each stage, where they share a total."""
         self.adapters_of: dict[str, Composition | None] = {}
         """Which of the model's adapters answer each task; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
@@ -137,8 +138,8 @@ class Run:
 
     def keep_to_budget(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
         """Return the `stages` to come with their shares of `optim.total_updates`; raises as `shared_out`."""
-        self._budget = shared_out(self.recipe.optim.total_updates, stages)
-        return tuple(in_budget(stage, self._budget) for stage in stages)
+        self.budget = shared_out(self.recipe.optim.total_updates, stages)
+        return tuple(in_budget(stage, self.budget) for stage in stages)
 
     def let_adapters_answer(self, task: str, composition: Composition | None) -> None:
         """Let `composition` of the model's adapters act whenever `task` is scored from here on, and in the artifact."""
@@ -181,7 +182,7 @@ class Run:
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        stage = self.subject.attach(in_budget(stage, self._budget))
+        stage = self.subject.attach(in_budget(stage, self.budget))
         tokens = self._open_micro_batch_tokens(stage.tuner)
         return stage if tokens is None else replace(stage, windows=stage.windows.with_micro_batch_tokens(tokens))
 

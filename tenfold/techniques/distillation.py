@@ -73,12 +73,15 @@ def plan(run: Run, options: DistillationOptions) -> Plan:
         "on_policy": "stays in memory and reads every batch",
     }[options.level if options.hidden is None else "on_policy"]
     notes = [f"the teacher, {options.teacher}, {reads}"]
-    others = curve.sizes(options, main=shape_of(run.world.files).blocks)
+    layers = shape_of(run.world.files).blocks
+    others = curve.sizes(options, main=layers)
     if others:
-        updates = len(others) * run.stage(STUDENT).total_updates
         told = ", ".join(map(str, others))
-        notes.append(f"the curve trains students of {told} layers too: {updates} updates, {len(others)} scorings more")
-    return Plan((*alone, run.stage(STUDENT)), tuple(notes))
+        notes.append(
+            f"the curve's students have {told} layers; what one takes is told for the {layers} of the main one"
+        )
+    stages = tuple(run.stage(curve.name_of(size)) for size in others)
+    return Plan((*stages, *alone, run.stage(STUDENT)), tuple(notes))
 
 
 TECHNIQUE = Technique(

@@ -62,7 +62,9 @@ def _beside(run: Run, files: ModelFiles) -> Run:
 
     identity = identify(files.folder, run.world.tokenizer, name=files.name)
     world = replace(run.world, files=files, identity=identity)
-    return Run(world, folder=run.folder, runtime=run.runtime, log=run.log, stop_asked=run.stop_asked)
+    beside = Run(world, folder=run.folder, runtime=run.runtime, log=run.log, stop_asked=run.stop_asked)
+    beside.budget = run.budget
+    return beside
 
 
 def table(

@@ -380,4 +380,13 @@ def test_check_tells_what_the_curve_costs(
     technique = {"kind": "distillation", "teacher": teacher, "curve": [2, 1]}
     show_check(parse_recipe({**settings, "technique": technique}), trial=False)
     told = " ".join(capsys.readouterr().out.split())
-    assert "students of 1 layers too: 6 updates, 1 scorings more" in told
+    assert "layers-1" in told and "the curve's students have 1 layers" in told
+
+
+def test_the_curves_students_have_their_share_of_a_budget(settings: Settings, tmp_path: Path) -> None:
+    teacher = str(teacher_model(tmp_path / "teacher"))
+    technique = {"kind": "distillation", "teacher": teacher, "student": {"layers": 2, "of": "teacher"}, "curve": [3, 1]}
+    optim = {"batch_size": 8, "total_updates": 6, "learning_rate": 1e-2}
+    artifact = run(parse_recipe({**settings, "technique": technique, "tuner": {"kind": "full"}, "optim": optim}))
+    stages = [event["stage"] for event in Log(artifact.folder / "log.jsonl").events() if event["event"] == "update"]
+    assert stages == ["layers-3"] * 2 + ["layers-1"] * 2 + ["distillation"] * 2
