@@ -396,6 +396,18 @@ def test_sigterm_ends_a_real_process_with_a_checkpoint(desk: Desk, cache: Path) 
     assert (desk.folder / "out" / "checkpoints" / "instruction" / f"update-{last:08d}").is_dir()
 
 
+def test_the_starter_of_distillation_for_labels_asks_for_a_run_that_has_learned_them(desk: Desk) -> None:
+    rows = [{"text": f"lamp {number}", "label": "ab"[number % 2]} for number in range(30)]
+    Path("labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    made = desk.tenfold("init", "distillation", "--data", "labels.jsonl", "--model", "tiny-llama", "--out", "own.yaml")
+    assert made.code == 0, made.text
+    options = find_technique("distillation").require_fit(load_recipe("own.yaml"))
+    assert isinstance(options, DistillationOptions) and options.student is not None
+    assert options.student.of == "teacher"
+    refused = desk.tenfold("check", "own.yaml")
+    assert refused.code != 0 and "runs/NAME" in refused.text
+
+
 def test_the_starter_of_distillation_names_its_teacher_and_a_student_that_fits_the_options(desk: Desk) -> None:
     made = desk.tenfold("init", "distillation", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "own.yaml")
     assert made.code == 0, made.text

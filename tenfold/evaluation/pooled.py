@@ -79,6 +79,23 @@ def pooled_draws(name: str, before: Statistics, after: Statistics, *, seed: int 
     return Draws(observed, np.where(np.isnan(differences), observed, differences))
 
 
+def pooled_ratio(name: str, above: Statistics, below: Statistics, *, seed: int = 0) -> Interval | None:
+    """Return the quantity of `above` over that of `below`, the same items; None where `below` comes to no more than 0.
+
+    The interval is the 95 % percentile bootstrap's, items of both drawn together. A resample in which `below` comes to
+    no more than 0 counts as all items do. Source: Efron & Tibshirani 1993, chapter 10.3.
+    """
+    pooled = AGGREGATIONS[name]
+    first, second = _sides(name, above, below)
+    over, under = (float(pooled.reduce(side.sum(axis=0)[None])[0]) for side in (first, second))
+    if not under > 0:
+        return None
+    tops, bottoms = (_resampled(pooled, side, np.random.default_rng(seed)) for side in (first, second))
+    ratios = np.divide(tops, bottoms, out=np.full_like(tops, np.nan), where=bottoms > 0)
+    low, high = np.quantile(np.where(np.isnan(ratios), over / under, ratios), [0.025, 0.975])
+    return Interval(over / under, float(low), float(high))
+
+
 def _sides(name: str, before: Statistics, after: Statistics) -> tuple[Floats, Floats]:
     """Return what is summed over the items before and after, [N, K] each, expanded together so that K is the same."""
     both = AGGREGATIONS[name].expand(np.asarray([*before, *after], dtype=np.float64))

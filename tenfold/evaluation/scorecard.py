@@ -10,8 +10,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tenfold.errors import ArtifactError, Problem
-from tenfold.evaluation.pooled import Statistics, pooled_draws, pooled_interval, pooled_test, pooled_value
-from tenfold.evaluation.statistics import Draws, Interval, PairedTest, bootstrap, difference_draws, paired_test
+from tenfold.evaluation.pooled import Statistics, pooled_draws, pooled_interval, pooled_ratio, pooled_test, pooled_value
+from tenfold.evaluation.statistics import (
+    Draws,
+    Interval,
+    PairedTest,
+    bootstrap,
+    difference_draws,
+    paired_ratio,
+    paired_test,
+)
 
 BEFORE = "before"
 """The name of row 0: the model before any training."""
@@ -75,6 +83,13 @@ class Measure:
         if self.aggregation != "mean":
             return pooled_test(self.aggregation, self.statistics, later.statistics)
         return paired_test(self.items, later.items, weights=self.weights)
+
+    def ratio_to(self, other: Measure) -> Interval | None:
+        """Return this value over `other`'s, of the same items, with its interval; None where that is not above 0."""
+        assert (self.weights, self.aggregation) == (other.weights, other.aggregation), "the same items weigh the same"
+        if self.aggregation != "mean":
+            return pooled_ratio(self.aggregation, self.statistics, other.statistics)
+        return paired_ratio(self.items, other.items, weights=self.weights)
 
     def draws_to(self, later: Measure, *, seed: int) -> Draws:
         """Return the same change with what each resample of the items makes of it, to be averaged with others."""

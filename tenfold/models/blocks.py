@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from tenfold.errors import ModelError, Problem, nearest
+from tenfold.models.load import opener_of
 from tenfold.models.quiet import quiet_loading
 from tenfold.models.sources import first_line
 
@@ -98,7 +99,8 @@ def take_blocks(network: nn.Module, blocks: Sequence[int]) -> PreTrainedModel:
             if name.startswith(start)
         }
     smaller.load_state_dict(kept)
-    smaller.generation_config = copy.deepcopy(network.generation_config)
+    if network.can_generate():
+        smaller.generation_config = copy.deepcopy(network.generation_config)
     return smaller.eval()
 
 
@@ -142,7 +144,7 @@ def random_model(folder: Path, changes: Mapping[str, object], *, seed: int) -> P
 
 def _from_config(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     with quiet_loading():
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(
+        model: PreTrainedModel = opener_of(config).from_config(
             config, dtype=dtype, attn_implementation=config._attn_implementation
         )
     return model

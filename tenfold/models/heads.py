@@ -79,11 +79,30 @@ def _rising(length: int, device: torch.device) -> Tensor:
     return places / places.sum()
 
 
+def head_key(task: str) -> str:
+    """Return the name of a task's head among heads."""
+    return f"for_{task}"  # a ModuleDict takes no name that it has a method of
+
+
 def save_heads(heads: nn.ModuleDict, folder: Path) -> None:
     """Write the heads, if there are any, beside the weights in `folder`."""
     if heads:
         tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in heads.state_dict().items()}
         save_file(tensors, folder / FILE)
+
+
+def saved_head(folder: Path, task: str) -> tuple[Tensor, Tensor]:
+    """Return the weight [C, H] and the bias [C] of the head that `save_heads` wrote for `task`.
+
+    Raises:
+        ArtifactError: the file is missing or damaged, or holds no such head.
+    """
+    path = folder / FILE
+    try:
+        tensors = load_file(path)
+        return tuple(tensors[f"{head_key(task)}.linear.{part}"] for part in ("weight", "bias"))  # type: ignore[return-value]
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _misfit(path, error) from error
 
 
 def load_heads(heads: nn.ModuleDict, folder: Path) -> None:
@@ -98,5 +117,9 @@ def load_heads(heads: nn.ModuleDict, folder: Path) -> None:
     try:
         heads.load_state_dict(load_file(path))
     except (OSError, SafetensorError, RuntimeError) as error:
-        found = f"these heads do not fit: {(str(error).strip().splitlines() or [''])[0][:200]}"
-        raise ArtifactError(Problem(str(path), found, remedy="run the recipe again")) from error
+        raise _misfit(path, error) from error
+
+
+def _misfit(path: Path, error: Exception) -> ArtifactError:
+    found = f"these heads do not fit: {(str(error).strip().splitlines() or [''])[0][:200]}"
+    return ArtifactError(Problem(str(path), found, remedy="run the recipe again"))

@@ -74,7 +74,7 @@ def outline(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel
         config = _config(folder, trust_remote_code)
         try:
             with torch.device("meta"):
-                network: PreTrainedModel = _opener(config).from_config(
+                network: PreTrainedModel = opener_of(config).from_config(
                     config, dtype=torch.float32, trust_remote_code=trust_remote_code
                 )
         except Exception as error:  # a value that fits no model ends in errors of many unrelated types
@@ -106,7 +106,7 @@ def load_network(
         require_bitsandbytes()
         options["quantization_config"] = quantization.config(dtype)
     with quiet_loading():
-        opener = _opener(_config(folder, trust_remote_code))
+        opener = opener_of(_config(folder, trust_remote_code))
         try:
             network, report = _open(opener, folder, options)
         except Exception as error:  # damaged files end in errors of many unrelated types
@@ -126,7 +126,7 @@ def load_network(
     return network.eval().to(device)
 
 
-def _opener(config: PreTrainedConfig) -> Any:
+def opener_of(config: PreTrainedConfig) -> Any:
     """Return the class of transformers that opens models of this configuration."""
     return OPENERS[family_of(config) or "decoder"]
 

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
 from tenfold.data.batch import Batch, pack
-from tenfold.models.heads import HeadSettings, TaskHead
+from tenfold.models.heads import HeadSettings, TaskHead, head_key
 
 MISFITS = (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError)
 """What a model may raise that a short cut does not fit."""
@@ -114,7 +114,7 @@ class Trunk:
         if settings.shared_with is not None:
             self._owners[task] = settings.shared_with
             return
-        self.heads[_key(task)] = TaskHead(settings, self.base.config.get_text_config().hidden_size).to(self.device)
+        self.heads[head_key(task)] = TaskHead(settings, self.base.config.get_text_config().hidden_size).to(self.device)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters of all heads that train, by name."""
@@ -125,7 +125,7 @@ class Trunk:
         """Return what the head of the batch's task answers, in fp32: [N, C], or [T, C] for a head on every token."""
         if batch.task in self.readers:
             return self.readers[batch.task](self, batch)
-        answers: Tensor = self.heads[_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
+        answers: Tensor = self.heads[head_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
         return answers
 
     def hidden(self, batch: Batch) -> Tensor:
@@ -181,10 +181,6 @@ class Trunk:
         )
         # prompt methods answer for their virtual tokens too, which come first
         return tuple(states[:, -input_ids_NL.shape[1] :][mask_NL.bool()] for states in output.hidden_states)
-
-
-def _key(task: str) -> str:
-    return f"for_{task}"  # a ModuleDict takes no name that it has a method of
 
 
 def padded(batch: Batch) -> tuple[Tensor, Tensor]:

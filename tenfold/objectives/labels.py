@@ -34,17 +34,18 @@ class LabelCrossEntropy:
 
     def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the summed cross entropy."""
-        logits = model.logits(batch)
+        return Loss(self.total(model.logits(batch), batch))
+
+    def total(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the summed cross entropy of `logits` [N, C], or [T, C] for tags."""
         weights = None if self.class_weights is None else torch.tensor(self.class_weights, device=logits.device)
-        return Loss(
-            functional.cross_entropy(
-                logits,
-                _labels(batch).to(logits.device),
-                weight=weights,
-                ignore_index=IGNORED,
-                reduction="sum",
-                label_smoothing=self.label_smoothing,
-            )
+        return functional.cross_entropy(
+            logits,
+            _labels(batch).to(logits.device),
+            weight=weights,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
         )
 
 
@@ -58,9 +59,12 @@ class LabelBinaryCrossEntropy:
 
     def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the summed binary cross entropy."""
-        logits = model.logits(batch)
+        return Loss(self.total(model.logits(batch), batch))
+
+    def total(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the summed binary cross entropy of `logits` [N, C]."""
         answers = _labels(batch).to(logits.device)
-        return Loss(functional.binary_cross_entropy_with_logits(logits, answers, reduction="sum"))
+        return functional.binary_cross_entropy_with_logits(logits, answers, reduction="sum")
 
 
 @dataclass(frozen=True)
@@ -73,8 +77,16 @@ class SquaredError:
 
     def __call__(self, model: Trunk, batch: Batch) -> Loss:
         """Return the summed squared error."""
-        values = model.logits(batch)[:, 0]
-        return Loss(((values - _labels(batch).to(values.device)) ** 2).sum())
+        return Loss(self.total(model.logits(batch), batch))
+
+    def total(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the summed squared error of `logits` [N, 1]."""
+        values = logits[:, 0]
+        return ((values - _labels(batch).to(values.device)) ** 2).sum()
+
+
+WholeRowLoss = LabelCrossEntropy | LabelBinaryCrossEntropy | SquaredError
+"""The losses that need nothing but what the head answers for a row: their `total` takes logits from anywhere."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def answered_rows(
     key = sha256_text(teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
     folder = cache_folder("answers") / key
     if (folder / "rows.jsonl").is_file():
-        log.write("note", text=f"the answers of {teacher.name} to these rows are there from an earlier run")
+        log.write("note", text=f"the answers of {teacher.name} to these rows are there already")
     else:
         log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
         parts = folder.with_name(f"{key}.unfinished")

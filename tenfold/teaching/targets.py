@@ -27,14 +27,14 @@ from tenfold.data.batch import Batch
 from tenfold.data.windows import Windows
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime
-from tenfold.errors import Interrupted, Problem
-from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
+from tenfold.files import atomic_folder, sha256_text
 from tenfold.kernels.linear_distillation import TopTokens, top_of_logits, top_tokens
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.outputs import outputs
 from tenfold.objectives.distillation import Lesson
 from tenfold.paths import cache_folder
 from tenfold.teaching.coding import Array, Numbering, decode, encode
+from tenfold.teaching.parts import read_in_parts, seal, sealed_facts
 from tenfold.teaching.teacher import Teacher
 
 ROWS_PER_PART = 512
@@ -115,22 +115,19 @@ def lesson_file(
     folder = cache_folder("lessons") / key
     found = _opened(folder, key)
     if found is not None:
-        log.write("note", text=f"the lessons of {teacher.name} for these rows are there from an earlier run")
+        log.write("note", text=f"the lessons of {teacher.name} for these rows are there already")
         return found
     started = time.perf_counter()
     log.write("note", text=f"{teacher.name} reads {len(prepared):,} rows, once")
-    parts = folder.with_name(f"{key}.unfinished")
-    for first in range(0, len(prepared), ROWS_PER_PART):
-        part = parts / f"{first:09d}"
-        if not part.is_dir():
-            if stop_asked():
-                again = "run the same command again: what the teacher has read is kept"
-                raise Interrupted(Problem("stopped while the teacher reads", "as asked", remedy=again))
-            last = min(first + ROWS_PER_PART, len(prepared))
-            _write_part(part, _read(load(), windows, list(range(first, last)), question))
+    unfinished = folder.with_name(f"{key}.unfinished")
+
+    def write_part(part: Path, rows: list[int]) -> None:
+        _write_part(part, _read(load(), windows, rows, question))
+
+    parts = read_in_parts(unfinished, len(prepared), ROWS_PER_PART, write_part, stop_asked=stop_asked)
     facts = {"teacher": teacher.name, "k": question.k, "temperature": question.temperature, "rows": len(prepared)}
-    _write(folder, sorted(parts.iterdir()), question, facts)
-    shutil.rmtree(parts)
+    _write(folder, parts, question, facts)
+    shutil.rmtree(unfinished)
     done = _opened(folder, key)
     assert done is not None, "what was just written is sound"
     size = done.num_bytes / max(1, done.num_tokens)
@@ -211,19 +208,15 @@ def _write(folder: Path, parts: list[Path], question: Question, facts: dict[str,
         np.save(partial / "offsets.npy", np.array(offsets, dtype=np.int64))
         np.save(partial / "tokens.npy", numbering.tokens)
         told = {"tokens": num_tokens, "kept_mass": 1.0 - rest_mass / max(1, num_tokens)}
-        hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-        write_json(partial / "lessons.json", {**facts, **told, "sha256": hashes})
+        seal(partial, {**facts, **told})
 
 
 def _opened(folder: Path, key: str) -> LessonFile | None:
     """Return the lessons in `folder`, or None where they are absent or damaged."""
-    try:
-        facts = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
-        if any(sha256_file(folder / name) != wanted for name, wanted in facts["sha256"].items()):
-            return None
-        return LessonFile(key, folder, int(facts["k"]), int(facts["tokens"]), float(facts["kept_mass"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    facts = sealed_facts(folder)
+    if facts is None:
         return None
+    return LessonFile(key, folder, int(facts["k"]), int(facts["tokens"]), float(facts["kept_mass"]))
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from tenfold.artifact import Artifact
 from tenfold.data.prepare import prepare
 from tenfold.engine.runtime import Runtime
 from tenfold.errors import ModelError, Problem
-from tenfold.files import sha256_text
-from tenfold.models.architecture import family_of
+from tenfold.files import sha256_file, sha256_text
+from tenfold.models.architecture import Family, family_of
+from tenfold.models.heads import FILE as HEADS_FILE
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.open import open_model
 from tenfold.models.processor import Processor
 from tenfold.models.sources import ModelFiles, resolve
+from tenfold.models.trunk import Trunk
 from tenfold.recipe import DataSection, ModelSection, Recipe
 from tenfold.tasks.generation import Generation
 from tenfold.tasks.task import Task
@@ -34,6 +36,7 @@ class Shape:
     blocks: int
     width: int
     vocabulary: int
+    family: Family
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,11 @@ class Teacher:
     def sha256(self) -> str:
         """One hash for all that determines its answers."""
         own = identify(self.files.folder, self.tokenizer, name=self.name).sha256
-        if not self.is_adapter:
+        if self.artifact is None:
             return own
-        assert self.artifact is not None
+        if self.artifact.facts["weights"] == "model":
+            heads = self.artifact.weights / HEADS_FILE  # beside the weights, and not among what `identify` hashes
+            return sha256_text(own, sha256_file(heads)) if heads.is_file() else own
         return sha256_text(own, hash_weights(self.artifact.weights), self.artifact.recipe.tuner.model_dump_json())
 
     @property
@@ -82,17 +87,16 @@ class Teacher:
             paths += self.artifact.weights.glob("*.safetensors")
         return sum(path.stat().st_size for path in paths)
 
-    def load(self, runtime: Runtime) -> LanguageModel:
+    def load(self, runtime: Runtime) -> Trunk:
         """Return the teacher, frozen and ready to answer, on the machine as `runtime` has it."""
         if self.artifact is not None:
             model = self.artifact.load(runtime=runtime)
         else:
             model = open_model(self.files.folder, self.tokenizer, dtype=runtime.compute_dtype, device=runtime.device)
-        assert isinstance(model, LanguageModel), "`find_teacher` takes decoders only"
         model.network.requires_grad_(False)
         return model
 
-    def load_merged(self, runtime: Runtime) -> LanguageModel:
+    def load_merged(self, runtime: Runtime) -> Trunk:
         """Return the teacher as a plain model, its adapter summed into the base where that can be done."""
         model = self.load(runtime)
         if self.is_adapter:
@@ -109,13 +113,19 @@ class OnCall:
     def __init__(self, teacher: Teacher, runtime: Runtime) -> None:
         self.teacher = teacher
         self.runtime = runtime
-        self._model: LanguageModel | None = None
+        self._model: Trunk | None = None
 
-    def model(self) -> LanguageModel:
+    def model(self) -> Trunk:
         """Return the teacher's model."""
         if self._model is None:
             self._model = self.teacher.load(self.runtime)
         return self._model
+
+    def writer(self) -> LanguageModel:
+        """Return the teacher's model, which answers in words."""
+        model = self.model()
+        assert isinstance(model, LanguageModel), "`require_writer` has refused all others"
+        return model
 
     def release(self) -> None:
         """Let the memory go; when asked again it is loaded again."""
@@ -126,13 +136,26 @@ def shape_of(files: ModelFiles) -> Shape:
     """Return the sizes of the model in `files`.
 
     Raises:
-        ModelError: its configuration is damaged, or not a decoder's.
+        ModelError: its configuration is damaged, or neither a decoder's nor an encoder's.
+    """
+    config = outline(files.folder).config
+    family = family_of(config)
+    if family not in ("decoder", "encoder"):
+        found = f"a {config.model_type}, which can neither teach nor learn by distillation"
+        raise ModelError(Problem(files.name, found, "a decoder, or of rows with labels an encoder"))
+    config = config.get_text_config()
+    return Shape(config.num_hidden_layers, config.hidden_size, config.vocab_size, family)
+
+
+def require_writer(files: ModelFiles) -> None:
+    """Check that the model in `files` answers in words.
+
+    Raises:
+        ModelError: it is no decoder.
     """
     config = outline(files.folder).config
     if family_of(config) != "decoder":
         raise ModelError(Problem(files.name, f"a {config.model_type}, which writes no text", "a decoder"))
-    config = config.get_text_config()
-    return Shape(blocks=config.num_hidden_layers, width=config.hidden_size, vocabulary=config.vocab_size)
 
 
 def find_teacher(name: str) -> Teacher:

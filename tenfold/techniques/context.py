@@ -21,6 +21,7 @@ from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
+from tenfold.models.architecture import Family
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
@@ -67,7 +68,8 @@ class Run:
         self._answered_by: tuple[str, ...] = ()
         self.evaluation_seconds = 0.0
         self.wants_merged = False
-        self._budget: dict[str, int] = {}  # updates of each stage, where they share a total
+        self.budget: Mapping[str, int] = {}
+        """Updates of each stage, where they share a total."""
         self.adapters_of: dict[str, Composition | None] = {}
         """Which of the model's adapters answer each task; what acts anyway where unset."""
         self.reported: dict[str, object] = {}
@@ -136,8 +138,8 @@ class Run:
 
     def keep_to_budget(self, stages: Sequence[Stage]) -> tuple[Stage, ...]:
         """Return the `stages` to come with their shares of `optim.total_updates`; raises as `shared_out`."""
-        self._budget = shared_out(self.recipe.optim.total_updates, stages)
-        return tuple(in_budget(stage, self._budget) for stage in stages)
+        self.budget = shared_out(self.recipe.optim.total_updates, stages)
+        return tuple(in_budget(stage, self.budget) for stage in stages)
 
     def let_adapters_answer(self, task: str, composition: Composition | None) -> None:
         """Let `composition` of the model's adapters act whenever `task` is scored from here on, and in the artifact."""
@@ -180,7 +182,7 @@ class Run:
         Raises:
             ModelError: what the tuner before has trained cannot be merged into the base.
         """
-        stage = self.subject.attach(in_budget(stage, self._budget))
+        stage = self.subject.attach(in_budget(stage, self.budget))
         tokens = self._open_micro_batch_tokens(stage.tuner)
         return stage if tokens is None else replace(stage, windows=stage.windows.with_micro_batch_tokens(tokens))
 
@@ -241,11 +243,12 @@ class Run:
         if tasks is None:
             self._measure_retention(stage, self.subject.key)  # what is kept of the network, whoever reads it
 
-    def score_other(self, stage: str, task: Task, load: Callable[[], Trunk], *, key: str) -> None:
-        """Add the rows of `stage` for another model, which `load` gives and `key` tells from any other; see `score`."""
+    def score_other(self, stage: str, task: Task, load: Callable[[], Trunk], *, key: str, family: Family) -> None:
+        """Add the rows of `stage` for another model, of `family`; `load` gives it, `key` tells it from any other."""
         if task.items:
             self.record(self._measured(stage, task.name, fingerprint(key, task.judged_by), task.score, load=load))
-        self._measure_retention(stage, key, load)
+        if family == "decoder":
+            self._measure_retention(stage, key, load)
 
     def _measure_retention(self, stage: str, key: str, load: Callable[[], Trunk] | None = None) -> None:
         if self._retention is not None:

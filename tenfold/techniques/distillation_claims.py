@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score, Scorecard
-from tenfold.evaluation.statistics import paired_ratio
+from tenfold.evaluation.statistics import Interval
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 TEACHER, ALONE, STUDENT = "teacher", "alone", "distillation"
 """The stages' names: the teacher's scores, the same student without it, and the student."""
+
+SERVING = "serving"
+"""The name under which timings are kept, beside the tasks' scores."""
 
 KEPT = 0.9
 """The share of the teacher's score that a student must keep; DistilBERT kept 0.97 of BERT's."""
@@ -37,16 +42,16 @@ def faster(*, source: str) -> Claim:
 
     def judge(evidence: Evidence) -> Verdict:
         timings = evidence.timings or Scorecard()
-        change = timings.change("serving", "answer_seconds", before=TEACHER, after=STUDENT)
+        change = timings.change(SERVING, "answer_seconds", before=TEACHER, after=STUDENT)
         slow, fast = _timed(evidence, TEACHER), _timed(evidence, STUDENT)
         if change is None or slow is None or fast is None:
             return Verdict("unclear", "not measured: there are no test rows")
-        ratio = paired_ratio(slow["answer_seconds"].items, fast["answer_seconds"].items)
+        ratio = slow["answer_seconds"].ratio_to(fast["answer_seconds"])
         assert ratio is not None, "an answer takes time"
-        speeds = [each["tokens_per_second"].value for each in (fast, slow)]
+        speeds = [per_second(each) for each in (fast, slow)]
         figure = (
             f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] times as fast for one answer; "
-            f"in batches {speeds[0]:.0f} and {speeds[1]:.0f} tokens/s"
+            f"in batches {speeds[0].value:.0f} and {speeds[1].value:.0f} {speeds[0].unit}"
         )
         return Verdict.on(change, figure)
 
@@ -64,10 +69,9 @@ def keeps_quality(*, source: str) -> Claim:
         first, second = student.primary, teacher.primary
         if first.weights != second.weights:
             return Verdict("unclear", f"{name} counts tokens of two tokenizers")
-        above, below = (first, second) if first.higher_is_better else (second, first)
-        ratio = paired_ratio(above.items, below.items, weights=first.weights)
+        ratio = share_kept(first, second)
         if ratio is None:
-            return Verdict("unclear", f"{name} of the teacher is 0: there is nothing to keep")
+            return Verdict("unclear", f"{name} of the teacher is not above 0: there is nothing to keep")
         figure = f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of its {name} ({_both(first, second)})"
         if ratio.low >= KEPT:
             return Verdict("held", figure)
@@ -83,7 +87,8 @@ def better_than_alone(*, source: str) -> Claim:
         student = _score(evidence.scorecard, STUDENT)
         if student is None or _score(evidence.scorecard, ALONE) is None:
             return Verdict("unclear", "not measured: technique.compare is off")
-        names = list(dict.fromkeys([student.primary.name, *(("response_loss",) if student.predictions else ())]))
+        likelihood = ("response_loss", "negative_log_likelihood")
+        names = list(dict.fromkeys([student.primary.name, *(name for name in likelihood if name in student.measures)]))
         changes = [evidence.scorecard.change(student.task, name, before=ALONE, after=STUDENT) for name in names]
         figures = []
         for change in changes:
@@ -96,13 +101,24 @@ def better_than_alone(*, source: str) -> Claim:
     return Claim("better than the same student without its teacher", source, judge)
 
 
+def share_kept(student: Measure, teacher: Measure) -> Interval | None:
+    """Return which share of the teacher's quality the student has, of the same rows; None where there is none."""
+    above, below = (student, teacher) if student.higher_is_better else (teacher, student)
+    return above.ratio_to(below)
+
+
+def per_second(timed: Mapping[str, Measure]) -> Measure:
+    """Return of what was timed how much is answered in a second, in its own unit."""
+    return next(measure for name, measure in timed.items() if name.endswith("_per_second"))
+
+
 def _score(scorecard: Scorecard, stage: str) -> Score | None:
     task = next((task for task in scorecard.tasks if task != RETENTION), None)
     return None if task is None else scorecard.score(stage, task)
 
 
 def _timed(evidence: Evidence, stage: str) -> dict[str, Measure] | None:
-    score = evidence.timings.score(stage, "serving") if evidence.timings else None
+    score = evidence.timings.score(stage, SERVING) if evidence.timings else None
     return None if score is None else score.measures
 
 

@@ -78,14 +78,15 @@ class DistillationOptions(Options):
     """Settings of distillation."""
 
     teacher: str = Field(default="smollm2-135m-instruct", min_length=1)
-    """The folder of a run (adapter or model), a model folder, a `.gguf` file, a built-in alias or a hub id."""
+    """The folder of a run (adapter or model), a model folder, a `.gguf` file, a built-in alias or a hub id; for rows
+    with labels the folder of a run that has learned the same labels."""
     student: StudentOptions | None = None
     """How to make the student out of the recipe's model; when unset, that model is the student."""
     level: Literal["logits", "sequence", "on_policy"] = "logits"
-    """What is learned: the teacher's distribution at each token, its answers (any tokenizer), or its distribution also
-    on answers that the student gives."""
+    """What is learned: the teacher's distribution at each token or over labels, its answers (any tokenizer), or its
+    distribution also on answers that the student gives. Of rows with labels: `logits` alone."""
     alpha: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Weight of the teacher beside the rows' own responses."""
+    """Weight of the teacher beside the rows' own responses or labels."""
     temperature: float = Field(default=1.0, gt=0.0, le=100.0)
     """Softens both distributions. Above 1 less of the teacher's mass is in its `top_k` tokens (docs/decisions.md)."""
     divergence: Literal["forward_kl", "reverse_kl", "jsd"] = "forward_kl"
@@ -97,6 +98,9 @@ class DistillationOptions(Options):
     hidden: HiddenOptions | None = None
     on_policy: OnPolicyOptions | None = None
     """Settings of `level: on_policy`."""
+    curve: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Numbers of layers: students of these sizes too, made as the recipe's own and trained in the same run, for a table
+    of size, speed and quality. The recipe's own student is the one that is saved."""
     compare: bool = False
     """Also train the same student without its teacher first, from the same start: one training and scoring more."""
 
@@ -122,6 +126,14 @@ def check(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
     if options.student is not None and not can_merge(recipe.tuner):
         found = f"{recipe.tuner.kind} cannot be merged into the student, which is a model of its own"
         problems.append(Problem("tuner.kind", found, remedy="choose full, or a tuner that merges, such as lora"))
+    if len(set(options.curve)) < len(options.curve):
+        problems.append(Problem("technique.curve", f"found {list(options.curve)}", "numbers of layers, each once"))
+    if options.curve and options.student is not None and options.student.config is not None:
+        found = "students of fewer layers are made of a model's layers, and student.config makes a new one"
+        problems.append(Problem("technique.curve", found, remedy="remove it, or set student.layers"))
+    if options.curve and options.hidden is not None and options.hidden.layers is not None:
+        found = "pairs of layers fit one size of student only"
+        problems.append(Problem("technique.hidden.layers", found, remedy="remove them: layers are spread evenly"))
     if len(recipe.tasks) > 1:
         found = f"{len(recipe.tasks)} tasks; one is distilled at a time"
         problems.append(Problem("data.tasks", found, remedy="name the rows of one task in data.train"))

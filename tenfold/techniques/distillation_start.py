@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tenfold.errors import DataError, ModelError, Problem, UserError, collecting
 from tenfold.recipe import Recipe
+from tenfold.techniques.distillation_labels import LabelLesson, find_lesson, labels_of, misread, teachers_head
 from tenfold.techniques.distillation_options import DistillationOptions, StudentOptions
 
 if TYPE_CHECKING:
@@ -21,55 +22,72 @@ def start(recipe: Recipe, options: DistillationOptions) -> Start:
     Raises:
         UserError: what the student cannot be made of, or cannot learn from this teacher, all at once.
     """
+    from tenfold.data.formats import LABELLED
     from tenfold.models.load import load_tokenizer
     from tenfold.models.sources import resolve
-    from tenfold.teaching.teacher import find_teacher, same_tokens, shape_of
+    from tenfold.teaching.teacher import find_teacher, shape_of
     from tenfold.techniques.start import Start
     from tenfold.tuning.identity import identify
 
     problems: list[Problem] = []
-    files, teacher = None, None
+    files, teacher, lesson, format = None, None, None, _format(recipe)
     with collecting(problems):
         files = resolve(recipe.model)
     with collecting(problems):
         teacher = find_teacher(options.teacher)
-        _require_words(teacher)
+        if format in LABELLED:
+            problems += misread(options, format)
+            lesson = find_lesson(teacher, next(iter(recipe.tasks)), format, labels_of(recipe))
+        elif format is not None:
+            _require_words(teacher)
     if problems or files is None or teacher is None:
         raise UserError(*problems)
+    _require_sizes(options, files, teacher)
     if options.student is not None:
-        files = _make_student(recipe, options.student, files, teacher)
+        files = _make_student(recipe, options.student, files, teacher, lesson)
     tokenizer = load_tokenizer(files.folder)
     student = shape_of(files)
     if identify(files.folder, tokenizer, name=files.name).sha256 == teacher.sha256:
         found = f"{teacher.name} is the student itself: there is nothing to learn from it"
         remedy = "name another model or a run's folder, or make the student smaller: technique.student"
         problems.append(Problem("technique.teacher", found, remedy=remedy))
-    problems += _unfit_rows(recipe, options)
-    if options.level != "sequence":
-        if not same_tokens(tokenizer, teacher.tokenizer):
-            found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
-            problems.append(Problem("technique.level", found, remedy="set level: sequence, which learns from its text"))
-        problems += _misfits(options, student, teacher.shape)
+    if lesson is None:
+        problems += _unfit_words(options, files, teacher, format)
+        problems += [] if options.level == "sequence" else _misfits(options, student, teacher.shape)
     if problems:
         raise ModelError(*problems)
     return Start(files, {"teacher": teacher.sha256})
 
 
-def _unfit_rows(recipe: Recipe, options: DistillationOptions) -> list[Problem]:
-    """Return a problem if the rows hold nothing to say or to answer; rows that cannot be read are told elsewhere."""
-    from tenfold.data.formats import LABELLED
+def _format(recipe: Recipe) -> str | None:
+    """Return the format of the training rows; None where they cannot be read, which is told elsewhere."""
     from tenfold.data.sources import open_rows
 
     (data,) = recipe.tasks.values()
     with suppress(DataError):
-        rows = open_rows(str(data.train), format=data.format, columns=data.columns)
-        if rows.format in LABELLED:
-            found = f"rows of format {rows.format} are answered with labels, and a student learns words"
-            return [Problem("data.train", found, remedy="name rows that are answered in words")]
-        if rows.format == "text" and options.level != "logits":
-            found = f"level: {options.level} answers prompts, and raw text asks nothing"
-            return [Problem("technique.level", found, remedy="set level: logits, or name rows with prompts")]
-    return []
+        return open_rows(str(data.train), format=data.format, columns=data.columns).format
+    return None
+
+
+def _unfit_words(
+    options: DistillationOptions, files: ModelFiles, teacher: Teacher, format: str | None
+) -> list[Problem]:
+    """Return what keeps a student from learning this teacher's words."""
+    from tenfold.models.load import load_tokenizer
+    from tenfold.teaching.teacher import require_writer, same_tokens
+
+    problems: list[Problem] = []
+    if format == "text" and options.level != "logits":
+        found = f"level: {options.level} answers prompts, and raw text asks nothing"
+        remedy = "set level: logits, or name rows with prompts"
+        problems.append(Problem("technique.level", found, remedy=remedy))
+    for each in (files, teacher.files):
+        with collecting(problems):
+            require_writer(each)
+    if options.level != "sequence" and not same_tokens(load_tokenizer(files.folder), teacher.tokenizer):
+        found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
+        problems.append(Problem("technique.level", found, remedy="set level: sequence, which learns from its text"))
+    return problems
 
 
 def _require_words(teacher: Teacher) -> None:
@@ -77,11 +95,35 @@ def _require_words(teacher: Teacher) -> None:
         return
     kinds = {str(facts["kind"]) for facts in teacher.artifact.facts["tasks"].values()} - {"generation"}
     if kinds:
-        found = f"{teacher.name} learned {', '.join(sorted(kinds))}, and a student learns from answers in words"
+        found = f"{teacher.name} learned {', '.join(sorted(kinds))}, and the rows are answered in words"
         raise ModelError(Problem("technique.teacher", found, "a run on rows that are answered in words"))
 
 
-def _make_student(recipe: Recipe, wanted: StudentOptions, files: ModelFiles, teacher: Teacher) -> ModelFiles:
+def _require_sizes(options: DistillationOptions, files: ModelFiles, teacher: Teacher) -> None:
+    """Check that the students of the curve have no more layers than what they are made of."""
+    from tenfold.teaching.teacher import shape_of
+
+    of_teacher = options.student is not None and options.student.of == "teacher"
+    name, blocks = (teacher.name, teacher.shape.blocks) if of_teacher else (files.name, shape_of(files).blocks)
+    over = [size for size in options.curve if size > blocks]
+    if over:
+        found = f"{', '.join(map(str, over))} layers of {name}, which has {blocks}"
+        raise ModelError(Problem("technique.curve", found, f"at most {blocks} layers"))
+
+
+def curve_student(
+    recipe: Recipe, options: DistillationOptions, layers: int, teacher: Teacher, lesson: LabelLesson | None
+) -> ModelFiles:
+    """Return the files of a student of so many layers of what the recipe's own student is made of."""
+    from tenfold.models.sources import resolve
+
+    wanted = StudentOptions(layers=layers, of="model" if options.student is None else options.student.of)
+    return _make_student(recipe, wanted, resolve(recipe.model), teacher, lesson)
+
+
+def _make_student(
+    recipe: Recipe, wanted: StudentOptions, files: ModelFiles, teacher: Teacher, lesson: LabelLesson | None
+) -> ModelFiles:
     from tenfold.models.blocks import evenly_spaced
     from tenfold.models.load import load_tokenizer
     from tenfold.teaching.student import plain_origin, random_student, student_of_blocks, teacher_origin
@@ -89,6 +131,7 @@ def _make_student(recipe: Recipe, wanted: StudentOptions, files: ModelFiles, tea
 
     seed = recipe.runtime.seed
     if wanted.of == "teacher":
+        _require_merging(teacher)
         origin, shape = teacher_origin(teacher, seed=seed), teacher.shape
     else:
         origin, shape = plain_origin(files, load_tokenizer(files.folder)), shape_of(files)
@@ -102,7 +145,18 @@ def _make_student(recipe: Recipe, wanted: StudentOptions, files: ModelFiles, tea
             found = f"layer {asked - 1} of {origin.name}, whose last one is {shape.blocks - 1}"
         raise ModelError(Problem("technique.student.layers", found, f"at most {shape.blocks} layers, from 0"))
     blocks = evenly_spaced(asked, shape.blocks) if isinstance(wanted.layers, int) else wanted.layers
-    return student_of_blocks(origin, blocks)
+    head = teachers_head(recipe, lesson) if lesson is not None and wanted.of == "teacher" else None
+    return student_of_blocks(origin, blocks, head=head)
+
+
+def _require_merging(teacher: Teacher) -> None:
+    """Check that what a teacher has learned is in layers that can be taken."""
+    from tenfold.tuning.merging import can_merge
+
+    if teacher.is_adapter and teacher.artifact is not None and not can_merge(teacher.artifact.recipe.tuner):
+        kind = teacher.artifact.recipe.tuner.kind
+        found = f"layers of {teacher.name}, whose {kind} adapter cannot be merged into them"
+        raise ModelError(Problem("technique.student.of", found, remedy="set of: model, or tune the teacher by lora"))
 
 
 def _misfits(options: DistillationOptions, student: Shape, teacher: Shape) -> list[Problem]:

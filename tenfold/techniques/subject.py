@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 
@@ -16,6 +17,9 @@ from tenfold.engine.store import StoredStage, fingerprint, stored_stage
 from tenfold.errors import Problem, RunFailure
 from tenfold.evaluation.lineage import Ancestor
 from tenfold.evaluation.scorecard import BEFORE
+from tenfold.files import sha256_file
+from tenfold.models.heads import FILE as HEADS_FILE
+from tenfold.models.heads import load_heads
 from tenfold.models.open import open_model
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.techniques.world import World
@@ -58,7 +62,9 @@ class Subject:
         self._base_sha256 = self.world.identity.base_weights_sha256
         loaded = [self.runtime.device.type, str(self._dtype), str(self._autocast), repr(self.tuner.quantization)]
         heads = {task.name: repr(task.kind.head) for task in self.world.tasks.values() if task.kind.head}
-        seeded = {"heads": heads, "seed": self.runtime.seed} if heads else {}
+        seeded: dict[str, object] = {"heads": heads, "seed": self.runtime.seed} if heads else {}
+        if self._given_heads is not None:
+            seeded["given"] = sha256_file(self._given_heads)
         self.key = fingerprint("base", self.world.identity.sha256, *loaded, seeded)
 
     @cached_property
@@ -77,7 +83,15 @@ class Subject:
             if task.kind.head is not None and task.name not in self.readers:
                 torch.manual_seed(derived_seed(self.runtime.seed, "head", task.name))
                 model.add_head(task.name, task.kind.head)
+        if self._given_heads is not None:
+            load_heads(model.heads, self._given_heads.parent)
         return model
+
+    @property
+    def _given_heads(self) -> Path | None:
+        """The heads that a model made for this run brings along, where it does."""
+        path = self.world.files.folder / HEADS_FILE
+        return path if self.world.files.is_made and path.is_file() else None
 
     @property
     def _dtype(self) -> torch.dtype:

@@ -41,7 +41,19 @@ DISTILLED = """\
   teacher: smollm2-135m-instruct
   student: {layers: 15}   # of the model's; `of: teacher` takes the teacher's
   alpha: 0.5         # weight of the teacher beside the rows' own responses
+  # curve: [20, 10]  # also students of these sizes, to compare with
   # level: sequence  # learn the teacher's answers: works with any tokenizer
+  # compare: true    # also train the same student without its teacher
+
+tuner: full          # a student that lost layers has much to learn
+"""
+DISTILLED_LABELS = """\
+  # who teaches: the folder of a run that has learned the same labels
+  teacher: runs/NAME
+  student: {layers: 3, of: teacher}   # begins with the teacher's head, too
+  alpha: 0.5         # weight of the teacher beside the rows' own labels
+  temperature: 2.0   # softens both sides; numbers have none
+  # curve: [2, 1]    # also students of these sizes, to compare with
   # compare: true    # also train the same student without its teacher
 
 tuner: full          # a student that lost layers has much to learn
@@ -142,7 +154,8 @@ def _features(given: Given) -> Part:
 
 
 def _distilled(given: Given) -> Part:
-    return Part(DISTILLED, "technique.alpha=0.9 --set output=runs/alpha-0.9")
+    has_labels = any(table.format in LABELLED for table in given.tables.values())
+    return Part(DISTILLED_LABELS if has_labels else DISTILLED, "technique.alpha=0.9 --set output=runs/alpha-0.9")
 
 
 def _mixed(given: Given) -> Part:

@@ -9,7 +9,7 @@ import pytest
 from sklearn.metrics import brier_score_loss, f1_score, log_loss, r2_score
 
 from tenfold.evaluation.label_metrics import class_measures, label_measures, number_measures
-from tenfold.evaluation.pooled import pooled_interval, pooled_test, pooled_value
+from tenfold.evaluation.pooled import pooled_interval, pooled_ratio, pooled_test, pooled_value
 from tenfold.evaluation.scorecard import Measure, Score, Scorecard
 from tenfold.evaluation.span_metrics import answer_measures, entities, plain, tag_measures
 
@@ -148,3 +148,30 @@ def test_answers_are_read_as_squads_own_script_reads_them() -> None:
     assert by_name["squad_exact_match"] == (1.0, 0.0, 0.0)
     assert by_name["squad_f1"] == pytest.approx((1.0, 2 / 3, 0.0))
     assert not math.isnan(found[0].value)
+
+
+def test_a_ratio_is_that_of_the_quantities_and_its_interval_that_of_whole_resamples() -> None:
+    better = np.where(RANDOM.random(60) < 0.8, WANTED, ANSWERED)
+    above, below = (list(zip(map(float, WANTED), map(float, said), strict=True)) for said in (ANSWERED, better))
+    found = pooled_ratio("macro_f1", above, below)
+    assert found is not None
+    scores = [f1_score(WANTED, said, average="macro") for said in (ANSWERED, better)]
+    assert found.mean == pytest.approx(scores[0] / scores[1])
+    generator, ratios = np.random.default_rng(5), []
+    for _ in range(600):
+        drawn = generator.integers(60, size=60)
+        tops = [f1_score(WANTED[drawn], said[drawn], average="macro") for said in (ANSWERED, better)]
+        ratios.append(tops[0] / tops[1])
+    # 600 other draws: the ends of an interval move by a few hundredths of its width
+    wanted = np.quantile(ratios, [0.025, 0.975])
+    width = wanted[1] - wanted[0]
+    assert [found.low, found.high] == pytest.approx(list(wanted), abs=0.15 * width)
+
+
+def test_of_nothing_there_is_no_share() -> None:
+    right, wrong = [(0.0, 0.0), (1.0, 1.0)], [(0.0, 1.0), (1.0, 0.0)]
+    assert pooled_ratio("macro_f1", right, wrong) is None
+    found = pooled_ratio("macro_f1", right, right)
+    assert found is not None and (found.mean, found.low, found.high) == (1.0, 1.0, 1.0)
+    # a teacher worse than the mean has a negative R², of which no share can be kept
+    assert pooled_ratio("r_squared", [(1.0, 1.0), (2.0, 2.0)], [(2.0, 1.0), (1.0, 2.0)]) is None

@@ -163,7 +163,7 @@ def test_runs_share_what_a_teacher_has_read_and_make_a_damaged_file_again(
     first = run(distilled())
     assert any("rows, once" in note for note in notes(first))
     second = run(distilled({"alpha": 0.9}, output=str(tmp_path / "second")))
-    assert any("from an earlier run" in note for note in notes(second))
+    assert any("are there already" in note for note in notes(second))
     (file,) = (cache / "lessons").glob("*/rows.bin")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b"?")
@@ -245,11 +245,11 @@ def test_two_tasks_are_refused(distilled: Any, rows_file: Path) -> None:
         run(distilled(data={"tasks": {"one": str(rows_file), "two": str(rows_file)}}))
 
 
-def test_rows_with_labels_are_refused(distilled: Any, tmp_path: Path) -> None:
+def test_a_teacher_of_words_cannot_teach_labels(distilled: Any, tmp_path: Path) -> None:
     path = tmp_path / "labels.jsonl"
     rows = [{"text": f"lamp {number}", "label": "ab"[number % 2]} for number in range(30)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(UserError, match="rows of format classification are answered with labels"):
+    with pytest.raises(UserError, match="learned generation, and the rows are for classification"):
         run(distilled(data={"train": str(path)}))
 
 

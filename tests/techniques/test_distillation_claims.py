@@ -47,7 +47,7 @@ TEN = [1.0] * 10
 @pytest.mark.parametrize(
     ("teacher", "student", "outcome", "told"),
     [
-        (TEN, TEN, "held", "1.00 [1.00, 1.00] of its exact_match (1.000, the teacher's 1.000)"),
+        (TEN, TEN, "held", "1.00 [1.00, 1.00] of its exact match (1.000, the teacher's 1.000)"),
         (TEN, [0.0] * 10, "not held here", "0.00"),
         (TEN, [1.0] * 9 + [0.0], "unclear", "0.90"),
         ([0.0] * 10, TEN, "unclear", "nothing to keep"),
@@ -72,6 +72,16 @@ def test_tokens_of_two_tokenizers_are_not_compared() -> None:
         for stage, weights in (("teacher", (3.0, 4.0)), ("distillation", (5.0, 6.0)))
     ]
     assert "two tokenizers" in verdict("keeps at least", Scorecard(tuple(scores))).because
+
+
+def test_a_pooled_metric_is_kept_too() -> None:
+    """Micro F1 has counts in place of a value for each row: 8 of 10 found, beside all of them."""
+    scores = []
+    for stage, found in (("teacher", 10), ("distillation", 8)):
+        counts = [(float(place < found), 0.0, float(place >= found)) for place in range(10)]
+        scores.append(Score(stage, "main", {"micro_f1": Measure.pooled("micro_f1", counts, by="micro_f1", unit="F1")}))
+    told = verdict("keeps at least", Scorecard(tuple(scores))).because
+    assert told.startswith(f"{2 * 8 / (2 * 8 + 2):.2f} [") and "of its micro f1 (" in told
 
 
 @pytest.mark.parametrize(("student", "outcome"), [(0.5, "held"), (2.0, "not held here"), (1.0, "unclear")])

@@ -1,0 +1,50 @@
+"""What a teacher reads once, a part at a time: a stopped run goes on from the parts that are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tenfold.errors import Interrupted, Problem
+from tenfold.files import sha256_file, write_json
+
+
+def read_in_parts(
+    parts: Path,
+    num_rows: int,
+    rows_per_part: int,
+    write_part: Callable[[Path, list[int]], None],
+    *,
+    stop_asked: Callable[[], bool],
+) -> list[Path]:
+    """Return the folders in `parts` of all rows, in order; `write_part` makes those that are not there yet.
+
+    Raises:
+        Interrupted: `stop_asked()` came true; the parts that were done are kept.
+    """
+    for first in range(0, num_rows, rows_per_part):
+        part = parts / f"{first:09d}"
+        if not part.is_dir():
+            if stop_asked():
+                again = "run the same command again: what the teacher has read is kept"
+                raise Interrupted(Problem("stopped while the teacher reads", "as asked", remedy=again))
+            write_part(part, list(range(first, min(first + rows_per_part, num_rows))))
+    return sorted(parts.iterdir())
+
+
+def seal(folder: Path, facts: dict[str, object]) -> None:
+    """Write `lessons.json`: `facts`, and the SHA-256 of every file in `folder`."""
+    hashes = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
+    write_json(folder / "lessons.json", {**facts, "sha256": hashes})
+
+
+def sealed_facts(folder: Path) -> dict[str, Any] | None:
+    """Return the facts that `seal` wrote into `folder`, or None where it is absent or a file of it is damaged."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
+        is_sound = all(sha256_file(folder / name) == wanted for name, wanted in facts["sha256"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return facts if is_sound else None
