@@ -108,3 +108,9 @@ def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> object:
         return [type(tokenizer).__name__, tokenizer.get_vocab(), tokenizer.all_special_tokens]
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     return content | {"truncation": None, "padding": None}  # left over from whoever called it last
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the tokens that stand for no text: of the tokenizer's roles, and those added as special."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(tokenizer.all_special_ids) | {token for token, entry in added if entry.special}
