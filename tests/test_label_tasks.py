@@ -169,7 +169,10 @@ def test_a_label_that_only_evaluation_rows_have_is_refused(tree: Settings, tmp_p
             {"data": {"class_weights": {"redd": 2.0, "red": 1, "blue": 1, "green": 1, "grey": 1}}},
             "did you mean 'red'",
         ),
-        ({"data": {"format": "text"}}, "answered in words, and the model is of the family encoder"),
+        (
+            {"data": {"columns": {"prompt": "text", "completion": "label"}}},
+            "answered in words, and the model is of the family encoder",
+        ),
         ({"data": {"format": "tags"}}, "not the format 'tags'"),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from tenfold.data.batch import IGNORED, Entry
 from tenfold.data.gate import NOTE, Finding
+from tenfold.data.identity import hash_of
 from tenfold.data.masking import MaskedRenderer
 from tenfold.data.prepare import Item, Prepared, chosen
 from tenfold.data.sources import Rows
@@ -24,8 +25,8 @@ from tenfold.recipe import DataSection, OptimSection
 BATCH_TOKENS = 4096
 """Tokens in one batch while scoring."""
 
-JUDGED = (0, 2**32 - 1)
-"""Seed and epoch of the one masking that all stages are scored on; no epoch of training has this number."""
+JUDGED = 2**32 - 1
+"""In place of an epoch, for the one masking that a row is scored on, whatever the stage; no epoch has this number."""
 
 
 class MaskedWords:
@@ -81,7 +82,7 @@ class MaskedWords:
 
     def score(self, model: Trunk, items: Sequence[Item], *, stage: str, task: str, data: DataSection) -> Score:
         """Return `masked_loss` (nats a hidden token) and `masked_accuracy`, each hidden token weighing the same."""
-        entries = [Entry(item.row, item.input_ids, item.supervised, draw=JUDGED) for item in items]
+        entries = [_judged(item) for item in items]
         losses, hits, counts = ([0.0] * len(entries) for _ in range(3))
         lengths = [entry.num_positions for entry in entries]
         with evaluating(model.network):
@@ -117,6 +118,11 @@ class MaskedWords:
     def answers(self, model: Trunk, questions: Sequence[Any], *, max_new_tokens: int | None) -> list[dict[str, Any]]:
         """Return nothing: there are no questions."""
         return []
+
+
+def _judged(item: Item) -> Entry:
+    """Return the item with a masking that its own tokens decide, whichever table they stand in."""
+    return Entry(0, item.input_ids, item.supervised, draw=(hash_of(repr(item.input_ids)), JUDGED))
 
 
 def told_by(processor: Processor) -> str:
