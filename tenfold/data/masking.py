@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from tenfold.data.batch import IGNORED, Batch, Entry, pack_masked
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
-from tenfold.data.rendered import Rendered, special_ids, tokenizer_content
+from tenfold.data.rendered import Rendered, spaced_text, special_ids, tokenizer_content
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
@@ -94,9 +94,9 @@ class MaskedRenderer:
         rows = [entry._replace(input_ids=ids) for entry, (ids, _) in zip(entries, hidden, strict=True)]
         return pack_masked(rows, [told for _, told in hidden], task=task)
 
-    def token_text(self, token: int) -> str:
-        """Return one token as text."""
-        return cast(str, self.tokenizer.decode([token])) + " "
+    def text_of(self, tokens: Sequence[int]) -> str:
+        """Return a run of tokens as text, with the blank before it where it begins a word."""
+        return spaced_text(self.tokenizer, tokens)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -142,9 +142,9 @@ def test_a_preview_marks_what_is_hidden(tmp_path: Path) -> None:
     found = preview(windows, renderer)
     assert 0.05 < found.supervised_share < 0.25
     for row in found.rows:
-        marked = [text for text, in_loss in row.tokens if in_loss]
-        assert marked and len(marked) < len(row.tokens) / 2
-    assert any("[MASK]" in text for row in found.rows for text, in_loss in row.tokens if in_loss)
+        told = "".join(text for text, in_loss in row.runs if in_loss)
+        assert told and len(told) < len("".join(text for text, _ in row.runs)) / 2
+    assert any("[MASK]" in text for row in found.rows for text, in_loss in row.runs if in_loss)
 
 
 def test_a_tokenizer_without_a_mask_token_is_refused() -> None:
