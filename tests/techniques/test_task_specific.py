@@ -18,7 +18,7 @@ from tenfold.data.sources import open_rows
 from tenfold.engine.checkpoint import hash_tensors
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
-from tenfold.errors import RecipeError, SignalError, UserError
+from tenfold.errors import DataError, RecipeError, SignalError, UserError
 from tenfold.recipe import parse_recipe
 from tenfold.running import run
 from tenfold.techniques.context import Run
@@ -293,8 +293,16 @@ def test_raw_text_may_be_all_that_an_encoder_learns(labelled: Settings, tmp_path
     assert before.measures["masked_accuracy"].weights == after.measures["masked_accuracy"].weights, "the same tokens"
     again = evaluate_rows(artifact.folder, data=test, max_rows=None, base=None)
     assert again.primary.value == pytest.approx(after.primary.value, rel=1e-4), "its head was kept"
-    asked = desk.tenfold("predict", "out", "--prompt", "the lamp")
-    assert asked.code == 2 and "answers nothing" in asked.text
+    lines = [json.loads(line) for line in (artifact.folder / "log.jsonl").read_text().splitlines()]
+    chosen = [line for line in lines if line["event"] == "evaluation"]
+    assert {line["metric"] for line in chosen} == {"masked_loss"}
+    assert chosen[-1]["best"] == min(line["value"] for line in chosen), "the lower, the better"
+    for question in (("--prompt", "the lamp"), ("--data", test)):
+        asked = desk.tenfold("predict", "out", *question)
+        assert asked.code == 2 and "answers nothing" in asked.text
+    labelled["evaluation"] |= {"metrics": ["accuracy"]}
+    with pytest.raises(DataError, match="accuracy cannot be measured where words are masked"):
+        open_world(parse_recipe(labelled))
 
 
 def test_text_that_gives_test_rows_away_is_refused(labelled: Settings, model_folder: Path, tmp_path: Path) -> None:
