@@ -144,7 +144,8 @@ def test_what_the_labels_are_is_kept_and_needs_no_training_rows(tree: Settings, 
     artifact = run(parse_recipe(tree))
     facts = artifact.facts["tasks"]["main"]
     assert facts["labels"]["names"] == sorted(COLOURS[:4])
-    assert facts["head"] == {"num_outputs": 4, "pooling": "mean", "dropout": 0.0, "shared_with": None}
+    shape = {"num_outputs": 4, "pooling": "mean", "dropout": 0.0, "shared_with": None, "tells": "labels"}
+    assert facts["head"] == shape
     Path(tree["data"]["train"]).unlink()
     asked = write(tmp_path, "", "asked.jsonl", [{"text": "lamp 3 blue"}])
     (line,) = predict(artifact, asked)
