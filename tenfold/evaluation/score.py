@@ -16,9 +16,6 @@ from tenfold.models.generate import Answer
 RESPONSE_LOSS = "response_loss"
 """What raw text is judged by: it asks nothing, so there are no answers to score."""
 
-MASKED_LOSS = "masked_loss"
-"""What an encoder's raw text is judged by."""
-
 
 class ScoredItem(TokenRow, Protocol):
     """One test row: a prompt to answer, the reference, and both as one row of tokens."""

@@ -13,7 +13,6 @@ from tenfold.data.prepare import Item, Prepared, chosen
 from tenfold.data.sources import Rows
 from tenfold.data.windows import pack_bins
 from tenfold.errors import DataError, Problem
-from tenfold.evaluation.score import MASKED_LOSS
 from tenfold.evaluation.scorecard import Measure, Score
 from tenfold.models.generate import evaluating
 from tenfold.models.heads import HeadSettings
@@ -94,7 +93,7 @@ class MaskedWords:
                     losses[place], hits[place], counts[place] = float(loss.mean()), float(hit.mean()), float(size)
         weights = tuple(counts)
         measures = (
-            Measure(MASKED_LOSS, "nats per masked token", False, tuple(losses), weights),
+            Measure("masked_loss", "nats per masked token", False, tuple(losses), weights),
             Measure("masked_accuracy", "share", True, tuple(hits), weights),
         )
         return Score(stage, task, {measure.name: measure for measure in measures})
