@@ -77,7 +77,7 @@ FENCES: dict[str, str] = {
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",
-    "safetensors": "engine/ features/ models/heads.py tuning/",
+    "safetensors": "engine/ features/ models/heads.py models/masked_head.py tuning/",
     "scipy": "data/audio.py",
     "sklearn": "evaluation/bag_of_words.py features/",
     "skops": "features/estimator_files.py",
@@ -86,7 +86,7 @@ FENCES: dict[str, str] = {
     "tokenizers": "models/vocabulary.py",
     "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
     " teaching/ techniques/ loading.py provenance.py testing.py extending.py",
-    "transformers": "models/ data/render.py data/rendered.py data/label_render.py data/source_render.py"
+    "transformers": "models/ data/render.py data/rendered.py data/masking.py data/label_render.py data/source_render.py"
     " data/speech_render.py",
     "typer": "cli.py terminal/options.py",
     "yaml": "recipe/load.py terminal/check_view.py",

@@ -144,7 +144,8 @@ def test_what_the_labels_are_is_kept_and_needs_no_training_rows(tree: Settings, 
     artifact = run(parse_recipe(tree))
     facts = artifact.facts["tasks"]["main"]
     assert facts["labels"]["names"] == sorted(COLOURS[:4])
-    assert facts["head"] == {"num_outputs": 4, "pooling": "mean", "dropout": 0.0, "shared_with": None}
+    shape = {"num_outputs": 4, "pooling": "mean", "dropout": 0.0, "shared_with": None, "tells": "labels"}
+    assert facts["head"] == shape
     Path(tree["data"]["train"]).unlink()
     asked = write(tmp_path, "", "asked.jsonl", [{"text": "lamp 3 blue"}])
     (line,) = predict(artifact, asked)
@@ -169,7 +170,10 @@ def test_a_label_that_only_evaluation_rows_have_is_refused(tree: Settings, tmp_p
             {"data": {"class_weights": {"redd": 2.0, "red": 1, "blue": 1, "green": 1, "grey": 1}}},
             "did you mean 'red'",
         ),
-        ({"data": {"format": "text"}}, "answered in words, and the model is of the family encoder"),
+        (
+            {"data": {"columns": {"prompt": "text", "completion": "label"}}},
+            "answered in words, and the model is of the family encoder",
+        ),
         ({"data": {"format": "tags"}}, "not the format 'tags'"),
     ],
 )

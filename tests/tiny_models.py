@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
+from torch import nn
+from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 VOCABULARY = 96
@@ -78,4 +79,28 @@ def tiny_bert(*, vocab_size: int, seed: int = 0) -> PreTrainedModel:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModel.from_config(config)
+    return model.eval()
+
+
+def tiny_masked_lm(family: str = "bert", *, vocab_size: int, seed: int = 0) -> PreTrainedModel:
+    """Return a random encoder with its masked-LM head, the same one for the same seed; it has no dropout."""
+    config = CONFIG_MAPPING[family](
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        initializer_range=0.2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        pad_token_id=0,
+        **({"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4} if family == "distilbert" else {}),
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model: PreTrainedModel = AutoModelForMaskedLM.from_config(config)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):  # zeros at first, and a bias that is not read would not show
+                nn.init.normal_(parameter, std=0.2)
     return model.eval()

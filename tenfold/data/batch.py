@@ -78,6 +78,8 @@ class Entry(NamedTuple):
     """What the encoder reads, where the model has one: tokens, or the path of an audio file."""
     source_length: int = 0
     """Positions of the encoder that `source` takes."""
+    draw: tuple[int, int] = (0, 0)
+    """Seed and epoch of what is drawn anew each time that the row is met: which of its tokens are masked."""
 
     @property
     def num_positions(self) -> int:
@@ -89,8 +91,9 @@ class Entry(NamedTuple):
 class Batch:
     """Rows laid end to end without padding; attention never crosses a row's border.
 
-    `targets[t]` is the token that position t must predict (the next one of the same row), or `IGNORED`. Where the model
-    has an encoder, the tokens are the decoder's, and `source` is what the encoder reads.
+    `targets[t]` is the token that position t must predict (the next one of the same row; where words are masked, its
+    own), or `IGNORED`. Where the model has an encoder beside a decoder, the tokens are the decoder's, and `source` is
+    what the encoder reads.
     """
 
     input_ids: Tensor  # [T] int64
@@ -169,6 +172,12 @@ def pack_labelled(rows: Sequence[Entry], *, form: LabelForm, task: str = "main")
     labels = torch.tensor([list(row.labels) for row in rows], dtype=torch.float64)
     whole = labels.long() if form in ("class", "span") else labels.float()
     return replace(batch, labels=whole[:, 0] if form in ("class", "value") else whole)
+
+
+def pack_masked(rows: Sequence[Entry], targets: Sequence[Sequence[int]], *, task: str = "main") -> Batch:
+    """Lay rows end to end, to learn what `targets` has for each of their positions: a token, or `IGNORED`."""
+    batch = pack([(row.row, row.input_ids, [False] * len(row.input_ids)) for row in rows], task=task)
+    return replace(batch, targets=torch.tensor([target for row in targets for target in row], dtype=torch.int64))
 
 
 @dataclass(frozen=True)

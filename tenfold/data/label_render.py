@@ -19,7 +19,7 @@ from tenfold.data.batch import IGNORED, Batch, Entry, LabelForm, pack_labelled
 from tenfold.data.fields import RowFault
 from tenfold.data.label_space import LabelSpace
 from tenfold.data.labelled import Answer, Labelled
-from tenfold.data.rendered import Rendered, tokenizer_content
+from tenfold.data.rendered import Rendered, spaced_text, tokenizer_content
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
@@ -88,18 +88,7 @@ class LabelRenderer:
 
     def text_of(self, tokens: Sequence[int]) -> str:
         """Return a run of tokens as text, with the blank before it where it begins a word."""
-        return "".join(map(self._token_text, tokens))
-
-    def _token_text(self, token: int) -> str:
-        text = cast(str, self.tokenizer.decode([token]))
-        if not self._is_word_piece:
-            return text.replace("▁", " ")
-        continues = self.tokenizer.convert_ids_to_tokens(token).startswith("##")
-        return text.removeprefix("##") if continues else f" {text}"
-
-    @property
-    def _is_word_piece(self) -> bool:
-        return getattr(self.tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) == "##"
+        return spaced_text(self.tokenizer, tokens)
 
     def lay(self, examples: Sequence[Labelled]) -> Iterator[Laid]:
         """Yield the tokens of each example, cut to `max_length`.

@@ -86,7 +86,7 @@ class Mixture:
             count = int((order[start:stop] == number).sum())
             if count:
                 met = epoch * self.rows_per_epoch[number] + int((order[:start] == number).sum())
-                window = source.cut(source.stream(met, count))
+                window = source.met(met, count)
                 batches += [self._renumbered(batch, self._offsets[number]) for batch in window.batches]
         return Window(tuple(batches))
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tenfold.data.batch import IGNORED, Batch, Entry
 from tenfold.data.label_render import LabelRenderer
+from tenfold.data.masking import MaskedRenderer
 from tenfold.data.rendered import RowRenderer
 from tenfold.data.source_render import SourceRenderer
 from tenfold.data.speech_render import SpeechRenderer
@@ -93,6 +94,8 @@ def _runs(batch: Batch, place: int, renderer: RowRenderer) -> Iterator[tuple[str
     ids, targets = batch.input_ids[start:end].tolist(), batch.targets[start:end].tolist()
     if isinstance(renderer, LabelRenderer):
         marks = renderer.marks(batch, place)
+    elif isinstance(renderer, MaskedRenderer):
+        marks = [target != IGNORED for target in targets]
     else:  # a row's first token has no position before it that could predict it
         marks = [target != IGNORED for target in (IGNORED, *targets[:-1])]
     for is_marked, run in groupby(zip(ids, marks, strict=True), key=itemgetter(1)):

@@ -22,7 +22,7 @@ from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
 from tenfold.data.mask import supervise
-from tenfold.data.rendered import Rendered, tokenizer_content
+from tenfold.data.rendered import Rendered, special_ids, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
 from tenfold.data.translation import INSTRUCTION, with_prompt
 from tenfold.errors import DataError, Problem
@@ -228,8 +228,7 @@ class Renderer:
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
-        added = self.tokenizer.added_tokens_decoder.items()
-        return frozenset(self.tokenizer.all_special_ids) | {token for token, entry in added if entry.special}
+        return special_ids(self.tokenizer)
 
     @cached_property
     def _bos(self) -> list[int]:

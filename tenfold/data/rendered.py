@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -108,3 +108,21 @@ def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> object:
         return [type(tokenizer).__name__, tokenizer.get_vocab(), tokenizer.all_special_tokens]
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     return content | {"truncation": None, "padding": None}  # left over from whoever called it last
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the tokens that stand for no text: of the tokenizer's roles, and those added as special."""
+    added = tokenizer.added_tokens_decoder.items()
+    return frozenset(tokenizer.all_special_ids) | {token for token, entry in added if entry.special}
+
+
+def spaced_text(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    """Return a run of an encoder's tokens as text, with the blank before it where it begins a word."""
+    prefix = "##"
+    pieces = [cast(str, tokenizer.decode([token])) for token in tokens]
+    if getattr(tokenizer.backend_tokenizer.model, "continuing_subword_prefix", None) != prefix:
+        return "".join(pieces).replace("▁", " ")
+    continues = [name.startswith(prefix) for name in tokenizer.convert_ids_to_tokens(list(tokens))]
+    return "".join(
+        piece.removeprefix(prefix) if goes_on else f" {piece}" for piece, goes_on in zip(pieces, continues, strict=True)
+    )

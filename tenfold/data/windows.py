@@ -6,6 +6,7 @@ Both are pure functions of the seed and the update's number, so a run resumes wi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Protocol
@@ -81,14 +82,15 @@ class Windows:
 
     def window(self, update: int) -> Window:
         """Return the micro-batches of update number `update` (from 0), over as many epochs as that takes."""
-        return self.cut(self.rows_of(update))
-
-    def rows_of(self, update: int) -> list[int]:
-        """Return the places in the table of the rows that make update number `update`."""
         epoch, place = divmod(update, self.updates_per_epoch)
         start = place * self.batch_size
-        rows: list[int] = self._order(epoch)[start : start + self.batch_size].tolist()
-        return rows
+        count = min(self.batch_size, len(self.prepared) - start)
+        return self.met(epoch * len(self.prepared) + start, count)
+
+    def met(self, start: int, count: int) -> Window:
+        """Return the rows that `stream` has there, cut into micro-batches, each drawn as its epoch has it."""
+        epochs = [place // len(self.prepared) for place in range(start, start + count)]
+        return self.cut(self.stream(start, count), epochs)
 
     def stream(self, start: int, count: int) -> list[int]:
         """Return `count` rows of the endless stream of epochs from place `start` on, as places in the table."""
@@ -98,9 +100,10 @@ class Windows:
             rows += self._order(epoch)[place : place + count - len(rows)].tolist()
         return rows
 
-    def cut(self, indices: list[int]) -> Window:
-        """Return the rows at `indices` of the table, cut into micro-batches."""
-        entries = self.prepared.entries(indices)
+    def cut(self, indices: list[int], epochs: Sequence[int] = ()) -> Window:
+        """Return the rows at `indices` of the table, met in `epochs` (all in the first, if none), in micro-batches."""
+        drawn = zip(self.prepared.entries(indices), epochs or [0] * len(indices), strict=True)
+        entries = [entry._replace(draw=(self.seed, epoch)) for entry, epoch in drawn]
         lengths = [entry.num_positions for entry in entries]
         bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
         return Window(tuple(self.prepared.batch([entries[place] for place in members]) for members in bins))

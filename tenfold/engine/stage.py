@@ -131,9 +131,13 @@ class Stage:
         groups = self.tuner.parameter_groups(model.network, self.learning_rate)
         if self.layer_decay < 1.0:
             groups = decayed(groups, find_depths(model.base), decay=self.layer_decay)
-        heads = list(model.head_parameters().values())
-        if heads:
-            groups.append({"params": heads, "lr": self.optim.head_learning_rate})
+        opened = model.opened_head_parameters()
+        known = {id(parameter) for parameter in opened}
+        new = [parameter for parameter in model.head_parameters().values() if id(parameter) not in known]
+        if new:
+            groups.append({"params": new, "lr": self.optim.head_learning_rate})
+        if opened:
+            groups.append({"params": opened, "lr": self.learning_rate})
         if self.learned is not None:
             own = list(self.learned.parameters.values())
             groups.append({"params": own, "lr": self.learned.learning_rate, "weight_decay": 0.0})

@@ -23,13 +23,17 @@ FILE = "heads.safetensors"
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """A head's shape: `num_outputs` values from one pooled state (from each token's state with pooling `none`)."""
+    """A head's shape: `num_outputs` values from one pooled state (from each token's state with pooling `none`).
+
+    One that tells masked words has as many as the encoder has embeddings, whatever `num_outputs` says.
+    """
 
     num_outputs: int
     pooling: Pooling
     dropout: float = 0.0
     shared_with: str | None = None
     """The task whose head this is, where it is not one of its own."""
+    tells: Literal["labels", "masked_words"] = "labels"
 
 
 class TaskHead(nn.Module):

@@ -21,6 +21,7 @@ from tenfold.data.fields import RowFault
 from tenfold.errors import ModelError, Problem
 from tenfold.models.architecture import Family
 from tenfold.models.load import Tokenizer
+from tenfold.models.masked_head import holds_masked_head
 from tenfold.models.quiet import quiet_loading
 from tenfold.models.sources import first_line
 
@@ -70,6 +71,8 @@ class Processor:
     """The token that a decoder beside an encoder starts from."""
     sound: Features | None = None
     generation: GenerationConfig | None = None
+    holds_masked_head: bool = False
+    """Whether an encoder's files hold the layer that tells masked words."""
 
     @property
     def features(self) -> Features:
@@ -152,7 +155,7 @@ def open_processor(folder: Path, config: PreTrainedConfig, tokenizer: Tokenizer,
         ModelError: a speech model without a usable feature extractor, or a decoder without a start token.
     """
     if family in ("decoder", "encoder"):
-        return Processor(tokenizer, family)
+        return Processor(tokenizer, family, holds_masked_head=family == "encoder" and holds_masked_head(folder))
     generation = GenerationConfig.from_model_config(config)
     if (folder / "generation_config.json").is_file():
         generation = GenerationConfig.from_pretrained(folder, local_files_only=True)

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
-from tenfold.data.batch import Batch, pack
+from tenfold.data.batch import IGNORED, Batch, pack
 from tenfold.models.heads import HeadSettings, TaskHead, head_key
+from tenfold.models.masked_head import MaskedHead, open_masked_head
 
 MISFITS = (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError)
 """What a model may raise that a short cut does not fit."""
@@ -114,7 +115,51 @@ class Trunk:
         if settings.shared_with is not None:
             self._owners[task] = settings.shared_with
             return
+        if settings.tells == "masked_words":
+            self.heads[head_key(task)] = open_masked_head(self.base).to(self.device)
+            return
         self.heads[head_key(task)] = TaskHead(settings, self.base.config.get_text_config().hidden_size).to(self.device)
+
+    def train_opened_heads(self, is_trained: bool) -> None:
+        """Let the heads that came with the checkpoint train like the network from here on, or not."""
+        for head in self._opened_heads():
+            head.requires_grad_(is_trained)
+
+    def opened_head_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of heads that came with the checkpoint, those that train."""
+        heads = self._opened_heads()
+        return [parameter for head in heads for parameter in head.parameters() if parameter.requires_grad]
+
+    def _opened_heads(self) -> list[MaskedHead]:
+        return [head for head in self.heads.values() if isinstance(head, MaskedHead) and head.is_opened]
+
+    def masked_head(self, task: str) -> MaskedHead:
+        """Return the head that tells masked words of `task`."""
+        head = self._head(task)
+        assert isinstance(head, MaskedHead), "a task of masked words"
+        return head
+
+    def _head(self, task: str) -> nn.Module:
+        return self.heads[head_key(self._owners.get(task, task))]
+
+    @property
+    def embeddings(self) -> Tensor:
+        """The embeddings of the tokens that the network reads, [V, E]."""
+        weight = self.base.get_input_embeddings().weight
+        assert isinstance(weight, Tensor), "tokens are embedded by a matrix"
+        return weight
+
+    def at_targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the last hidden states at the positions that have a target, [S, H], and the targets, [S]."""
+        targets = batch.targets.to(self.device)
+        told = targets != IGNORED
+        return self.hidden(batch)[told], targets[told]
+
+    def judged(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return each masked token's negative log likelihood, and whether it is the likeliest one, [S] without grad."""
+        states, targets = self.at_targets(batch)
+        with self.autocasting():
+            return self.masked_head(batch.task).judged(states, targets, self.embeddings)
 
     def head_parameters(self) -> dict[str, nn.Parameter]:
         """Return the parameters of all heads that train, by name."""
@@ -125,7 +170,7 @@ class Trunk:
         """Return what the head of the batch's task answers, in fp32: [N, C], or [T, C] for a head on every token."""
         if batch.task in self.readers:
             return self.readers[batch.task](self, batch)
-        answers: Tensor = self.heads[head_key(self._owners.get(batch.task, batch.task))](self.hidden(batch), batch)
+        answers: Tensor = self._head(batch.task)(self.hidden(batch), batch)
         return answers
 
     def hidden(self, batch: Batch) -> Tensor:

@@ -27,6 +27,7 @@ from tenfold.tasks.extraction import Extraction
 from tenfold.tasks.generation import Generation
 from tenfold.tasks.kind import TaskKind
 from tenfold.tasks.labels import LabelKind
+from tenfold.tasks.masked_words import MaskedWords
 from tenfold.tasks.multi_label import MultiLabel
 from tenfold.tasks.regression import Regression
 from tenfold.tasks.tagging import Tagging
@@ -102,7 +103,7 @@ def make_kind(rows: Rows, processor: Processor, data: DataSection, *, task: str)
     _require_family(rows.format, processor.family)
     kind = LABEL_KINDS.get(rows.format)
     if kind is None:
-        return _words(rows.format, processor, data)
+        return _words(rows.format, processor, data, task=task)
     is_encoder, space = processor.family == "encoder", read_labels(rows, data)
     return kind(processor.tokenizer, data, format=rows.format, task=task, space=space, is_encoder=is_encoder)
 
@@ -111,7 +112,7 @@ def reopen_kind(facts: Mapping[str, Any], processor: Processor, data: DataSectio
     """Return the kind whose `facts` an artifact kept."""
     kind, format = LABEL_KINDS.get(facts["format"]), str(facts["format"])
     if kind is None:
-        return _words(format, processor, data)
+        return _words(format, processor, data, task=task)
     space = LabelSpace.from_facts(facts["labels"])
     opened = kind(processor.tokenizer, data, format=format, task=task, space=space, is_encoder=facts["is_encoder"])
     opened.reopen(facts)
@@ -121,14 +122,16 @@ def reopen_kind(facts: Mapping[str, Any], processor: Processor, data: DataSectio
 def readable(facts: Mapping[str, Any], needed: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Return the formats that a kind with these `facts` reads, with the columns that `needed` says."""
     format = facts["format"]
-    alone = format in LABEL_KINDS or format in ("speech", "translation")
+    alone = format in LABEL_KINDS or format in ("speech", "translation") or facts["kind"] == MaskedWords.name
     own = [format] if alone else [name for name in WORDS if name not in ("speech", "translation")]
     return {name: needed[name] for name in own}
 
 
-def _words(format: str, processor: Processor, data: DataSection) -> TaskKind:
+def _words(format: str, processor: Processor, data: DataSection, *, task: str) -> TaskKind:
     if format == "speech":
         return Transcription(processor, data)
+    if processor.family == "encoder":
+        return MaskedWords(processor, data, task=task)
     kind = Translation if format == "translation" else Generation
     return kind(processor, data, format=format)
 
@@ -141,13 +144,13 @@ def _require_family(format: str, family: Family) -> None:
     elif format == "speech":
         allowed = ("speech_encoder_decoder", "speech_encoder")
     elif format == "text":
-        allowed = ("decoder",)
+        allowed = ("decoder", "encoder")
     if family not in allowed:
         answered = "with labels" if format in LABEL_KINDS else "in words"
         found = f"rows of format {format} are answered {answered}, and the model is of the family {family}"
         remedy = f"choose a model of another family ({', '.join(allowed)})"
         if format not in LABEL_KINDS and family == "encoder":
-            remedy += ", or rows with labels (data.columns: {text: …, label: …} maps yours)"
+            remedy += ", or raw text, or rows with labels (data.columns: {text: …, label: …} maps yours)"
         raise DataError(Problem("data", found, remedy=remedy))
 
 
@@ -177,7 +180,10 @@ def open_task(name: str, splits: Splits, processor: Processor, recipe: Recipe, *
     sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
     require_context(sides.values(), context)
     train, validation, test = sides["train"], sides.get("validation"), sides.get("test")
-    findings = check_signal(train, {"validation": validation, "test": test}, renderer=kind.renderer, gate=recipe.gate)
+    notes = kind.notes if isinstance(kind, MaskedWords) else []
+    findings = notes + check_signal(
+        train, {"validation": validation, "test": test}, renderer=kind.renderer, gate=recipe.gate
+    )
     seed = recipe.runtime.seed
     items = [] if test is None else kind.items(test, max_rows=recipe.evaluation.max_rows, seed=seed)
     return Task(

@@ -183,6 +183,7 @@ class Subject:
         torch.manual_seed(derived_seed(self.runtime.seed, *names))
         network = stage.tuner.attach(model.base, total_updates=stage.total_updates)
         model.wrap(network, packs=stage.tuner.packs, autocast=self._autocast)
+        model.train_opened_heads(stage.tuner.loads_in_fp32 or stage.tuner.name == "frozen")
         if stage.gradient_checkpointing:
             model.recompute_activations()
         self.tuner, self._is_attached = stage.tuner, True

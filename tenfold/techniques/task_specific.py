@@ -48,6 +48,9 @@ def check(recipe: Recipe, options: TaskSpecificOptions) -> list[Problem]:
                     Problem(f"technique.{name}", "there is no domain to go on with", remedy="set technique.domain")
                 )
         return problems
+    if recipe.tuner.kind == "frozen":
+        found = "the domain's text trains the model, and frozen leaves it as it is"
+        problems.append(Problem("tuner.kind", found, remedy="choose another tuner, or remove technique.domain"))
     from tenfold.data.sources import open_rows  # brings datasets along
 
     with collecting(problems):
@@ -72,9 +75,9 @@ def plan(run: Run, options: TaskSpecificOptions) -> Plan:
     """Return the stages, and what is compared without any training.
 
     Raises:
-        UserError: the model cannot go on with raw text, or the text gives test rows away.
+        UserError: the tokenizer cannot mask words, or the text gives test rows away.
     """
-    from tenfold.techniques.task_specific_stages import baselines, stages
+    from tenfold.techniques.task_specific_stages import baselines, stages, told_masked_words
 
     notes = []
     if options.baselines:
@@ -82,14 +85,18 @@ def plan(run: Run, options: TaskSpecificOptions) -> Plan:
         notes.append(f"compared without training: {names or 'nothing, for rows of this format'}")
     if run.world.first.validation is None and run.world.first.train.form in ("class", "classes"):
         notes.append("no validation rows: probabilities stay as they are (set evaluation.every to hold some out)")
+    if told := told_masked_words(run, options):
+        notes.append(told)
     return Plan(tuple(stages(run, options)), tuple(notes))
 
 
 def task_specific(run: Run, options: TaskSpecificOptions) -> Generator[Stage, StageResult, None]:
     """Score what costs nothing, yield the stages, then settle temperature and threshold on the validation rows."""
-    from tenfold.techniques.task_specific_stages import score_baselines, settle, stages
+    from tenfold.techniques.task_specific_stages import score_baselines, settle, stages, told_masked_words
 
     planned = stages(run, options)
+    if told := told_masked_words(run, options):
+        run.report("domain", told)
     if options.baselines:
         score_baselines(run, options)
     for stage in planned:  # noqa: UP028 - a list cannot be sent results, as `yield from` would

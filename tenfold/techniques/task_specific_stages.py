@@ -7,14 +7,14 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from tenfold.errors import ModelError, Problem
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.techniques.task_specific_names import ALONE, CALIBRATED, DOMAIN, FEW_SHOT, TASK, WORDS, ZERO_SHOT
 
 if TYPE_CHECKING:
-    from tenfold.engine.stage import Stage
+    from tenfold.engine.stage import Learned, Stage
     from tenfold.evaluation.scorecard import Score
     from tenfold.models.trunk import Trunk
+    from tenfold.objectives.masked_lm import MaskedLanguageModelling
     from tenfold.tasks.task import Task
     from tenfold.techniques.context import Run
     from tenfold.techniques.task_specific_options import TaskSpecificOptions
@@ -57,7 +57,7 @@ def stages(run: Run, options: TaskSpecificOptions) -> list[Stage]:
     """Return the task without its domain, where that is compared, the domain's stage, and the task's.
 
     Raises:
-        UserError: the model cannot go on with raw text, or the text gives test rows away.
+        UserError: the tokenizer cannot mask words, or the text gives test rows away.
     """
     task = run.stage(TASK)
     if options.domain is None:
@@ -66,19 +66,24 @@ def stages(run: Run, options: TaskSpecificOptions) -> list[Stage]:
     return [*alone, replace(_domain(run, options, options.domain), starts_from=BEFORE), task]
 
 
+def told_masked_words(run: Run, options: TaskSpecificOptions) -> str | None:
+    """Return in words where the layer comes from that tells an encoder's masked words, if there is a domain's text."""
+    from tenfold.tasks.masked_words import told_by
+
+    return told_by(run.world.processor) if options.domain is not None and run.world.family == "encoder" else None
+
+
 def _domain(run: Run, options: TaskSpecificOptions, source: str) -> Stage:
     from tenfold.data.gate import check_signal
+    from tenfold.data.masking import MaskedRenderer
     from tenfold.data.prepare import prepare
     from tenfold.data.render import Renderer
     from tenfold.data.sources import open_rows
     from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
     from tenfold.objectives.causal_lm import CausalLanguageModelling
 
-    if run.world.family != "decoder":
-        found = "an encoder is opened without the layer that told its masked words, so raw text has nothing to train"
-        raise ModelError(Problem("technique.domain", found, remedy="choose a decoder for model.name, or remove it"))
-    task, recipe = run.world.first, run.recipe
-    renderer = Renderer(run.world.tokenizer, task.data)
+    task, recipe, is_encoder = run.world.first, run.recipe, run.world.family == "encoder"
+    renderer = (MaskedRenderer if is_encoder else Renderer)(run.world.tokenizer, task.data)
     text = prepare(open_rows(source, format="text"), renderer, task=task.name)
     check_signal(text, {"test": task.test}, renderer=renderer, gate=recipe.gate)
     windows = Windows(
@@ -87,14 +92,42 @@ def _domain(run: Run, options: TaskSpecificOptions, source: str) -> Stage:
         micro_batch_tokens=recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS,
         seed=run.runtime.seed,
     )
+    stage = run.stage(DOMAIN)
+    objective, learned = _masked(run, stage) if is_encoder else (CausalLanguageModelling(), None)
     return replace(
-        run.stage(DOMAIN),
-        objective=CausalLanguageModelling(),
+        stage,
+        objective=objective,
+        learned=learned,
         windows=windows,
         total_updates=windows.total_updates(options.domain_epochs, options.domain_updates),
         selection=None,
         tasks=(),
     )
+
+
+def _masked(run: Run, stage: Stage) -> tuple[MaskedLanguageModelling, Learned | None]:
+    """Return the loss of masked words, and what of its own head trains: it is needed in this stage alone.
+
+    A head that came with the encoder trains where all of the encoder does; one that was made trains always.
+    """
+    import torch
+
+    from tenfold.engine.runtime import derived_seed
+    from tenfold.engine.stage import Learned
+    from tenfold.models.load import outline
+    from tenfold.models.masked_head import open_masked_head
+    from tenfold.objectives.masked_lm import MaskedLanguageModelling
+
+    files, device = run.world.files, run.runtime.device
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(run.runtime.seed, "head", DOMAIN))
+        head = open_masked_head(outline(files.folder, trust_remote_code=run.recipe.model.trust_remote_code)).to(device)
+    objective = MaskedLanguageModelling(head=head)
+    if head.is_opened and not stage.tuner.loads_in_fp32:
+        head.requires_grad_(False)
+        return objective, None
+    rate = stage.learning_rate if head.is_opened else stage.optim.head_learning_rate
+    return objective, Learned(dict(head.named_parameters()), rate)
 
 
 def settle(run: Run, options: TaskSpecificOptions) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
-from tenfold.answering import predict_rows
+from tenfold.answering import evaluate_rows, predict_rows
 from tenfold.data.sources import open_rows
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
@@ -19,6 +20,8 @@ from tenfold.errors import DataError, RecipeError, UserError
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Ancestor, Lineage
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score, Scorecard
+from tenfold.models.load import outline
+from tenfold.models.masked_head import open_masked_head
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tenfold.techniques.context import Run
@@ -28,9 +31,11 @@ from tenfold.techniques.cross_lingual_options import few_shot_name
 from tenfold.techniques.languages import fertility
 from tenfold.techniques.technique import Evidence
 from tenfold.techniques.world import open_world
+from tenfold.testing import check_technique
 from tests.command import Desk
 from tests.conftest import COLOURS
-from tests.tiny_tokenizers import byte_tokenizer
+from tests.tiny_models import tiny_masked_lm
+from tests.tiny_tokenizers import byte_tokenizer, framed_tokenizer
 
 WORDS = {"en": "lamp", "de": "lampe", "fr": "lampe a", "zh-CN": "灯"}
 KIND: dict[str, Any] = {"kind": "cross_lingual", "language_column": "language"}
@@ -367,3 +372,107 @@ def test_a_head_of_other_labels_is_not_shared(speak: Speak, labelled_file: Path,
     recipe = speak({"kind": "multi_task"}, data={"tasks": tasks}, model={"name": str(encoder_folder)})
     with pytest.raises(RecipeError, match="'en' is no task with a head of its own for the same labels"):
         run(recipe)
+
+
+@pytest.fixture
+def multilingual_folder(tmp_path: Path) -> str:
+    """A tiny XLM-R in a folder that also holds its masked-LM head."""
+    tokenizer, folder = framed_tokenizer(), tmp_path / "tiny-xlm-r"
+    tiny_masked_lm("xlm-roberta", vocab_size=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> dict[str, str]:
+    """A file of raw text for each of two languages."""
+    files = {}
+    for language in ("en", "de"):
+        path = tmp_path / f"{language}.txt"
+        path.write_text(
+            "\n\n".join(f"{WORDS[language]} {number} is of colour {COLOURS[number % 8]}" for number in range(60))
+        )
+        files[language] = str(path)
+    return files
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_an_encoders_language_adapters_learn_from_masked_words(
+    has_head: bool,
+    speak: Speak,
+    labelled_file: Path,
+    multilingual_folder: str,
+    encoder_folder: Path,
+    texts: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    technique = {**KIND, "language_text": texts, "few_shot": [4], "few_shot_updates": 2}
+    recipe = speak(
+        technique,
+        data={"train": str(labelled_file), "test_share": 0.25},
+        tuner=BOTTLENECK,
+        model={"name": multilingual_folder if has_head else str(encoder_folder)},
+        optim={"batch_size": 8, "max_updates": 30, "epochs": 10, "learning_rate": 1e-2, "head_learning_rate": 1e-2},
+    )
+    artifact = run(recipe)
+    names = [stage.name for stage in artifact.lineage.stages]
+    assert names[:3] == ["text-en", "text-de", "zero_shot"]
+    card = artifact.scorecard
+    for language in ("en", "de"):
+        before, after, late = (
+            card.score(stage, f"text-{language}") for stage in (BEFORE, f"text-{language}", "few_shot")
+        )
+        assert before is not None and after is not None and late is not None
+        assert after.primary.name == "masked_loss"
+        assert after.primary.value < before.primary.value - 0.5, "held-out text of the language is told better"
+        assert late.measures == after.measures, "the language's adapter stayed, and the layer that tells its words"
+    assert artifact.facts["tasks"]["de"]["answered_by"] == {"stack": ["lang-de", "task"]}
+    tested = open_world(artifact.recipe).tasks["text-de"].test
+    assert tested is not None
+    path = tmp_path / "tested.jsonl"
+    path.write_text("".join(json.dumps({"text": tested.rows.example(row).text}) + "\n" for row in range(len(tested))))  # type: ignore[union-attr]
+    scored = card.score("few_shot", "text-de")
+    assert scored is not None
+    found = evaluate_rows(artifact.folder, data=str(path), max_rows=scored.primary.num_items, base=None, task="text-de")
+    assert found.primary.value == pytest.approx(scored.primary.value, rel=1e-4), "by its own head and adapter"
+    heads = load_file(artifact.weights / "heads.safetensors")
+    assert {name.partition(".")[0] for name in heads} == {"for_en", "for_text-en", "for_text-de"}
+    own = open_masked_head(outline(Path(multilingual_folder)))
+    assert torch.equal(heads["for_text-de.dense.weight"], own.dense.weight) == has_head, "what came with it stays"
+    notes = " ".join(json.loads((artifact.folder / "provenance.json").read_text())["notes"])
+    assert ("layer that the checkpoint holds" in notes) == has_head
+    kept = [row for row in artifact.generations if row["task"] == "de"]
+    prompts = [row["prompt"] for row in kept]
+    lines = predict_rows(
+        artifact.folder, prompts=prompts, data=None, out=None, max_new_tokens=None, base=None, task="de"
+    )
+    assert [json.loads(line)["label"] for line in lines] == [row["after"] for row in kept]
+
+
+def test_stopped_while_an_encoder_learns_a_language_it_ends_with_the_same_bits(
+    speak: Speak, labelled_file: Path, multilingual_folder: str, texts: dict[str, str], tmp_path: Path
+) -> None:
+    technique = {**KIND, "language_text": texts, "few_shot": [4], "few_shot_updates": 2, "compare_alone": False}
+    recipe = speak(
+        technique,
+        data={"train": str(labelled_file), "test_share": 0.25},
+        tuner={**BOTTLENECK, "dropout": 0.2},
+        model={"name": multilingual_folder},
+        optim={"batch_size": 8, "max_updates": 4, "learning_rate": 1e-2},
+    )
+    check_technique(recipe, tmp_path / "runs")
+
+
+def test_an_encoders_language_adapters_may_come_from_other_runs(
+    speak: Speak, labelled_file: Path, multilingual_folder: str, texts: dict[str, str]
+) -> None:
+    model, folders = {"name": multilingual_folder}, {}
+    for language, path in texts.items():
+        data = {"train": path, "test_share": 0.2}
+        made = run(speak({"kind": "adapters"}, data=data, tuner=BOTTLENECK, optim={"max_updates": 2}, model=model))
+        folders[language] = str(made.folder)
+    technique = {**KIND, "language_adapters": folders}
+    data = {"train": str(labelled_file), "test_share": 0.25}
+    artifact = run(speak(technique, data=data, tuner=BOTTLENECK, optim={"max_updates": 2}, model=model))
+    assert artifact.facts["tasks"]["de"]["answered_by"] == {"stack": ["lang-de", "task"]}
+    assert all("for_en" in name for name in load_file(artifact.weights / "heads.safetensors"))
