@@ -75,7 +75,7 @@ class Pairs:
 
     def window(self, update: int) -> Window:
         """Return the micro-batches of one update; `batch_size` counts pairs."""
-        return Window(tuple(self.batches(self.chosen.rows_of(update))))
+        return Window(tuple(self.batches(self.chosen.window(update).rows)))
 
     def batches(self, rows: Sequence[int]) -> list[Batch]:
         """Return the pairs of `rows` in batches."""

@@ -6,17 +6,14 @@ An eleventh technique is one file that ends in `TECHNIQUE = Technique(...)`, use
 from __future__ import annotations
 
 import importlib
-import inspect
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from tenfold.errors import Problem, RecipeError, nearest
-from tenfold.files import sha256_file
 from tenfold.recipe import Recipe, TechniqueSection
 from tenfold.recipe.problems import explained
 
@@ -177,17 +174,6 @@ class Technique:
         """
         with explained(self.options, within="technique"):
             return self.options(**section.options)
-
-
-def own_code(kind: str) -> dict[str, str]:
-    """Return the hash of the file of a technique of one's own, under what a message calls it; none of a built-in one.
-
-    What it changes is another run; of Tenfold's own code the stages' fingerprints hold the version.
-    """
-    if kind in BUILTIN:
-        return {}
-    file = inspect.getsourcefile(find_technique(kind).stages)
-    return {} if file is None else {f"technique ({kind})": sha256_file(Path(file))}
 
 
 def find_technique(kind: str) -> Technique:

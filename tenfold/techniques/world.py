@@ -18,8 +18,7 @@ from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
-from tenfold.techniques.start import Start
-from tenfold.techniques.technique import own_code
+from tenfold.techniques.start import Start, own_code
 from tenfold.tuning.identity import Identity, identify
 from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import make_tuner

@@ -191,7 +191,7 @@ def test_any_tuner_goes_with_it(tuner: dict[str, Any], write: Write) -> None:
 
 def test_test_rows_of_one_task_that_another_trains_on_are_refused(settings: dict[str, Any], tmp_path: Path) -> None:
     rows = [json.dumps({"prompt": f"lamp {n}?", "completion": f"on {n}"}) + "\n" for n in range(40)]
-    other = [json.dumps({"prompt": f"lamp {n}?", "completion": f"off {n}"}) + "\n" for n in range(40)]
+    other = [json.dumps({"prompt": f"door {n}?", "completion": f"off {n}"}) + "\n" for n in range(40)]
     for name, lines in (("all", rows), ("few", rows[:10]), ("other", other), ("same", other[:10])):
         (tmp_path / f"{name}.jsonl").write_text("".join(lines))
 
