@@ -234,6 +234,19 @@ def test_commands_over_rows_with_labels(desk: Desk, tree: Settings) -> None:
     assert "allowed: classification (text)" in desk.tenfold("predict", "out", "--data", "odd.jsonl").err
 
 
+@pytest.mark.parametrize(
+    ("retention", "why"), [(True, "asked of decoders alone, and the model is of the family encoder"), (False, "is off")]
+)
+def test_why_general_text_was_not_measured_is_told(tree: Settings, retention: bool, why: str) -> None:
+    tree["optim"]["max_updates"] = 1
+    kind = {"technique": {"kind": "parameter_efficient"}, "evaluation": {"retention": retention}}
+    artifact = run(parse_recipe({**tree, **kind, "tuner": {"kind": "lora"}}))
+    (claim,) = [
+        claim for claim in artifact.claims if "general text" in claim["claim"] and "than before" in claim["claim"]
+    ]
+    assert claim["outcome"] == "unclear" and claim["because"].endswith(why)
+
+
 def test_a_question_alone_has_no_context(tree: Settings, tmp_path: Path) -> None:
     write(tmp_path, "span")
     artifact = run(parse_recipe({**tree, "optim": {"max_updates": 1}}))

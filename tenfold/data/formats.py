@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from tenfold.errors import DataError, Problem, nearest
@@ -64,6 +65,7 @@ _COMPLETIONS = (
 )
 _LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 _TEXTS = ("text", "content", "document", "body")
+_LABELS = ("label", "class", "category", "intent", "topic", "priority", "sentiment")
 
 
 def detect_format(
@@ -137,12 +139,23 @@ def _suggestion(found: Sequence[str], format: str) -> str:
         return _mapping(messages=turns)
     if format in ("auto", "text") and text and not prompt and not completion:
         return _mapping(text=text)
-    return "map your columns, for example data.columns: {prompt: question, completion: answer}"
+    if len(found) < 2:
+        return "say which column is which: --columns prompt=YOURS on the command line, data.columns in a recipe"
+    label = first(_LABELS) or next(name for name in reversed(found) if name != text)
+    text = text or next(name for name in found if name != label)
+    answers, _ = _options(prompt=text, completion=label)
+    labels, listed = _options(text=text, label=label)
+    return f"say which column is which: {labels} for labels, {answers} for answers; in a recipe, data.columns: {listed}"
 
 
 def _mapping(**columns: str) -> str:
     """Return how to say `columns`, ours to theirs, in a recipe and on the command line."""
+    options, listed = _options(**columns)
+    return f"with init, predict or evaluate: {options}; in a recipe, data.columns: {listed}"
+
+
+def _options(**columns: str) -> tuple[str, str]:
+    """Return those of `columns`, ours to theirs, that differ: as options of a command, and as YAML."""
     renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
-    listed = ", ".join(f"{ours}: {theirs}" for ours, theirs in renamed.items())
-    options = " ".join(f"--columns {ours}={theirs}" for ours, theirs in renamed.items())
-    return f"set data.columns: {{{listed}}} in the recipe; with init, predict or evaluate: {options}"
+    options = " ".join(f"--columns {ours}={shlex.quote(theirs)}" for ours, theirs in renamed.items())
+    return options, "{" + ", ".join(f"{ours}: {theirs}" for ours, theirs in renamed.items()) + "}"

@@ -64,6 +64,36 @@ def _split(rows: Rows, data: DataSection, options: CrossLingualOptions) -> dict[
     return {name: {**shared, "where": where[name], "labels": labels, **head[name]} for name in names}
 
 
+def left_out(recipe: Recipe) -> dict[str, Counter[str]]:
+    """Return for each language the labels of its rows that `data.where` leaves out, with how many rows have each.
+
+    `recipe` is one that `with_languages` wrote out.
+    """
+    found = {}
+    for name, data in recipe.data.tasks.items():
+        label = data.columns.get("label", "label")
+        if data.train is None or label not in data.where:
+            continue
+        rows = open_rows(data.train, format=data.format, columns=data.columns)
+        columns = {column: column_values(rows, column) for column in data.where}
+        others = [column for column in data.where if column != label]
+        found[name] = Counter(
+            columns[label][row]
+            for row in range(len(rows))
+            if columns[label][row] not in data.where[label]
+            and all(columns[column][row] in data.where[column] for column in others)
+        )
+    return {name: labels for name, labels in found.items() if labels}
+
+
+def left_out_notes(recipe: Recipe) -> dict[str, str]:
+    """Return `10 rows (Returns 8, Sales 2)` for each language of which rows are left out."""
+    return {
+        name: f"{labels.total()} rows ({', '.join(f'{label} {count}' for label, count in labels.most_common())})"
+        for name, labels in left_out(recipe).items()
+    }
+
+
 def _labels(rows: Rows, languages: Sequence[str], data: DataSection, source: Sequence[str]) -> list[str]:
     """Return the labels of the source languages' training rows, in alphabetical order."""
     found = column_values(rows, data.columns.get("label", "label"))

@@ -317,6 +317,15 @@ def labelled_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_check_tells_rows_that_are_left_out_and_shows_no_marks_of_labels(
+    desk: Desk, labelled_file: Path, encoder_folder: Path
+) -> None:
+    recipe = desk.recipe(technique=KIND, data={"train": "labelled.jsonl"}, model={"name": str(encoder_folder)})
+    told = desk.tenfold("check", recipe, "--no-trial").out
+    assert f"de: left out 10 rows ({COLOURS[3]} 10), whose label no training row of en has" in told
+    assert "→ " in told and "in the loss\n" not in told and "⟦" not in told
+
+
 @pytest.mark.parametrize("tuner", [BOTTLENECK, {"kind": "lora", "rank": 2}], ids=["bottleneck", "lora"])
 def test_an_encoders_languages_share_one_head(
     tuner: dict[str, Any], speak: Speak, labelled_file: Path, encoder_folder: Path
@@ -324,6 +333,8 @@ def test_an_encoders_languages_share_one_head(
     data = {"train": str(labelled_file), "test_share": 0.25}
     technique = {**KIND, "few_shot": [4], "few_shot_updates": 2}
     artifact = run(speak(technique, data=data, tuner=tuner, model={"name": str(encoder_folder)}))
+    left_out = artifact.facts["reported"]["left out: labels that the source lacks"]
+    assert left_out == {"de": f"10 rows ({COLOURS[3]} 10)"}, "German has 40 rows of four labels"
     heads = load_file(artifact.weights / "heads.safetensors")
     assert all("for_en" in name for name in heads) and heads, "one head, that of the first language"
     assert artifact.recipe.tasks["de"].labels == tuple(sorted(COLOURS[:3]))
