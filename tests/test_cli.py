@@ -244,8 +244,11 @@ def test_init_says_how_to_name_columns_with_its_own_flag(desk: Desk) -> None:
     desk.write("own.csv", "Ticket Text,Queue,Priority\nmy lamp,red,high\n")
     told = desk.tenfold("init", "task_specific", "--data", "own.csv")
     assert (told.code, "--columns text='Ticket Text' --columns label=Priority for labels" in told.err) == (2, True)
+    desk.write("asked.csv", "question,answer\n" + "a,b\n" * 9)
+    wrong = desk.tenfold("init", "feature_based", "--data", "asked.csv", "--columns", "text=question").err
+    assert "--columns text=question --columns label=answer" in wrong, "with the columns that are there"
     desk.write("one.csv", "Notes\nmy lamp\n")
-    assert "--columns prompt=YOURS" in desk.tenfold("init", "task_specific", "--data", "one.csv").err
+    assert "--columns OURS=YOURS" in desk.tenfold("init", "task_specific", "--data", "one.csv").err
 
 
 def test_what_is_in_the_loss_is_marked_in_one_piece_where_there_is_no_colour(desk: Desk) -> None:

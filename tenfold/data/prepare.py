@@ -219,7 +219,7 @@ def _chunks(rows: Rows, renderer: RowRenderer, side: str) -> Iterator[Columns]:
             yield _columns(renderer, first, cast(list[tuple[Example | Labelled, Rendered]], results))
         first += len(chunk)
     if num_faults:
-        found = f"{num_faults} of {len(rows)} {f'{side} rows'.lstrip()} cannot be learned from (format {rows.format})"
+        found = f"{num_faults} of {len(rows)} {f'{side} rows'.lstrip()} cannot be used (format {rows.format})"
         told = f"the first {FAULTS_TOLD} are named above; " if num_faults > FAULTS_TOLD else ""
         raise DataError(*faults, Problem(rows.name, found, remedy=f"{told}mend or remove them"))
 

@@ -62,7 +62,7 @@ def tasks_do_not_touch(*, source: str) -> Claim:
         ]
         largest = max(differences, default=0.0)
         figure = (
-            f"scores of {len(differences)} tasks by their own adapter, after the others were trained: "
+            f"scores by their own adapter of {len(differences)} of {len(pairs)} tasks, after the others were trained: "
             f"largest difference of an item {largest:g}; adapters changed: {', '.join(touched) or 'none'}"
         )
         return Verdict("held" if largest == 0.0 and not touched else "not held here", figure)

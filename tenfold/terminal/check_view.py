@@ -16,6 +16,7 @@ from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
 from tenfold.evaluation.figures import share_text
+from tenfold.evaluation.scorecard import BEFORE
 from tenfold.evaluation.scorecard_view import too_few
 from tenfold.recipe import TASK, Recipe, dump_changes, dump_recipe
 from tenfold.techniques.context import Run
@@ -91,7 +92,11 @@ def _show_rows(console: Console, world: World) -> None:
     for task, name, side in sides:
         lengths = side.column("length")
         supervised = side.column("num_supervised").sum()
-        share = f"{supervised / lengths.sum():.1%}" if side.form is None else f"{supervised:,} labels"
+        share = (
+            f"{supervised / lengths.sum():.1%}"
+            if side.form is None
+            else f"{supervised:,} label{'s' if supervised != 1 else ''}"
+        )
         table.add_row(
             f"{escape(task)}, {name}" if several else name,
             f"{len(side.rows):,}",
@@ -139,13 +144,13 @@ def _show_plan(console: Console, plan: Plan) -> None:
         for heading in ("stage", "tasks", "goes on from", "tuner"):
             table.add_column(heading)
         table.add_column("updates", justify="right")
-        for stage in plan.stages:
-            started = stage.starts_from or "the one before"
+        for place, stage in enumerate(plan.stages):
+            started = stage.starts_from or ("the one before" if place else BEFORE)
             cells = (stage.name, ", ".join(stage.tasks), started, stage.tuner.name, f"{stage.total_updates:,}")
             table.add_row(*map(escape, cells))
         console.print(table)
     for note in plan.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(escape(note))
 
 
 def _show_training(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:
@@ -162,7 +167,7 @@ def _show_reading(console: Console, run: Run, plan: Plan, *, trial: bool) -> Non
     tokens = sum(int(task.train.column("length").sum()) for task in run.tasks)
     console.print(f"no parameter of the model trains: it reads {tokens:,} tokens once, {run.runtime.precision}")
     for note in plan.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(escape(note))
     if trial:
         seconds = try_reading(run.model, run.tasks[0].windows, tokens=tokens)
         console.print(f"estimate: reading [bold]{duration(seconds)}[/bold]; choosing and fitting come on top")

@@ -79,7 +79,8 @@ def show_artifact(artifact: Artifact) -> None:
     kinds = {task["kind"] for task in facts["tasks"].values()}
     hears = "transcription" in kinds
     has_labels = not kinds <= {"generation", "translation", "transcription"}
-    rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}", "--prompt 'your text'"
+    of_task = f" --task {shlex.quote(next(reversed(facts['tasks'])))}" if len(facts["tasks"]) > 1 else ""
+    rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}{of_task}", f"--prompt 'your text'{of_task}"
     first = (f"chat {folder}", f"predict {folder} {prompt}")
     if has_labels:
         first = (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
@@ -184,7 +185,9 @@ def _cost(cost: Cost) -> Table:
         **({"comparisons": duration(cost.comparison_seconds)} if cost.comparison_seconds else {}),
         "scoring": duration(cost.evaluation_seconds),
         "peak memory": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
-        "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB",
+        "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB"
+        if cost.bytes_on_disk >= 1e5
+        else f"{cost.bytes_on_disk / 1e3:.1f} kB",
     }
     for name, value in rows.items():
         table.add_row(f"  {name}", value)
