@@ -11,7 +11,7 @@ from tenfold.data.formats import FORMATS, PROMPTS
 from tenfold.data.gate import require_whole_replies
 from tenfold.data.prepare import prepare
 from tenfold.data.sources import Rows, open_rows
-from tenfold.errors import Problem, UserError
+from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.scorecard import Score
 from tenfold.files import require_folder, write_atomic
 from tenfold.models.open import processor_of
@@ -83,7 +83,10 @@ def evaluate_rows(
     model = artifact.load(base=base)
     artifact.answer_as(model, name, adapter=adapter, drop_blocks=drop_blocks)
     kind = open_kind(artifact, name, model)
-    prepared = prepare(rows, kind.renderer)
+    try:
+        prepared = prepare(rows, kind.renderer)
+    except DataError as error:
+        raise DataError(*error.problems, *_told_of(artifact, name, task)) from None
     require_whole_replies(prepared, section.max_length)
     items = kind.items(prepared, max_rows=max_rows or len(rows), seed=0)
     return kind.score(model, items, stage="evaluate", task=rows.name, data=section)
@@ -103,6 +106,26 @@ def _open_rows(
     needed: Mapping[str, tuple[str, ...]],
 ) -> Rows:
     section = artifact.recipe.tasks[task]
-    columns = section.columns if columns is None else columns
     formats = readable(artifact.facts["tasks"][task], needed)
-    return open_rows(data, format=section.format, columns=columns, needed=formats)
+    chosen = section.columns if columns is None else columns
+    try:
+        return open_rows(data, format=section.format, columns=chosen, needed=formats)
+    except DataError as error:
+        if columns is not None or not section.columns or not Path(data).exists():
+            raise
+        mapped = " ".join(f"{ours}={theirs}" for ours, theirs in section.columns.items())
+        remedy = "name those of these rows, such as --columns " + " --columns ".join(
+            f"{o}={o}" for o in section.columns
+        )
+        raise DataError(
+            *error.problems, Problem("--columns", f"not given: as in the run, {mapped}", "", remedy)
+        ) from None
+
+
+def _told_of(artifact: Artifact, task: str, asked: str | None) -> list[Problem]:
+    """Return what to say of rows that do not fit where they were taken for the first of several tasks."""
+    names = list(artifact.facts["tasks"])
+    if asked is not None or len(names) == 1:
+        return []
+    found = f"not given: the rows were taken for the first task, {task!r}"
+    return [Problem("--task", found, ", ".join(names), "name the task that these rows are of")]

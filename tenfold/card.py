@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard_view import markdown_table
 from tenfold.evaluation.transfer_view import matrix_markdown
 from tenfold.models.load import OPENERS
@@ -61,7 +62,7 @@ def _claims_table(claims: Sequence[Mapping[str, str]]) -> str:
 
 def _cost_table(cost: Cost) -> str:
     rows = {
-        "trained parameters": f"{cost.trainable_parameters:,} ({cost.trainable_share:.2%})",
+        "trained parameters": f"{cost.trainable_parameters:,} ({share_text(cost.trainable_share)})",
         "training": f"{cost.train_seconds:.0f} s, {cost.tokens_per_second:.0f} tokens/s",
         **({"comparisons": f"{cost.comparison_seconds:.0f} s"} if cost.comparison_seconds else {}),
         "evaluation": f"{cost.evaluation_seconds:.0f} s",

@@ -72,7 +72,8 @@ def init(
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    trial: Annotated[bool, typer.Option(help="Make one real update to measure memory and time.")] = True,
+    trial: Annotated[bool, typer.Option(help="Make a few real updates to measure memory and time.")] = True,
+    full: Annotated[bool, typer.Option("--full", help="Show every setting, not only what is no default.")] = False,
 ) -> None:
     """Find every problem before training, then show what would be trained and what it would cost."""
     from tenfold.recipe import load_recipe
@@ -80,7 +81,7 @@ def check(
     loaded = load_recipe(recipe, overrides or ())
     from tenfold.terminal.check_view import show_check
 
-    show_check(loaded, trial=trial)
+    show_check(loaded, trial=trial, full=full)
 
 
 @app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")

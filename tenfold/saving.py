@@ -41,7 +41,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
     lineage = run.lineage
-    evidence = Evidence(run.scorecard, cost, lineage, run.reported, run.timings)
+    evidence = Evidence(run.scorecard, cost, lineage, run.reported, run.timings, run.world.without_retention)
     claims = [
         {"claim": claim.text, "source": claim.source, **vars(claim.verdict(evidence))} for claim in technique.claims
     ]

@@ -60,6 +60,7 @@ ROOMS: dict[str, str] = {
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
     "cli": "extending compare errors paths recipe artifact answering terminal",
+    "__main__": "cli",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
 

@@ -224,6 +224,33 @@ def test_too_few_test_rows_are_told_by_check_and_by_show(desk: Desk) -> None:
     assert "can never show" not in desk.tenfold("run", desk.recipe("other.yaml", output="other")).out
 
 
+def test_check_shows_of_the_recipe_what_is_no_default_and_all_of_it_when_asked(desk: Desk) -> None:
+    desk.recipe(technique={"kind": "parameter_efficient"}, optim={"warmup_share": 0.2})
+    short = desk.tenfold("check", "recipe.yaml", "--no-trial").out.partition("Recipe, what is no default")[2]
+    assert "technique: parameter_efficient" in short and "warmup_share: 0.2" in short
+    assert "null" not in short and "weight_decay" not in short
+    whole = desk.tenfold("check", "recipe.yaml", "--no-trial", "--full").out
+    assert "weight_decay: 0.0" in whole and "revision: null" in whole
+
+
+def test_the_package_runs_as_a_module() -> None:
+    root = str(Path(__file__).parent.parent)
+    command = [sys.executable, "-m", "tenfold", "--version"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"tenfold {__version__}\n")
+
+
+def test_init_says_how_to_name_columns_with_its_own_flag(desk: Desk) -> None:
+    desk.write("own.csv", "Ticket Text,Queue,Priority\nmy lamp,red,high\n")
+    told = desk.tenfold("init", "task_specific", "--data", "own.csv")
+    assert (told.code, "--columns text='Ticket Text' --columns label=Priority for labels" in told.err) == (2, True)
+    desk.write("asked.csv", "question,answer\n" + "a,b\n" * 9)
+    wrong = desk.tenfold("init", "feature_based", "--data", "asked.csv", "--columns", "text=question").err
+    assert "--columns text=question --columns label=answer" in wrong, "with the columns that are there"
+    desk.write("one.csv", "Notes\nmy lamp\n")
+    assert "--columns OURS=YOURS" in desk.tenfold("init", "task_specific", "--data", "one.csv").err
+
+
 def test_what_is_in_the_loss_is_marked_in_one_piece_where_there_is_no_colour(desk: Desk) -> None:
     told = desk.tenfold("check", desk.recipe(), "--no-trial")
     assert re.search(r"^⟦set (red|green|blue|grey|pink|brown|black|white)<\|im_end\|>⟧$", told.out, re.MULTILINE)

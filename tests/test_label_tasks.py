@@ -238,6 +238,39 @@ def test_commands_over_rows_with_labels(desk: Desk, tree: Settings) -> None:
     assert "allowed: classification (text)" in desk.tenfold("predict", "out", "--data", "odd.jsonl").err
 
 
+def test_rows_of_other_columns_than_the_runs_are_refused_with_what_was_mapped(
+    desk: Desk, tree: Settings, tmp_path: Path
+) -> None:
+    rows = [{"Ticket Text": row["text"], "Queue": row["label"]} for row in rows_of("classification")]
+    columns = {"text": "Ticket Text", "label": "Queue"}
+    data = {**tree["data"], "train": write(tmp_path, "classification", "own.jsonl", rows), "columns": columns}
+    desk.tree = {**tree, "data": data, "optim": {**tree["optim"], "max_updates": 1}, "output": "out"}
+    assert desk.tenfold("run", desk.recipe()).code == 0
+    refused = desk.tenfold("evaluate", "out", "--data", "rows.jsonl")
+    assert "--columns: not given: as in the run, label=Queue text=Ticket Text" in refused.err
+    named = ("--columns", "label=label", "--columns", "text=text")
+    assert "such as " + " ".join(named) in refused.err
+    assert desk.tenfold("evaluate", "out", "--data", "rows.jsonl", *named).code == 0
+    asked = desk.tenfold("evaluate", "out", "--data", "rows.jsonl", "--columns", "text=text")
+    assert asked.code == 0 and "accuracy" in asked.out
+    write(tmp_path, "classification", "asks.jsonl", [{"prompt": "a", "completion": "b"}])
+    asks = desk.tenfold("evaluate", "out", "--data", "asks.jsonl", "--columns", "text=prompt").err
+    assert "--columns text=prompt --columns label=completion; in a recipe" in asks
+
+
+@pytest.mark.parametrize(
+    ("retention", "why"), [(True, "asked of decoders alone, and the model is of the family encoder"), (False, "is off")]
+)
+def test_why_general_text_was_not_measured_is_told(tree: Settings, retention: bool, why: str) -> None:
+    tree["optim"]["max_updates"] = 1
+    kind = {"technique": {"kind": "parameter_efficient"}, "evaluation": {"retention": retention}}
+    artifact = run(parse_recipe({**tree, **kind, "tuner": {"kind": "lora"}}))
+    (claim,) = [
+        claim for claim in artifact.claims if "general text" in claim["claim"] and "than before" in claim["claim"]
+    ]
+    assert claim["outcome"] == "unclear" and claim["because"].endswith(why)
+
+
 def test_a_question_alone_has_no_context(tree: Settings, tmp_path: Path) -> None:
     write(tmp_path, "span")
     artifact = run(parse_recipe({**tree, "optim": {"max_updates": 1}}))

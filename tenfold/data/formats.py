@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 
 from tenfold.errors import DataError, Problem, nearest
@@ -64,6 +65,7 @@ _COMPLETIONS = (
 )
 _LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 _TEXTS = ("text", "content", "document", "body")
+_LABELS = ("label", "class", "category", "intent", "topic", "priority", "sentiment")
 
 
 def detect_format(
@@ -98,7 +100,7 @@ def detect_format(
         raise DataError(Problem(where, f"{listed} fit more than one format", ", ".join(fitting), remedy))
     wanted = "no known format" if format == "auto" else f"not the format {format!r}"
     allowed = "; ".join(f"{name} ({' + '.join(needed[name])})" for name in candidates or needed)
-    raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format)))
+    raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format, needed)))
 
 
 def _knows(format: str, columns: Mapping[str, str]) -> bool:
@@ -121,28 +123,53 @@ def _check_columns(found: Sequence[str], columns: Mapping[str, str], where: str)
         raise DataError(*problems)
 
 
-def _suggestion(found: Sequence[str], format: str) -> str:
-    """Return a `columns:` line that would fit, made from the usual names, or the general advice."""
+def _suggestion(found: Sequence[str], format: str, needed: Mapping[str, Sequence[str]]) -> str:
+    """Return a `columns:` line that would fit one of the `needed` formats, made from the usual names, or advice."""
     lowered = {column.lower(): column for column in found}
 
     def first(names: Sequence[str]) -> str | None:
         return next((lowered[name] for name in names if name in lowered), None)
 
     prompt, completion, turns, text = first(_PROMPTS), first(_COMPLETIONS), first(_LISTS), first(_TEXTS)
-    if format in ("auto", "prompt_completion") and prompt and completion:
+    if format in ("auto", "prompt_completion") and prompt and completion and "prompt_completion" in needed:
         return _mapping(prompt=prompt, completion=completion)
     if format == "alpaca" and prompt and completion:
         return _mapping(instruction=prompt, output=completion)
-    if format in ("auto", "messages") and turns:
+    if format in ("auto", "messages") and turns and "messages" in needed:
         return _mapping(messages=turns)
-    if format in ("auto", "text") and text and not prompt and not completion:
+    if format in ("auto", "text") and text and not prompt and not completion and "text" in needed:
         return _mapping(text=text)
-    return "map your columns, for example data.columns: {prompt: question, completion: answer}"
+    return _advice(found, first(_LABELS), text or prompt, needed)
+
+
+def _advice(found: Sequence[str], label: str | None, text: str | None, needed: Mapping[str, Sequence[str]]) -> str:
+    """Return how to say which of two columns `found` is which, for labels and for answers where both are `needed`."""
+    likely = [name for name in found if name != text]
+    label = label or (likely[-1] if likely else None)
+    text = text or next((name for name in found if name != label), None)
+    ways = {"classification": "labels", "prompt_completion": "answers"}
+    both = [name for name in (text, label) if name]
+    told = {
+        way: _options(**dict(zip(needed[name], both, strict=False)))
+        for name, way in ways.items()
+        if name in needed and len(needed[name]) <= len(both)
+    }
+    if not told:
+        return (
+            "say which column is which: --columns OURS=YOURS with init, predict or evaluate, data.columns in a recipe"
+        )
+    options = ", ".join(f"{each} for {way}" if len(told) > 1 else each for way, (each, _) in told.items())
+    return f"say which column is which: {options}; in a recipe, data.columns: {next(iter(told.values()))[1]}"
 
 
 def _mapping(**columns: str) -> str:
     """Return how to say `columns`, ours to theirs, in a recipe and on the command line."""
+    options, listed = _options(**columns)
+    return f"with init, predict or evaluate: {options}; in a recipe, data.columns: {listed}"
+
+
+def _options(**columns: str) -> tuple[str, str]:
+    """Return those of `columns`, ours to theirs, that differ: as options of a command, and as YAML."""
     renamed = {ours: theirs for ours, theirs in columns.items() if ours != theirs}
-    listed = ", ".join(f"{ours}: {theirs}" for ours, theirs in renamed.items())
-    options = " ".join(f"--columns {ours}={theirs}" for ours, theirs in renamed.items())
-    return f"set data.columns: {{{listed}}} in the recipe; with init, predict or evaluate: {options}"
+    options = " ".join(f"--columns {ours}={shlex.quote(theirs)}" for ours, theirs in renamed.items())
+    return options, "{" + ", ".join(f"{ours}: {theirs}" for ours, theirs in renamed.items()) + "}"

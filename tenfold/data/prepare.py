@@ -136,8 +136,10 @@ class Item:
     source_length: int = 0
 
 
-def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main") -> Prepared:
+def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main", side: str = "") -> Prepared:
     """Return all `rows` of `task` as tokens, from the cache when the same rows were rendered the same way before.
+
+    `side` is what messages call these rows where a source has others too, such as `train`.
 
     Raises:
         DataError: rows that cannot be learned from; the first five with their place, and how many there are. Or a
@@ -147,7 +149,7 @@ def prepare(rows: Rows, renderer: RowRenderer, *, task: str = "main") -> Prepare
         key = hashlib.sha256(f"{rows.fingerprint} {renderer.fingerprint} {_files(rows)}".encode()).hexdigest()
     except RowFault as fault:  # not even the question and the reply that the fingerprint tries
         raise DataError(Problem("chat template", str(fault), remedy="set data.chat_template to another one")) from None
-    table = cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer))
+    table = cached_table(f"tokens-{key}", _SCHEMA, lambda: _chunks(rows, renderer, side))
     if rows.format == "speech":
         # where the files lie and when they were written decides what is cached; what they hold decides the result
         content = cast(np.ndarray, table.data.column("row_key").to_numpy()).tobytes()
@@ -202,7 +204,7 @@ def _item(prepared: Prepared, renderer: WordRenderer, index: int) -> Item:
     )
 
 
-def _chunks(rows: Rows, renderer: RowRenderer) -> Iterator[Columns]:
+def _chunks(rows: Rows, renderer: RowRenderer, side: str) -> Iterator[Columns]:
     faults: list[Problem] = []
     num_faults = 0
     first = 0
@@ -217,7 +219,7 @@ def _chunks(rows: Rows, renderer: RowRenderer) -> Iterator[Columns]:
             yield _columns(renderer, first, cast(list[tuple[Example | Labelled, Rendered]], results))
         first += len(chunk)
     if num_faults:
-        found = f"{num_faults} of {len(rows)} rows cannot be learned from (format {rows.format})"
+        found = f"{num_faults} of {len(rows)} {f'{side} rows'.lstrip()} cannot be used (format {rows.format})"
         told = f"the first {FAULTS_TOLD} are named above; " if num_faults > FAULTS_TOLD else ""
         raise DataError(*faults, Problem(rows.name, found, remedy=f"{told}mend or remove them"))
 

@@ -5,7 +5,7 @@ An arrow ↓ marks the measures of which less is better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -51,12 +51,18 @@ def markdown_table(scorecard: Scorecard) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows) + "\n"
 
 
-def too_few(num_rows: int) -> str:
-    """Return what to say where no change over `num_rows` rows could ever be called clear, else nothing."""
-    if num_rows >= FEWEST_ROWS:
-        return ""
-    rows = f"{num_rows} test row{'s' if num_rows != 1 else ''}"
-    return f"{rows} can never show a clear change; {FEWEST_ROWS} can (data.test_share, data.test)"
+def too_few(num_rows: Mapping[str, int]) -> str:
+    """Return which tasks have so few test rows that no change could ever be called clear, or nothing.
+
+    `num_rows` holds each task's number of test rows.
+    """
+    few = {
+        task: f"{count} test row{'s' if count != 1 else ''}" for task, count in num_rows.items() if count < FEWEST_ROWS
+    }
+    told, remedy = ", ".join(f"{task} ({rows})" for task, rows in few.items()), "data.tasks.NAME.test"
+    if len(num_rows) == 1:
+        told, remedy = "".join(few.values()), "data.test"
+    return f"{told} can never show a clear change; {FEWEST_ROWS} can (data.test_share, {remedy})" if few else ""
 
 
 def interval_text(interval: Interval) -> str:

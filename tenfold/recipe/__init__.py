@@ -1,6 +1,6 @@
 """What a run is: one frozen tree of settings, strictly loaded from YAML and saved with every artifact."""
 
-from tenfold.recipe.load import dump_recipe, load_recipe, parse_recipe, with_overrides
+from tenfold.recipe.load import dump_changes, dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.sections import (
     FREE_TO_CHANGE,
     TASK,
@@ -27,6 +27,7 @@ __all__ = [
     "Recipe",
     "RuntimeSection",
     "TechniqueSection",
+    "dump_changes",
     "dump_recipe",
     "load_recipe",
     "parse_recipe",

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from tenfold.errors import Problem, RecipeError
-from tenfold.recipe.sections import Recipe, written_out
+from tenfold.recipe.sections import SHORTHAND, Recipe, written_out
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -98,6 +98,25 @@ def with_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every setting written out; `load_recipe` reads it back equal."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def dump_changes(recipe: Recipe) -> str:
+    """Return as YAML what a reader of the recipe needs to see: model, technique, tuner, and all that is no default.
+
+    A task shows what differs from the settings above it. `load_recipe` reads it back equal.
+    """
+    whole = recipe.model_dump(mode="json")
+    found = recipe.model_dump(mode="json", exclude_defaults=True)
+    found["output"] = recipe.output
+    for section, key in SHORTHAND.items():
+        found[section] = {key: whole[section][key], **found.get(section, {})}
+        if len(found[section]) == 1:
+            found[section] = whole[section][key]
+    for name, task in whole["data"]["tasks"].items():
+        own = {key: value for key, value in task.items() if value != whole["data"][key] and key != "tasks"}
+        found["data"]["tasks"][name] = own["train"] if set(own) == {"train"} else own
+    ordered = {section: found[section] for section in whole if section in found}
+    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, default_flow_style=None, width=60)
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:

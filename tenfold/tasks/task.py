@@ -150,7 +150,7 @@ def _require_family(format: str, family: Family) -> None:
         found = f"rows of format {format} are answered {answered}, and the model is of the family {family}"
         remedy = f"choose a model of another family ({', '.join(allowed)})"
         if format not in LABEL_KINDS and family == "encoder":
-            remedy += ", or raw text, or rows with labels (data.columns: {text: …, label: …} maps yours)"
+            remedy += ", or raw text, or rows with labels (columns text and label; `columns` maps yours)"
         raise DataError(Problem("data", found, remedy=remedy))
 
 
@@ -211,7 +211,7 @@ def _prepared(sides: Mapping[str, Rows | None], kind: TaskKind, task: str) -> di
     for name, rows in sides.items():
         if rows is not None:
             with collecting(problems):
-                prepared[name] = prepare(rows, kind.renderer, task=task)
+                prepared[name] = prepare(rows, kind.renderer, task=task, side=name)
     if problems:
         raise DataError(*dict.fromkeys(problems))
     return prepared

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from tenfold.evaluation.figures import share_text
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ def trains_few_a_task(*, share: float, source: str) -> Claim:
             return Verdict("unclear", "not told by the technique")
         base = evidence.cost.total_parameters - evidence.cost.trainable_parameters
         found = max(counts.values()) / base
-        total = f"; {len(counts)} tasks {sum(counts.values()) / base:.2%} together" if len(counts) > 1 else ""
-        return Verdict("held" if found < share else "not held here", f"{found:.2%} of the base's a task{total}")
+        total = f"; {len(counts)} tasks {share_text(sum(counts.values()) / base)} together" if len(counts) > 1 else ""
+        return Verdict("held" if found < share else "not held here", f"{share_text(found)} of the base's a task{total}")
 
     return Claim(f"a task trains fewer than {share:.0%} of the base's parameters", source, judge)
 
@@ -61,7 +62,7 @@ def tasks_do_not_touch(*, source: str) -> Claim:
         ]
         largest = max(differences, default=0.0)
         figure = (
-            f"scores of {len(differences)} tasks by their own adapter, after the others were trained: "
+            f"scores by their own adapter of {len(differences)} of {len(pairs)} tasks, after the others were trained: "
             f"largest difference of an item {largest:g}; adapters changed: {', '.join(touched) or 'none'}"
         )
         return Verdict("held" if largest == 0.0 and not touched else "not held here", figure)

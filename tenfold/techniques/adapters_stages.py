@@ -111,8 +111,11 @@ class AdapterStages:
         return hash_tensors({str(place): parameter.detach() for place, parameter in enumerate(parameters)})
 
     def _difference_of_bare_base(self) -> float | None:
-        """Return by how much any item of the first task that has some differs from row 0, with no adapter acting."""
-        task = next((task for task in self.run.tasks if task.items), None)
+        """Return by how much any item of the first task that has some differs from row 0, with no adapter acting.
+
+        None where every task has a head: that was trained, and no longer answers what it did.
+        """
+        task = next((task for task in self.run.tasks if task.items and task.kind.head is None), None)
         before = None if task is None else self.run.scorecard.score(BEFORE, task.name)
         if task is None or before is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tenfold.evaluation.figures import share_text
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 
@@ -14,8 +15,6 @@ def task_metric_rises(*, source: str) -> Claim:
     return Claim("better than the base model on held-out rows", source, judge)
 
 
-NO_RETENTION = "not measured: evaluation.retention is off, or the model writes no text"
-
 MARGIN = 0.02
 """Bits per byte by which general text may cost more and still count as kept."""
 
@@ -26,7 +25,7 @@ def keeps_general_text(*, source: str) -> Claim:
     def judge(evidence: Evidence) -> Verdict:
         change = evidence.scorecard.change("retention", "general_bits_per_byte")
         if change is None:
-            return Verdict("unclear", NO_RETENTION)
+            return Verdict("unclear", f"not measured: {evidence.without_retention}")
         interval = change.test.difference
         figure = f"bits per byte {interval.signed}"
         if interval.high <= MARGIN:
@@ -41,7 +40,7 @@ def trains_few_parameters(*, share: float, source: str) -> Claim:
 
     def judge(evidence: Evidence) -> Verdict:
         found = evidence.cost.trainable_share
-        return Verdict("held" if found < share else "not held here", f"{found:.2%} of the parameters")
+        return Verdict("held" if found < share else "not held here", f"{share_text(found)} of the parameters")
 
     return Claim(f"fewer than {share:.0%} of the parameters train", source, judge)
 

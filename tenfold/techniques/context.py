@@ -294,5 +294,4 @@ class Run:
     @cached_property
     def _retention(self) -> RetentionSet | None:
         """What is kept of general text is asked of models that can write it."""
-        wanted = self.recipe.evaluation.retention and self.world.family == "decoder"
-        return RetentionSet.load() if wanted else None
+        return None if self.world.without_retention else RetentionSet.load()

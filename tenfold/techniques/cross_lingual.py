@@ -41,7 +41,7 @@ def plan(run: Run, options: CrossLingualOptions) -> Plan:
         DataError: a language has fewer rows than `few_shot` asks for.
     """
     from tenfold.techniques.cross_lingual_stages import CrossLingualStages
-    from tenfold.techniques.languages import fertility
+    from tenfold.techniques.languages import fertility, left_out_notes
 
     stages = CrossLingualStages(run, options)
     found = {name: fertility(task.train.rows, run.world.tokenizer) for name, task in stages.tasks.items()}
@@ -49,13 +49,17 @@ def plan(run: Run, options: CrossLingualOptions) -> Plan:
         f"{name}: {each.tokens_a_word:.2f} tokens a word, {each.tokens_a_character:.2f} a character"
         for name, each in found.items()
     ]
+    notes += [
+        f"{name}: left out {rows}, whose label no training row of {', '.join(options.source)} has"
+        for name, rows in left_out_notes(run.recipe).items()
+    ]
     return Plan(tuple(stages.all()), tuple(notes))
 
 
 def cross_lingual(run: Run, options: CrossLingualOptions) -> Generator[Stage, StageResult, None]:
     """Tell what the tokenizer makes of each language, then yield the stages of the plan."""
     from tenfold.techniques.cross_lingual_stages import CrossLingualStages
-    from tenfold.techniques.languages import commonest_share, fertility, rounded
+    from tenfold.techniques.languages import commonest_share, fertility, left_out_notes, rounded
 
     stages = CrossLingualStages(run, options)
     found = {name: fertility(task.train.rows, run.world.tokenizer) for name, task in stages.tasks.items()}
@@ -64,6 +68,8 @@ def cross_lingual(run: Run, options: CrossLingualOptions) -> Generator[Stage, St
     items = {name: task.items for name, task in stages.tasks.items() if task.items}
     shares = {name: commonest_share([item.reference for item in each]) for name, each in items.items()}
     run.report(COMMONEST, rounded(shares))
+    if without := left_out_notes(run.recipe):
+        run.report("left out: labels that the source lacks", without)
     if len(stages.sources) > 1:
         met = zip(options.source, stages.shares(), strict=True)
         run.report("share of the rows", rounded(dict(met)))

@@ -19,6 +19,8 @@ Outcome: TypeAlias = Literal["held", "not held here", "unclear"]
 COMMONEST = "share of the commonest answer"
 """Under which name the technique tells, for each language, what always giving one answer would score."""
 
+TOO_FEW = " (too few test rows to tell)"
+
 _FEW = re.compile(r"(?P<language>.+)@(?P<rows>\d+)(?:\.\d+)?")
 
 
@@ -26,6 +28,8 @@ def transfers_zero_shot(*, source: str) -> Claim:
     """Return the claim that every language that was not trained is answered better than by the commonest answer."""
 
     def judge(evidence: Evidence) -> Verdict:
+        from tenfold.evaluation.statistics import FEWEST_ROWS
+
         floors: Mapping[str, float] = evidence.reported.get(COMMONEST, {})
         trained = {task for stage in evidence.lineage.stages if stage.name == ZERO_SHOT for task in stage.tasks}
         scores = {name: evidence.scorecard.score(ZERO_SHOT, name) for name in floors if name not in trained}
@@ -34,10 +38,12 @@ def transfers_zero_shot(*, source: str) -> Claim:
             return Verdict("unclear", "no held-out rows of another language")
         if any(measure.name not in ("exact_match", "accuracy") for measure in found.values()):
             return _against_before(evidence, list(found))
-        above = [name for name, measure in found.items() if measure.interval.low > floors[name]]
-        below = [name for name, measure in found.items() if measure.interval.high < floors[name]]
+        enough = {name: measure for name, measure in found.items() if measure.num_items >= FEWEST_ROWS}
+        above = [name for name, measure in enough.items() if measure.interval.low > floors[name]]
+        below = [name for name, measure in enough.items() if measure.interval.high < floors[name]]
         each = "; ".join(
-            f"{name} {_shown(measure.interval)} over {floors[name]:.2f}" for name, measure in found.items()
+            f"{name} {_shown(measure.interval)} over {floors[name]:.2f}{'' if name in enough else TOO_FEW}"
+            for name, measure in found.items()
         )
         figure = f"above the commonest answer's share in {len(above)} of {len(found)} languages: {each}"
         if len(above) == len(found):
@@ -74,6 +80,7 @@ def better_than_alone(*, source: str) -> Claim:
 
 def _few_against(text: str, source: str, *, zero_shot: bool) -> Claim:
     def judge(evidence: Evidence) -> Verdict:
+        from tenfold.evaluation.statistics import FEWEST_ROWS
         from tenfold.evaluation.transfer import Step, mean_gain, shared_metrics
 
         names = [stage.name for stage in evidence.lineage.stages]
@@ -95,6 +102,9 @@ def _few_against(text: str, source: str, *, zero_shot: bool) -> Claim:
                 return Verdict("unclear", "the languages' metrics have no unit in common")
             parts.append(f"{rows} rows {gain.signed}")
             outcome = "held" if gain.low > 0 else "not held here" if gain.high < 0 else "unclear"
+            scores = [evidence.scorecard.score(ZERO_SHOT, task) for task in {step.task for step in steps}]
+            if sum(score.primary.num_items for score in scores if score is not None) < FEWEST_ROWS:
+                parts[-1], outcome = parts[-1] + TOO_FEW, "unclear"
             metric = ", ".join(sorted(set(metrics.values())))
         figure = f"{metric}, mean over {len({match['language'] for match in few})} languages: {'; '.join(parts)}"
         return Verdict(outcome, figure)

@@ -64,8 +64,13 @@ def feature_based(run: Run, options: FeatureBasedOptions) -> Generator[Stage | F
 
 def plan(run: Run, options: FeatureBasedOptions) -> Plan:
     """Return what will be tried: no stage of training."""
-    tried = f"{len(options.estimators)} estimators on {len(options.views)} views of the states"
-    notes = [f"{tried}, {options.folds} folds each; row 0 of the scorecard knows nothing of the features"]
+    names = ", ".join(estimator.name for estimator in options.estimators)
+    layers = ("+".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in options.layers)
+    tried = (f"estimators {names}", f"layers {', '.join(layers)}", f"pooling {', '.join(options.pooling)}")
+    notes = [
+        f"chosen by cross-validation in {options.folds} folds of the training rows: {'; '.join(tried)}",
+        "before: every row is answered with the training rows' commonest label, or the mean of their numbers",
+    ]
     if options.compare:
         notes.append("compare: fine-tuning comes on top, and takes as long as it does")
     return Plan((), tuple(notes))

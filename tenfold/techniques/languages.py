@@ -21,7 +21,7 @@ COUNTED_ROWS = 200
 def with_languages(recipe: Recipe, options: CrossLingualOptions) -> Recipe:
     """Return `recipe` with a task for each language, the sources first, and one for each language's raw text.
 
-    Rows with labels share one head, whose labels are those of the source languages' training rows; rows of other labels
+    Rows with labels share one head. Its classes are those of the source languages' training rows; rows of other classes
     are left out.
 
     Raises:
@@ -32,6 +32,8 @@ def with_languages(recipe: Recipe, options: CrossLingualOptions) -> Recipe:
     if options.language_column is not None:
         rows = open_rows(str(recipe.data.train), format=recipe.data.format, columns=recipe.data.columns)
         tasks = _split(rows, recipe.data, options)
+    elif not any(data.head for data in recipe.data.tasks.values()):
+        tasks = _with_one_head(recipe.data.tasks, options.source)
     shared = recipe.data.model_dump(exclude={"tasks", "train", "validation", "test"})
     for language, path in options.language_text.items():
         tasks.setdefault(f"{TEXT}{language}", {**shared, "columns": {}, "format": "text", "train": path})
@@ -55,13 +57,70 @@ def _split(rows: Rows, data: DataSection, options: CrossLingualOptions) -> dict[
         raise RecipeError(*problems)
     where = {name: {**data.where, column: [name]} for name in names}
     shared = data.model_dump(exclude={"tasks", "where"})
+    tasks = {name: {**shared, "where": where[name]} for name in names}
     if rows.format != "classification":
-        return {name: {**shared, "where": where[name]} for name in names}
+        return tasks
     labels = list(data.labels) or _labels(rows, values, data, options.source)
-    for each in where.values():
-        each[data.columns.get("label", "label")] = labels
-    head = {name: {} if name == names[0] else {"head": names[0]} for name in names}
-    return {name: {**shared, "where": where[name], "labels": labels, **head[name]} for name in names}
+    return _answered_by(names[0], tasks, labels)
+
+
+def _with_one_head(given: Mapping[str, DataSection], source: Sequence[str]) -> dict[str, Any]:
+    """Return the tasks of languages that have files of their own; rows of classes share the first source's head."""
+    tasks: dict[str, Any] = {name: data.model_dump() for name, data in given.items()}
+    languages = {name: data for name, data in given.items() if not name.startswith(TEXT) and data.train is not None}
+    tables = {
+        name: open_rows(str(data.train), format=data.format, columns=data.columns) for name, data in languages.items()
+    }
+    if not all(table.format == "classification" for table in tables.values()):
+        return tasks
+    found = {
+        label for name in source for label in _labels(tables[name], [name] * len(tables[name]), given[name], source)
+    }
+    labels = list(given[source[0]].labels) or sorted(found)
+    return {**tasks, **_answered_by(source[0], {name: tasks[name] for name in languages}, labels)}
+
+
+def _answered_by(head: str, tasks: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
+    """Return the `tasks` with the head of the task `head` for all, and only the rows with one of `labels`."""
+    return {
+        name: {
+            **task,
+            "where": {**task["where"], task["columns"].get("label", "label"): list(labels)},
+            "labels": list(labels),
+            "head": None if name == head else head,
+        }
+        for name, task in tasks.items()
+    }
+
+
+def left_out(recipe: Recipe) -> dict[str, Counter[str]]:
+    """Return for each language the labels of its rows that `data.where` leaves out, with how many rows have each.
+
+    `recipe` is one that `with_languages` wrote out.
+    """
+    found = {}
+    for name, data in recipe.data.tasks.items():
+        label = data.columns.get("label", "label")
+        if data.train is None or label not in data.where:
+            continue
+        rows = open_rows(data.train, format=data.format, columns=data.columns)
+        columns = {column: column_values(rows, column) for column in data.where}
+        others = [column for column in data.where if column != label]
+        found[name] = Counter(
+            columns[label][row]
+            for row in range(len(rows))
+            if columns[label][row] not in data.where[label]
+            and all(columns[column][row] in data.where[column] for column in others)
+        )
+    return {name: labels for name, labels in found.items() if labels}
+
+
+def left_out_notes(recipe: Recipe) -> dict[str, str]:
+    """Return `10 rows (Returns 8, Sales 2)` for each language of which rows are left out."""
+    return {
+        name: f"{labels.total()} rows ({', '.join(f'{label} {count}' for label, count in labels.most_common())})"
+        for name, labels in left_out(recipe).items()
+    }
 
 
 def _labels(rows: Rows, languages: Sequence[str], data: DataSection, source: Sequence[str]) -> list[str]:

@@ -109,9 +109,9 @@ def multi_task(run: Run, options: MultiTaskOptions) -> Generator[Stage, StageRes
     windows, objective = stages[-1].windows, stages[-1].objective
     assert isinstance(windows, Mixture) and isinstance(objective, MixedObjective)
     rows = dict(zip(stages[-1].tasks, windows.rows_per_epoch, strict=True))
-    run.report("share of the rows", {name: round(number / sum(rows.values()), 4) for name, number in rows.items()})
+    run.report("share of the rows", {name: round(number / sum(rows.values()), 3) for name, number in rows.items()})
     weights = objective.effective_weights()
-    run.report("weight of a task's loss", {name: round(weight, 4) for name, weight in weights.items()})
+    run.report("weight of a task's loss", {name: round(weight, 3) for name, weight in weights.items()})
 
 
 def check(recipe: Recipe, options: MultiTaskOptions) -> list[Problem]:

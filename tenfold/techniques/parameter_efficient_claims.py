@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tenfold.techniques.claims import NO_RETENTION
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 FULL = "full"
@@ -38,7 +37,7 @@ def keeps_more_than_full(*, source: str) -> Claim:
         score = evidence.scorecard.primary_change(task, before=FULL)
         if kept is None or score is None:
             is_compared = FULL in evidence.scorecard.stages
-            return Verdict("unclear", NO_RETENTION if is_compared else NOT_COMPARED)
+            return Verdict("unclear", f"not measured: {evidence.without_retention}" if is_compared else NOT_COMPARED)
         figures = [change.figure for change in (kept, score)]
         figure = f"against full tuning: {'; '.join(figures)}"
         if kept.is_better and not score.is_worse:

@@ -28,7 +28,8 @@ def probabilities_can_be_trusted(*, source: str) -> Claim:
         card = evidence.scorecard
         change = _change(card, TASK, CALIBRATED, "negative_log_likelihood")
         if change is None:
-            return Verdict("unclear", "not calibrated: it needs classes or labels, and validation rows")
+            why = str(evidence.reported.get("calibration", "it needs classes or sets of labels"))
+            return Verdict("unclear", f"not calibrated: {why.removeprefix('none: ')}")
         verdict = Verdict.on(change)
         error = _change(card, TASK, CALIBRATED, "calibration_error")
         also = "" if error is None else f"; calibration error {error.test.difference.mean:+.3f}"

@@ -57,6 +57,8 @@ class Evidence:
     """What the technique found worth telling, as the artifact keeps it."""
     timings: Scorecard | None = None
     """What was timed, if anything was."""
+    without_retention: str = ""
+    """Why general text was not measured; empty where it was."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,14 @@ class World:
         return next(iter(self.tasks.values()))
 
     @property
+    def without_retention(self) -> str:
+        """Why general text is not measured before and after; empty where it is."""
+        if not self.recipe.evaluation.retention:
+            return "evaluation.retention is off"
+        asked = "general text is asked of decoders alone"
+        return "" if self.family == "decoder" else f"{asked}, and the model is of the family {self.family}"
+
+    @property
     def findings(self) -> list[Finding]:
         """What the gate noted in any task, or found and the recipe allows."""
         return [*(finding for task in self.tasks.values() for finding in task.findings), *self.across]

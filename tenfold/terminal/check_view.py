@@ -1,4 +1,4 @@
-"""What `tenfold check` shows: the resolved recipe, the rows as the trainer sees them, and what training would take."""
+"""What `tenfold check` shows: notes, rows and cost first, then rows as the trainer sees them, and the recipe."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
+from tenfold.evaluation.figures import share_text
+from tenfold.evaluation.scorecard import BEFORE
 from tenfold.evaluation.scorecard_view import too_few
-from tenfold.recipe import TASK, Recipe, dump_recipe
+from tenfold.recipe import TASK, Recipe, dump_changes, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Plan, find_technique
 from tenfold.techniques.trial import Trial, try_reading, try_updates
@@ -28,8 +30,10 @@ BAR = 40
 """Columns of the longest bar."""
 
 
-def show_check(recipe: Recipe, *, trial: bool) -> None:
+def show_check(recipe: Recipe, *, trial: bool, full: bool = False) -> None:
     """Check every layer of `recipe`, print the preview, and with `trial` measure two updates.
+
+    `full` shows every setting of the resolved recipe, not only what differs from the defaults.
 
     Raises:
         UserError: with every problem of the first layer that has any.
@@ -43,53 +47,66 @@ def show_check(recipe: Recipe, *, trial: bool) -> None:
     technique.meet(world, options)
     check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
-    _show_recipe(console, run.resolved_recipe)
+    resolved = run.resolved_recipe
+    num_rows = 3 if len(run.tasks) == 1 else 1
+    previews = {task.name: preview(task.windows, task.kind.renderer, num_rows=num_rows) for task in run.tasks}
+    num_notes = _show_notes(console, world)
     _show_rows(console, world)
-    for task in run.tasks:
-        _show_preview(console, task.name, preview(task.windows, task.kind.renderer))
-    for finding in world.findings:
-        heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
-        console.print(f"{heading} {escape(str(finding.problem))}")
     plan = technique.plan(run, options)
     plan = replace(plan, stages=run.keep_to_budget(plan.stages))
     if plan.stages:
         _show_training(console, run, plan, trial=trial)
     else:
         _show_reading(console, run, plan, trial=trial)
-    console.print("\n[bold green]No problems found.[/bold green]")
+    for task, shown in previews.items():
+        _show_preview(console, task, shown)
+    _show_recipe(console, resolved, full=full)
+    console.print(
+        f"\n[bold green]No problems found{f'; {num_notes} noted at the top' if num_notes else ''}.[/bold green]"
+    )
 
 
-def _show_recipe(console: Console, recipe: Recipe) -> None:
-    console.rule("Recipe, resolved", align="left")
-    console.print(escape(dump_recipe(recipe).rstrip()))
+def _show_notes(console: Console, world: World) -> int:
+    """Show what the gate noted, and which tasks have too few test rows; return how many notes there are."""
+    notes = []
+    for finding in world.findings:
+        heading = "[dim]note[/dim]" if finding.is_note else "[yellow]allowed by gate.allow[/yellow]"
+        notes.append(f"{heading} {escape(str(finding.problem))}")
+    if few := too_few({name: len(task.items) for name, task in world.tasks.items() if task.test is not None}):
+        notes.append(f"[yellow]{escape(few)}[/yellow]")
+    for note in notes:
+        console.print(note)
+    return len(notes)
 
 
 def _show_rows(console: Console, world: World) -> None:
     console.rule("Rows", align="left")
     table = Table(box=None, pad_edge=False)
-    for heading in ("", "source", "format"):
-        table.add_column(heading)
-    for heading in ("rows", "tokens", "longest", "supervised"):
-        table.add_column(heading, justify="right")
     several = len(world.tasks) > 1
+    table.add_column("", overflow="fold")
+    for heading in ("rows", "tokens", "each", "in the loss"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("format", no_wrap=True)
+    table.add_column("source", overflow="fold")
     sides = [(task.name, *each) for task in world.tasks.values() for each in task.sides.items()]
     for task, name, side in sides:
         lengths = side.column("length")
         supervised = side.column("num_supervised").sum()
-        share = f"{supervised / lengths.sum():.1%}" if side.form is None else f"{supervised:,} labels"
+        share = (
+            f"{supervised / lengths.sum():.1%}"
+            if side.form is None
+            else f"{supervised:,} label{'s' if supervised != 1 else ''}"
+        )
         table.add_row(
-            f"{task}, {name}" if several else name,
-            escape(side.rows.name),
-            side.rows.format,
+            f"{escape(task)}, {name}" if several else name,
             f"{len(side.rows):,}",
             f"{lengths.sum():,}",
-            f"{lengths.max():,}",
+            f"{lengths.min():,}-{lengths.max():,}",
             share,
+            side.rows.format,
+            escape(side.rows.name),
         )
     console.print(table)
-    for opened in world.tasks.values():
-        if opened.test is not None and (note := too_few(len(opened.items))):
-            console.print(f"[yellow]{note}[/yellow]")
 
 
 def _show_preview(console: Console, task: str, shown: Preview) -> None:
@@ -98,15 +115,25 @@ def _show_preview(console: Console, task: str, shown: Preview) -> None:
     most = max(count for _, _, count in shown.lengths)
     for low, high, count in shown.lengths:
         console.print(f"{low:>7}-{high:<7} {'█' * round(BAR * count / most)} {count:,}")
+    console.rule(f"Training rows{of_task} as the trainer sees them", align="left")
     has_colour = console.color_system is not None
-    marked = "[green]green[/green]" if has_colour else "⟦what stands here⟧"
-    console.rule(f"Training rows{of_task} as the trainer sees them; {marked} is in the loss", align="left")
+    if any(in_loss for row in shown.rows for _, in_loss in row.runs):
+        console.print(f"{'[green]green[/green]' if has_colour else '⟦what stands here⟧'} is in the loss")
     for row in shown.rows:
         console.print(Text(row.origin, style="dim"))
         text = Text.assemble(*((run, "bold green" if in_loss else "") for run, in_loss in row.runs))
         console.print(text if has_colour else Text(row.marked))
         if row.label:
             console.print(Text(f"→ {row.label}", style="bold"))
+
+
+def _show_recipe(console: Console, recipe: Recipe, *, full: bool) -> None:
+    if full:
+        console.rule("Recipe, every setting", align="left")
+        console.print(escape(dump_recipe(recipe).rstrip()))
+        return
+    console.rule("Recipe, what is no default (all of it: --full)", align="left")
+    console.print(escape(dump_changes(recipe).rstrip()))
 
 
 def _show_plan(console: Console, plan: Plan) -> None:
@@ -117,13 +144,13 @@ def _show_plan(console: Console, plan: Plan) -> None:
         for heading in ("stage", "tasks", "goes on from", "tuner"):
             table.add_column(heading)
         table.add_column("updates", justify="right")
-        for stage in plan.stages:
-            started = stage.starts_from or "the one before"
+        for place, stage in enumerate(plan.stages):
+            started = stage.starts_from or ("the one before" if place else BEFORE)
             cells = (stage.name, ", ".join(stage.tasks), started, stage.tuner.name, f"{stage.total_updates:,}")
             table.add_row(*map(escape, cells))
         console.print(table)
     for note in plan.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(escape(note))
 
 
 def _show_training(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:
@@ -140,7 +167,7 @@ def _show_reading(console: Console, run: Run, plan: Plan, *, trial: bool) -> Non
     tokens = sum(int(task.train.column("length").sum()) for task in run.tasks)
     console.print(f"no parameter of the model trains: it reads {tokens:,} tokens once, {run.runtime.precision}")
     for note in plan.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(escape(note))
     if trial:
         seconds = try_reading(run.model, run.tasks[0].windows, tokens=tokens)
         console.print(f"estimate: reading [bold]{duration(seconds)}[/bold]; choosing and fitting come on top")
@@ -152,7 +179,7 @@ def _show_size(console: Console, run: Run, stage: Stage) -> None:
     heads = sum(parameter.numel() for parameter in run.model.head_parameters().values())
     total = run.world.files.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
     route = run.model.route
-    console.print(f"trains {trainable:,} of {total:,} parameters ({trainable / total:.2%})")
+    console.print(f"trains {trainable:,} of {total:,} parameters ({share_text(trainable / total)})")
     console.print(f"{stage.total_updates:,} updates of {stage.optim.batch_size} rows, {run.runtime.precision}")
     packed = "rows packed without padding" if route.packs else "rows padded: packing is not right for this model"
     head = "output layer at supervised positions" if route.splits_head else "the model's own output layer"

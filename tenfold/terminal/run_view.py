@@ -13,7 +13,8 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
-from tenfold.evaluation.scorecard import BEFORE, Score, Scorecard
+from tenfold.evaluation.figures import share_text
+from tenfold.evaluation.scorecard import BEFORE, RETENTION, Score, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
 from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
 from tenfold.recipe import TASK, Recipe
@@ -78,7 +79,8 @@ def show_artifact(artifact: Artifact) -> None:
     kinds = {task["kind"] for task in facts["tasks"].values()}
     hears = "transcription" in kinds
     has_labels = not kinds <= {"generation", "translation", "transcription"}
-    rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}", "--prompt 'your text'"
+    of_task = f" --task {shlex.quote(next(reversed(facts['tasks'])))}" if len(facts["tasks"]) > 1 else ""
+    rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}{of_task}", f"--prompt 'your text'{of_task}"
     first = (f"chat {folder}", f"predict {folder} {prompt}")
     if has_labels:
         first = (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
@@ -102,10 +104,10 @@ def show_score(score: Score) -> None:
 
 
 def _notes(scorecard: Scorecard) -> Iterator[str]:
-    """Yield a line for each task that has too few rows for any change to be clear."""
-    scores = [scorecard.score(scorecard.stages[-1], task) for task in scorecard.tasks]
-    notes = [too_few(score.primary.num_items) for score in scores if score is not None]
-    yield from (f"[yellow]{note}[/yellow]" for note in dict.fromkeys(notes) if note)
+    """Yield a line where tasks have too few rows for any change to be clear."""
+    scores = [scorecard.score(scorecard.stages[-1], task) for task in scorecard.tasks if task != RETENTION]
+    if note := too_few({score.task: score.primary.num_items for score in scores if score is not None}):
+        yield f"[yellow]{escape(note)}[/yellow]"
 
 
 def _answers(artifact: Artifact) -> Iterator[Table]:
@@ -178,12 +180,14 @@ def _cost(cost: Cost) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     rows = {
-        "trained": f"{cost.trainable_parameters:,} parameters ({cost.trainable_share:.2%})",
+        "trained": f"{cost.trainable_parameters:,} parameters ({share_text(cost.trainable_share)})",
         "training": f"{duration(cost.train_seconds)}, {cost.tokens_per_second:,.0f} tokens/s",
         **({"comparisons": duration(cost.comparison_seconds)} if cost.comparison_seconds else {}),
         "scoring": duration(cost.evaluation_seconds),
         "peak memory": f"{cost.peak_memory_bytes / 1e9:.2f} GB",
-        "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB",
+        "on disk": f"{cost.bytes_on_disk / 1e6:.1f} MB"
+        if cost.bytes_on_disk >= 1e5
+        else f"{cost.bytes_on_disk / 1e3:.1f} kB",
     }
     for name, value in rows.items():
         table.add_row(f"  {name}", value)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from tenfold.data.formats import LABELLED
@@ -148,7 +150,11 @@ def part_of(technique: str, given: Given) -> Part:
 def _features(given: Given) -> Part:
     if not any(table.format in LABELLED for table in given.tables.values()):
         found = f"{given.only} is of format {given.formats[0]}, which is answered in words; an estimator gives labels"
-        remedy = "name the columns, for example --columns text=prompt --columns label=completion"
+        (table,) = given.tables.values()
+        there = list(next(_rows(table)))
+        named = {"text": there[0], "label": there[-1]}
+        options = " ".join(f"--columns {ours}={shlex.quote(theirs)}" for ours, theirs in named.items())
+        remedy = f"name the columns, such as {options}"
         raise RecipeError(Problem("--data", found, "rows with " + _columns_of(LABELLED), remedy))
     return Part(FEATURES, "technique.folds=10 --set output=runs/ten-folds")
 
@@ -208,17 +214,21 @@ def _require_several(given: Given) -> None:
 def _language_column(rows: Rows, named: str | None) -> tuple[str, Counter[str]]:
     """Return the column that says a row's language, and how many rows each language has."""
     counts: dict[str, Counter[str]] = {}
-    for _, chunk in rows.chunks():
-        for row in chunk:
-            for column in (named,) if named else LANGUAGE_COLUMNS:
-                if row.get(column):
-                    counts.setdefault(column, Counter())[str(row[column])] += 1
+    for row in _rows(rows):
+        for column in (named,) if named else LANGUAGE_COLUMNS:
+            if row.get(column):
+                counts.setdefault(column, Counter())[str(row[column])] += 1
     for column, spoken in counts.items():
         if len(spoken) > 1:
             return column, spoken
     found = f"{rows.name} has no column {named!r} of" if named else f"{rows.name} does not say"
     remedy = "name the column: --columns language=COLUMN, or a file for each language: --data en.jsonl --data de.jsonl"
-    raise RecipeError(Problem("--data", f"{found} two languages or more", remedy=remedy))
+    known = ", ".join(dict.fromkeys(column for row in islice(_rows(rows), 100) for column in row))
+    raise RecipeError(Problem("--data", f"{found} two languages or more", f"a column of {known}", remedy))
+
+
+def _rows(rows: Rows) -> Iterator[dict[str, object]]:
+    return (row for _, chunk in rows.chunks() for row in chunk)
 
 
 def _columns_of(formats: Mapping[str, Sequence[str]]) -> str:

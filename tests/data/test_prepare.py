@@ -63,7 +63,9 @@ def test_faults_are_told_together_with_their_lines_and_number(write_rows: Writer
     problems = error.value.problems
     assert [problem.where for problem in problems[:-1]] == [f"rows.jsonl, line {n}" for n in (1, 4, 8, 10, 12)]
     assert all("response is empty" in problem.found for problem in problems[:-1])
-    assert "7 of 1200 rows cannot be learned from" in problems[-1].found
+    assert "7 of 1200 rows cannot be used" in problems[-1].found
+    with pytest.raises(DataError, match="7 of 1200 train rows cannot"):
+        prepare(open_rows(write_rows(rows)), Renderer(byte_tokenizer(), DataSection()), side="train")
     assert not list((cache / "data").glob("tokens-*"))
 
 

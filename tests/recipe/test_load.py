@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tenfold.errors import RecipeError
-from tenfold.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, with_overrides
+from tenfold.recipe import Recipe, dump_changes, dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.tuners import TUNERS
 
 RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").rglob("*.yaml"))
@@ -44,6 +44,21 @@ def test_a_dumped_recipe_loads_equal(kind: str, tmp_path: Path) -> None:
         }
     )
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
+    assert load_recipe(write(tmp_path, dump_changes(recipe))) == recipe
+
+
+def test_the_changes_of_a_task_are_those_from_the_settings_above_it(tmp_path: Path) -> None:
+    tasks = {"a": "a.jsonl", "b": {"train": "b.jsonl", "max_length": 1024, "test_share": 0.2}}
+    recipe = parse_recipe({"data": {"max_length": 99, "tasks": tasks}})
+    shown = dump_changes(recipe)
+    assert load_recipe(write(tmp_path, shown)) == recipe
+    assert yaml.safe_load(shown) == {
+        "model": "smollm2-135m-instruct",
+        "technique": "instruction",
+        "tuner": "lora",
+        "data": {"max_length": 99, "tasks": tasks},
+        "output": "runs/latest",
+    }
 
 
 @pytest.mark.parametrize("section", [*TUNERS.values(), *(field.annotation for field in Recipe.model_fields.values())])

@@ -35,6 +35,15 @@ def adapters_of(artifact: Artifact, task: str) -> dict[str, torch.Tensor]:
     return {name.partition("/")[2]: value for name, value in tensors.items() if name.startswith(f"bottlenecks.{task}/")}
 
 
+def test_heads_that_were_trained_do_not_count_as_a_changed_base(write: Write, tmp_path: Path) -> None:
+    rows = [{"text": f"a {number} {number % 2}", "label": f"kind {number % 2}"} for number in range(30)]
+    (tmp_path / "kinds.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = {"train": str(tmp_path / "kinds.jsonl"), "tasks": {}}
+    artifact = run(write(KIND, tuner=TUNER, optim={"max_updates": 6, "learning_rate": 1e-2}, data=data))
+    (claim,) = [claim for claim in artifact.claims if claim["claim"] == "without its adapters the base is what it was"]
+    assert claim["outcome"] == "held" and claim["because"] == "every base weight as before, by hash"
+
+
 def answers(folder: Path, prompts: list[str], **chosen: Any) -> list[str]:
     lines = predict_rows(folder, prompts=prompts, data=None, out=None, max_new_tokens=6, base=None, **chosen)
     return [json.loads(line)["response"] for line in lines]

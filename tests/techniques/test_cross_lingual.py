@@ -276,10 +276,10 @@ def test_fertility_counts_tokens_over_words_and_characters(tmp_path: Path) -> No
     assert (found.tokens_a_word, found.tokens_a_character) == (8 / 3, 8 / 6)
 
 
-def evidence(zero: float, few: float, alone: float, floor: float) -> Evidence:
+def evidence(zero: float, few: float, alone: float, floor: float, *, rows: int = 100) -> Evidence:
     card = Scorecard()
     for stage, value in (("zero_shot", zero), ("de@5", few), ("de@5-alone", alone)):
-        items = tuple(float(number < 100 * value) for number in range(100))
+        items = tuple(float(number < rows * value) for number in range(rows))
         card = card.add(Score(stage, "de", {"exact_match": Measure("exact_match", "share", True, items)}))
     stages = [Ancestor("zero_shot", ("en",), BEFORE, "lora", "", "")]
     stages += [Ancestor(name, ("de",), "zero_shot", "lora", "", "") for name in ("de@5", "de@5-alone")]
@@ -322,6 +322,46 @@ def labelled_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_check_tells_rows_that_are_left_out_and_shows_no_marks_of_labels(
+    desk: Desk, labelled_file: Path, encoder_folder: Path
+) -> None:
+    recipe = desk.recipe(technique=KIND, data={"train": "labelled.jsonl"}, model={"name": str(encoder_folder)})
+    told = desk.tenfold("check", recipe, "--no-trial").out
+    assert f"de: left out 10 rows ({COLOURS[3]} 10), whose label no training row of en has" in told
+    assert "→ " in told and "in the loss\n" not in told and "⟦" not in told
+
+
+def test_languages_in_files_of_their_own_share_one_head_too(
+    desk: Desk, labelled_file: Path, encoder_folder: Path
+) -> None:
+    rows = [json.loads(line) for line in labelled_file.read_text(encoding="utf-8").splitlines()]
+    for name in ("en", "de"):
+        own = [json.dumps({**row, "language": None}) + "\n" for row in rows if row["language"] == name]
+        desk.write(f"{name}.jsonl", "".join(own))
+    data = {"train": None, "tasks": {"de": "de.jsonl", "en": "en.jsonl"}, "test_share": 0.25}
+    model = {"name": str(encoder_folder)}
+    recipe = opened(parse_recipe({**desk.tree, "technique": {"kind": "cross_lingual", "source": ["en"]}, "data": data}))
+    assert {name: (task.head, task.labels) for name, task in recipe.tasks.items()} == {
+        "de": ("en", tuple(sorted(COLOURS[:3]))),
+        "en": (None, tuple(sorted(COLOURS[:3]))),
+    }
+    done = desk.tenfold(
+        "run", desk.recipe(technique={"kind": "cross_lingual", "source": ["en"]}, data=data, model=model)
+    )
+    assert done.code == 0, done.text
+    heads = load_file(desk.folder / "out" / "adapter" / "heads.safetensors")
+    assert all("for_en" in name for name in heads) and heads
+    assert f"de 10 rows ({COLOURS[3]} 10)" in done.out
+
+
+def test_claims_of_fewer_rows_than_can_tell_are_unclear() -> None:
+    found = evidence(0.6, 0.8, 0.4, 0.3, rows=5)
+    claims = (transfers_zero_shot(source=""), few_rows_add(source=""), better_than_alone(source=""))
+    verdicts = [claim.judge(found) for claim in claims]
+    assert [verdict.outcome for verdict in verdicts] == ["unclear"] * 3
+    assert all("too few test rows to tell" in verdict.because for verdict in verdicts)
+
+
 @pytest.mark.parametrize("tuner", [BOTTLENECK, {"kind": "lora", "rank": 2}], ids=["bottleneck", "lora"])
 def test_an_encoders_languages_share_one_head(
     tuner: dict[str, Any], speak: Speak, labelled_file: Path, encoder_folder: Path
@@ -329,6 +369,8 @@ def test_an_encoders_languages_share_one_head(
     data = {"train": str(labelled_file), "test_share": 0.25}
     technique = {**KIND, "few_shot": [4], "few_shot_updates": 2}
     artifact = run(speak(technique, data=data, tuner=tuner, model={"name": str(encoder_folder)}))
+    left_out = artifact.facts["reported"]["left out: labels that the source lacks"]
+    assert left_out == {"de": f"10 rows ({COLOURS[3]} 10)"}, "German has 40 rows of four labels"
     heads = load_file(artifact.weights / "heads.safetensors")
     assert all("for_en" in name for name in heads) and heads, "one head, that of the first language"
     assert artifact.recipe.tasks["de"].labels == tuple(sorted(COLOURS[:3]))
