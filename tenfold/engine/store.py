@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tenfold.engine.checkpoint import read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
-from tenfold.files import atomic_folder, sha256_file, sha256_text, write_json
+from tenfold.files import atomic_folder, one_at_a_time, sha256_file, sha256_text, write_json
 from tenfold.paths import cache_folder
 
 PARTS_THAT_DECIDE = (
@@ -69,13 +69,15 @@ def stored_stage(key: str) -> StoredStage | None:
 
 
 def store_stage(key: str, stage: StoredStage) -> None:
-    """Keep a finished stage under `key`; a damaged one there before is replaced."""
+    """Keep a finished stage under `key`; a damaged one there before is replaced, one that another run made is kept."""
     folder = cache_folder("stages") / key
-    if folder.exists():
-        shutil.rmtree(folder)
-    with atomic_folder(folder) as partial:
-        hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
-        write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
+    with one_at_a_time(folder):
+        if stored_stage(key) is not None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
+            write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
 
 
 def stored_fit(key: str) -> tuple[Path, StageResult] | None:
@@ -90,14 +92,20 @@ def stored_fit(key: str) -> tuple[Path, StageResult] | None:
 
 
 def store_fit(key: str, make: Callable[[Path], StageResult]) -> tuple[Path, StageResult]:
-    """Keep under `key` what `make` writes into a folder, and return that folder and what it came to."""
+    """Keep under `key` what `make` writes into a folder, and return that folder and what it came to.
+
+    While it is made by another run, this one waits and takes that.
+    """
     folder = cache_folder("stages") / key
-    if folder.exists():
-        shutil.rmtree(folder)
-    with atomic_folder(folder) as partial:
-        result = make(partial)
-        hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-        write_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
+    with one_at_a_time(folder):
+        known = stored_fit(key)
+        if known is not None:
+            return known
+        shutil.rmtree(folder, ignore_errors=True)
+        with atomic_folder(folder) as partial:
+            result = make(partial)
+            hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
+            write_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
     return folder, result
 
 

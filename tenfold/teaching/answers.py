@@ -17,7 +17,7 @@ from tenfold.data.sources import Rows, open_rows
 from tenfold.engine.log import Log
 from tenfold.errors import DataError, Interrupted, Problem
 from tenfold.evaluation.generate import greedy_answers
-from tenfold.files import atomic_folder, sha256_text, write_json
+from tenfold.files import atomic_folder, one_at_a_time, sha256_text, write_json
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.processor import Processor
 from tenfold.paths import cache_folder
@@ -59,24 +59,19 @@ def answered_rows(
     settings = json.dumps([FORMAT, max_new_tokens, dtype])
     key = sha256_text(teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
     folder = cache_folder("answers") / key
-    if (folder / "rows.jsonl").is_file():
-        log.write("note", text=f"the answers of {teacher.name} to these rows are there already")
-    else:
-        log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
-        parts = folder.with_name(f"{key}.unfinished")
-        questions = [kind.renderer.ask(question.example).input_ids for question in kind.questions(rows)]
-        replies: list[str | None] = []
-        for first in range(0, len(rows), ROWS_PER_PART):
-            part = parts / f"{first:09d}.json"
-            if not part.is_file():
-                if stop_asked():
-                    again = "run the same command again: what the teacher has answered is kept"
-                    raise Interrupted(Problem("stopped while the teacher answers", "as asked", remedy=again))
-                chunk = questions[first : first + ROWS_PER_PART]
-                write_json(part, _answers(load(), kind, chunk, max_new_tokens))
-            replies += json.loads(part.read_text(encoding="utf-8"))
-        _write(folder, rows, replies)
-        shutil.rmtree(parts)
+    with one_at_a_time(folder):
+        if (folder / "rows.jsonl").is_file():
+            log.write("note", text=f"the answers of {teacher.name} to these rows are there already")
+        else:
+            log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
+            questions = [kind.renderer.ask(question.example).input_ids for question in kind.questions(rows)]
+
+            def answer(prompts: list[list[int]]) -> list[str | None]:
+                return _answers(load(), kind, prompts, max_new_tokens)
+
+            parts = folder.with_name(f"{key}.unfinished")
+            _write(folder, rows, _replies(parts, questions, answer, stop_asked))
+            shutil.rmtree(parts)
     facts = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     if facts["left_out"] == len(rows):
         raise DataError(
@@ -88,6 +83,25 @@ def answered_rows(
         )
     found = open_rows(str(folder / "rows.jsonl"), format=rows.format, columns=rows.columns)
     return Answered(found, int(facts["left_out"]))
+
+
+def _replies(
+    parts: Path,
+    questions: list[list[int]],
+    answer: Callable[[list[list[int]]], list[str | None]],
+    stop_asked: Callable[[], bool],
+) -> list[str | None]:
+    """Return the reply to each of `questions`, a part of them at a time, those in `parts` from an earlier run."""
+    replies: list[str | None] = []
+    for first in range(0, len(questions), ROWS_PER_PART):
+        part = parts / f"{first:09d}.json"
+        if not part.is_file():
+            if stop_asked():
+                again = "run the same command again: what the teacher has answered is kept"
+                raise Interrupted(Problem("stopped while the teacher answers", "as asked", remedy=again))
+            write_json(part, answer(questions[first : first + ROWS_PER_PART]))
+        replies += json.loads(part.read_text(encoding="utf-8"))
+    return replies
 
 
 def _answers(model: LanguageModel, kind: Generation, prompts: list[list[int]], max_new_tokens: int) -> list[str | None]:

@@ -26,7 +26,7 @@ from tenfold.data.labelled import Labelled
 from tenfold.data.sources import Rows
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime
-from tenfold.files import atomic_folder, sha256_text
+from tenfold.files import atomic_folder, one_at_a_time, sha256_text
 from tenfold.models.trunk import Trunk
 from tenfold.paths import cache_folder
 from tenfold.tasks.labels import LabelKind
@@ -77,25 +77,26 @@ def class_lessons(
     key = sha256_text(teacher.teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
     folder = cache_folder("lessons") / key
     lessons = ClassLessons(key, alignment, folder)
-    if sealed_facts(folder) is not None:
-        log.write("note", text=f"what {name} makes of these rows is there already")
-        return lessons
-    started = time.perf_counter()
-    log.write("note", text=f"{name} reads {len(rows):,} rows, once")
 
     def write_part(part: Path, numbers: list[int]) -> None:
         with atomic_folder(part) as partial:
             np.save(partial / "logits.npy", _read(load(), kind, rows, numbers))
 
-    unfinished = folder.with_name(f"{key}.unfinished")
-    parts = read_in_parts(unfinished, len(rows), ROWS_PER_PART, write_part, stop_asked=stop_asked)
-    shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
-    with atomic_folder(folder) as partial:
-        read = [np.load(part / "logits.npy", allow_pickle=False) for part in parts]
-        np.save(partial / "logits.npy", np.concatenate(read))
-        seal(partial, {"teacher": name, "task": teacher.task, "rows": len(rows)})
-    shutil.rmtree(unfinished)
-    log.write("note", text=f"{len(rows):,} rows in {time.perf_counter() - started:.0f} s")
+    with one_at_a_time(folder):
+        if sealed_facts(folder) is not None:
+            log.write("note", text=f"what {name} makes of these rows is there already")
+            return lessons
+        started = time.perf_counter()
+        log.write("note", text=f"{name} reads {len(rows):,} rows, once")
+        unfinished = folder.with_name(f"{key}.unfinished")
+        parts = read_in_parts(unfinished, len(rows), ROWS_PER_PART, write_part, stop_asked=stop_asked)
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
+        with atomic_folder(folder) as partial:
+            read = [np.load(part / "logits.npy", allow_pickle=False) for part in parts]
+            np.save(partial / "logits.npy", np.concatenate(read))
+            seal(partial, {"teacher": name, "task": teacher.task, "rows": len(rows)})
+        shutil.rmtree(unfinished)
+        log.write("note", text=f"{len(rows):,} rows in {time.perf_counter() - started:.0f} s")
     return lessons
 
 

@@ -27,7 +27,7 @@ from tenfold.data.batch import Batch
 from tenfold.data.windows import Windows
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import Runtime
-from tenfold.files import atomic_folder, sha256_text
+from tenfold.files import atomic_folder, one_at_a_time, sha256_text
 from tenfold.kernels.linear_distillation import TopTokens, top_of_logits, top_tokens
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.outputs import outputs
@@ -113,13 +113,29 @@ def lesson_file(
     settings = json.dumps([FORMAT, vars(question), str(runtime.compute_dtype), runtime.device.type])
     key = sha256_text(teacher.sha256, prepared.fingerprint, settings)
     folder = cache_folder("lessons") / key
-    found = _opened(folder, key)
-    if found is not None:
-        log.write("note", text=f"the lessons of {teacher.name} for these rows are there already")
-        return found
+    with one_at_a_time(folder):
+        found = _opened(folder, key)
+        if found is not None:
+            log.write("note", text=f"the lessons of {teacher.name} for these rows are there already")
+            return found
+        return _made(folder, teacher, windows, question, load=load, log=log, stop_asked=stop_asked)
+
+
+def _made(
+    folder: Path,
+    teacher: Teacher,
+    windows: Windows,
+    question: Question,
+    *,
+    load: Callable[[], LanguageModel],
+    log: Log,
+    stop_asked: Callable[[], bool],
+) -> LessonFile:
+    """Let the teacher read all rows, and keep its lessons in `folder`."""
+    prepared = windows.prepared
     started = time.perf_counter()
     log.write("note", text=f"{teacher.name} reads {len(prepared):,} rows, once")
-    unfinished = folder.with_name(f"{key}.unfinished")
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
 
     def write_part(part: Path, rows: list[int]) -> None:
         _write_part(part, _read(load(), windows, rows, question))
@@ -128,7 +144,7 @@ def lesson_file(
     facts = {"teacher": teacher.name, "k": question.k, "temperature": question.temperature, "rows": len(prepared)}
     _write(folder, parts, question, facts)
     shutil.rmtree(unfinished)
-    done = _opened(folder, key)
+    done = _opened(folder, folder.name)
     assert done is not None, "what was just written is sound"
     size = done.num_bytes / max(1, done.num_tokens)
     seconds = time.perf_counter() - started

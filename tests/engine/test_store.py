@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from tenfold.engine.store import (
     StoredScore,
     StoredStage,
     fingerprint,
+    store_fit,
     store_score,
     store_stage,
     stored_score,
@@ -64,3 +68,30 @@ def test_the_fingerprint_changes_with_every_part_and_with_nothing_else(monkeypat
     monkeypatch.setattr(store, "code_version", lambda: "another")
     others.append(fingerprint("a", {"rank": 1, "alpha": None}))
     assert len({first, *others}) == len(others) + 1
+
+
+def test_of_two_runs_that_want_the_same_fit_one_makes_it_and_the_other_takes_it(cache: Path) -> None:
+    begun, made = threading.Event(), []
+
+    def make(folder: Path) -> StageResult:
+        begun.set()
+        time.sleep(0.2)
+        made.append(folder)
+        (folder / "estimator").write_text("fitted")
+        return RESULT
+
+    with ThreadPoolExecutor(2) as runs:
+        first = runs.submit(store_fit, "key", make)
+        begun.wait()
+        second = runs.submit(store_fit, "key", make)
+        assert first.result() == second.result()
+    assert len(made) == 1 and (first.result()[0] / "estimator").read_text() == "fitted"
+
+
+def test_a_stage_that_another_run_has_kept_stays_where_it_is(cache: Path) -> None:
+    stage = StoredStage({"a": torch.ones(2)}, {}, RESULT)
+    store_stage("key", stage)
+    place = next(path for path in (cache / "stages").rglob("trainable.safetensors"))
+    written = place.stat().st_ino
+    store_stage("key", stage)
+    assert place.stat().st_ino == written, "someone may be reading it"
