@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -65,26 +66,37 @@ def examine(entrants: Sequence[Entrant]) -> Examined:
     """
     paces: dict[str, Pace] = {}
     refused: dict[str, str] = {}
-    asked: list[object] | None = None
+    asked: object = None
+    trained: dict[str, str] = {}
     for entrant in entrants:
         try:
-            pace, own = _tried(entrant.recipe)
+            tried = _tried(entrant.recipe)
         except TenfoldError as error:
             refused[entrant.name] = reason(error)
             continue
         finally:
             gc.collect()
-        if asked is None:
-            asked = own
-        if own == asked:
-            paces[entrant.name] = pace
-        else:
+        asked = tried.asked if asked is None else asked
+        if tried.asked != asked:
             refused[entrant.name] = "it is scored on other rows than the entrants before it"
+        elif tried.training and tried.training in trained:
+            refused[entrant.name] = f"on these rows it trains just as {trained[tried.training]} does"
+        else:
+            paces[entrant.name] = tried.pace
+            trained[tried.training] = entrant.name
     return Examined(paces, refused)
 
 
-def _tried(recipe: Recipe) -> tuple[Pace, list[object]]:
-    """Return the pace of `recipe`, and what its tasks ask."""
+@dataclass(frozen=True)
+class _Tried:
+    """What a few rows tell of an entrant: its pace, what its tasks ask, and all that decides its training."""
+
+    pace: Pace
+    asked: object
+    training: str = ""
+
+
+def _tried(recipe: Recipe) -> _Tried:
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
@@ -93,10 +105,11 @@ def _tried(recipe: Recipe) -> tuple[Pace, list[object]]:
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     technique.begin(run, options)
     stages = technique.plan(run, options).stages
-    asked: list[object] = [(task.name, [(item.prompt, item.reference) for item in task.items]) for task in run.tasks]
+    asked = [(task.name, [(item.prompt, item.reference) for item in task.items]) for task in run.tasks]
     scoring = sum(_scoring_seconds(run, task) for task in run.tasks)
     if not stages:
-        return Pace(scoring, _reading_seconds(run, world)), asked
+        return _Tried(Pace(scoring, _reading_seconds(run, world)), asked)
+    training = json.dumps([{**stage.content, "name": ""} for stage in stages], sort_keys=True, default=str)
     # the last stage trains the most; what came before it matters little for its pace
     trial = try_updates(run.model, run.attach(replace(stages[-1], starts_from=None)))
     pace = Pace(
@@ -106,7 +119,7 @@ def _tried(recipe: Recipe) -> tuple[Pace, list[object]]:
         seconds_per_update=trial.seconds_per_update,
         tokens_per_update=trial.tokens_per_second * trial.seconds_per_update,
     )
-    return pace, asked
+    return _Tried(pace, asked, training)
 
 
 def _reading_seconds(run: Run, world: World) -> float:
