@@ -68,7 +68,7 @@ FENCES: dict[str, str] = {
     "datasets": "data/",
     "huggingface_hub": "models/sources.py",
     "jinja2": "data/render.py data/templates.py",
-    "numpy": "data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
+    "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
     "peft": "tuning/",
     "psutil": "evaluation/cost.py",

@@ -42,26 +42,28 @@ def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[St
 
     Each entrant has one measure a training seed, all of the same quantity over the same items in the same order.
 
-    *Intervals* are percentiles of draws. Items are drawn with replacement, the same for all runs. Two to five seeds are
-    too few to draw from (the means of two drawn seeds have half the variance they should); so each draw of an entrant's
-    mean moves by a normal deviate of the seeds' own spread, divided by the chi of its degrees of freedom as in Student's
-    t. That spread is the variance between seeds less what the same items' chance makes of it, the larger of the
-    entrant's own and that of all entrants together; an entrant with one seed has the latter. If none has two seeds, the
-    seeds' spread is unknown and left out: intervals and p then speak of these trained models, not of their techniques.
+    *Intervals* are percentiles of draws. Items are drawn with replacement, the same for all runs. Two to five seeds
+    are too few to draw from (the means of two drawn seeds have half the variance they should); so each draw of an
+    entrant's mean moves by a normal deviate of the seeds' own spread, divided by the chi of its degrees of freedom as
+    in Student's t. That spread is the variance between seeds less what the same items' chance makes of it, the larger
+    of the entrant's own and that of all entrants together; an entrant with one seed has the latter. If none has two
+    seeds, the seeds' spread is unknown and left out: intervals and p then speak of these trained models, not of their
+    techniques.
 
-    *Clearly worse than the leader* is an entrant if its p is below 0.05. That p is the larger of two: that of the paired
-    permutation of items (seeds averaged first), which guards few items, and that of the draws (twice the share on the
-    other side of zero), which guards against one lucky seed. Then it is corrected, for the leader is chosen after the
-    scores are seen. Only pairs of truly best entrants can be told apart falsely, if one of them leads; after i of E
-    entrants were found worse, at most E - i are best. So the smallest p is multiplied by the pairs among E, the next by
-    those among E - 1, the last by one: Shaffer's refinement of Holm's correction. Any false difference is then as rare
-    as 5 %, not only a false sole winner; `docs/comparing.md` has how often each was met, also where a lesser one leads.
+    *Clearly worse than the leader* is an entrant if its p is below 0.05. That p is the larger of two: that of the
+    paired permutation of items (seeds averaged first), which guards few items, and that of the draws (twice the share
+    on the other side of zero), which guards against one lucky seed. Then it is corrected, for the leader is chosen
+    after the scores are seen. Only pairs of truly best entrants can be told apart falsely, if one of them leads;
+    after i of E entrants were found worse, at most E - i are best. So the smallest p is multiplied by the pairs among
+    E, the next by those among E - 1, the last by one: Shaffer's refinement of Holm's correction. Any false difference
+    is then as rare as 5 %, not only a false sole winner; `docs/comparing.md` has how often each was met, also where a
+    lesser one leads.
 
-    Source: bootstrap of crossed factors: Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2); the
-    seeds' spread as a component of variance: Cornfield & Tukey 1956, Annals of Mathematical Statistics 27(4);
-    correction: Holm 1979, Scandinavian Journal of Statistics 6(2), and Shaffer 1986, Journal of the American Statistical
-    Association 81(395); that a sole winner needs but the runner-up's own p: Gutmann & Maymin 1987, Annals of Statistics
-    15(1).
+    Source: bootstrap of crossed factors: Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2);
+    the seeds' spread as a component of variance: Cornfield & Tukey 1956, Annals of Mathematical Statistics 27(4);
+    correction: Holm 1979, Scandinavian Journal of Statistics 6(2), and Shaffer 1986, Journal of the American
+    Statistical Association 81(395); that a sole winner needs but the runner-up's own p: Gutmann & Maymin 1987, Annals
+    of Statistics 15(1).
     """
     measures = [measure for runs in entrants.values() for measure in runs]
     if not measures:
@@ -144,7 +146,7 @@ def _by_entrant(of_runs: Floats, owner: np.ndarray) -> Floats:
 
 
 def _seed_deviates(values: Floats, draws: Floats, owner: np.ndarray, generator: np.random.Generator) -> Floats:
-    """Return what other seeds could have added to each entrant's mean, [E, R], of runs' `values` [G] and `draws` [G, R].
+    """Return what other seeds could have added to each entrant's mean, [E, R]; `values` [G], `draws` [G, R] of runs.
 
     Variances between an entrant's seeds hold what the items' chance makes of them; that part is in the draws already.
     """
@@ -158,7 +160,9 @@ def _seed_deviates(values: Floats, draws: Floats, owner: np.ndarray, generator: 
     own = excess / np.maximum(num_seeds - 1, 1)
     variance = np.maximum(np.maximum(own, excess.sum() / degrees), 0.0) / num_seeds
     chi = np.sqrt(generator.chisquare(degrees, draws.shape[1]) / degrees)
-    return np.sqrt(variance)[:, None] * generator.standard_normal((len(num_seeds), draws.shape[1])) / chi
+    normal = generator.standard_normal((len(num_seeds), draws.shape[1]))
+    deviates: Floats = np.sqrt(variance)[:, None] * normal / chi
+    return deviates
 
 
 def _p_against(leader: int, quantity: Pooled, sums: Floats, drawn: Floats, seed: int) -> Floats:
@@ -172,7 +176,8 @@ def _p_against(leader: int, quantity: Pooled, sums: Floats, drawn: Floats, seed:
     apart = drawn[leader] - drawn[others]
     rarer = np.minimum((apart <= 0).sum(axis=1), (apart >= 0).sum(axis=1))
     crossing = np.minimum(2 * (1 + rarer) / (1 + apart.shape[1]), 1.0)
-    return np.maximum(permuted, crossing)
+    larger: Floats = np.maximum(permuted, crossing)
+    return larger
 
 
 def corrected(p_values: Floats) -> Floats:
