@@ -117,7 +117,7 @@ PLANTED = (
 def tables(comparisons: int) -> str:
     """Return the two tables of the page, each world's rates in a row."""
     text = [
-        "| entrants | seeds | rows | spread of seeds | truth | false winner | false difference | intervals hold |",
+        "| entrants | seeds | rows | spread of seeds | truth | false winner | any false difference | intervals hold |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for world in TIED:

@@ -42,13 +42,13 @@ def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[St
 
     Each entrant has one measure a training seed, all of the same quantity over the same items in the same order.
 
-    *Intervals* are percentiles of draws. Items are drawn with replacement, the same for all runs. Two to five seeds
-    are too few to draw from (the means of two drawn seeds have half the variance they should); so each draw of an
-    entrant's mean moves by a normal deviate of the seeds' own spread, divided by the chi of its degrees of freedom as
-    in Student's t. That spread is the variance between seeds less what the same items' chance makes of it, the larger
-    of the entrant's own and that of all entrants together; an entrant with one seed has the latter. If none has two
-    seeds, the seeds' spread is unknown and left out: intervals and p then speak of these trained models, not of their
-    techniques.
+    *Intervals* are percentiles of draws. Items are drawn with replacement, the same for all runs. Two to five seeds are
+    too few to draw from (the means of two drawn seeds have half the variance they should); so each draw of an entrant's
+    mean moves by a normal deviate instead. Its variance is one that the seeds may really have: what was found between
+    them, times degrees of freedom over a chi-square, as in Student's t, less what the same items' chance makes of it;
+    the larger of the entrant's own and that of all entrants together, and the latter for an entrant with one seed. If
+    none has two seeds, the seeds' part is unknown and left out: intervals and p then speak of these trained models,
+    not of their techniques.
 
     *Clearly worse than the leader* is an entrant if its p is below 0.05. That p is the larger of two: that of the
     paired permutation of items (seeds averaged first), which guards few items, and that of the draws (twice the share
@@ -60,7 +60,8 @@ def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[St
     lesser one leads.
 
     Source: bootstrap of crossed factors: Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2);
-    the seeds' spread as a component of variance: Cornfield & Tukey 1956, Annals of Mathematical Statistics 27(4);
+    the seeds' spread as a component of variance: Cornfield & Tukey 1956, Annals of Mathematical Statistics 27(4), with
+    its uncertainty: Weerahandi 1993, Journal of the American Statistical Association 88(423);
     correction: Holm 1979, Scandinavian Journal of Statistics 6(2), and Shaffer 1986, Journal of the American
     Statistical Association 81(395); that a sole winner needs but the runner-up's own p: Gutmann & Maymin 1987, Annals
     of Statistics 15(1).
@@ -150,18 +151,19 @@ def _seed_deviates(values: Floats, draws: Floats, owner: np.ndarray, generator: 
 
     Variances between an entrant's seeds hold what the items' chance makes of them; that part is in the draws already.
     """
-    num_seeds = np.bincount(owner)
+    num_seeds, num_draws = np.bincount(owner), draws.shape[1]
     degrees = num_seeds.sum() - len(num_seeds)
     if not degrees:
-        return np.zeros((len(num_seeds), draws.shape[1]))
+        return np.zeros((len(num_seeds), num_draws))
     apart = values - _by_entrant(values, owner)[owner]
     moved = draws - _by_entrant(draws, owner)[owner] - apart[:, None]
-    excess = np.bincount(owner, weights=apart**2 - (moved**2).mean(axis=1))
-    own = excess / np.maximum(num_seeds - 1, 1)
-    variance = np.maximum(np.maximum(own, excess.sum() / degrees), 0.0) / num_seeds
-    chi = np.sqrt(generator.chisquare(degrees, draws.shape[1]) / degrees)
-    normal = generator.standard_normal((len(num_seeds), draws.shape[1]))
-    deviates: Floats = np.sqrt(variance)[:, None] * normal / chi
+    squares = np.stack([np.bincount(owner, apart**2), np.bincount(owner, (moved**2).mean(axis=1))])
+    own = squares / np.maximum(num_seeds - 1, 1)
+    common = squares.sum(axis=1) / degrees
+    likely = degrees / generator.chisquare(degrees, num_draws)
+    excess = np.maximum(own[0, :, None] * likely - own[1, :, None], common[0] * likely - common[1])
+    normal = generator.standard_normal((len(num_seeds), num_draws))
+    deviates: Floats = normal * np.sqrt(np.maximum(excess, 0.0) / num_seeds[:, None])
     return deviates
 
 
