@@ -46,7 +46,7 @@ def pooled_interval(name: str, statistics: Statistics, *, seed: int = 0) -> Inte
     """
     value = pooled_value(name, statistics)
     expanded = AGGREGATIONS[name].expand(np.asarray(statistics, dtype=np.float64))
-    draws = _resampled(AGGREGATIONS[name], expanded, np.random.default_rng(seed))
+    draws = resampled(AGGREGATIONS[name], expanded[None], np.random.default_rng(seed))[0]
     low, high = np.quantile(np.where(np.isnan(draws), value, draws), [0.025, 0.975])
     return Interval(value, float(low), float(high))
 
@@ -63,7 +63,7 @@ def pooled_test(name: str, before: Statistics, after: Statistics, *, seed: int =
     draws = pooled_draws(name, before, after, seed=seed)
     low, high = np.quantile(draws.resampled, [0.025, 0.975])
     interval = Interval(draws.value, float(low), float(high))
-    return PairedTest(interval, _swap_p(AGGREGATIONS[name], early, late, draws.value, seed), len(before))
+    return PairedTest(interval, swap_p(AGGREGATIONS[name], early, late, seed=seed), len(before))
 
 
 def pooled_draws(name: str, before: Statistics, after: Statistics, *, seed: int = 0) -> Draws:
@@ -74,7 +74,7 @@ def pooled_draws(name: str, before: Statistics, after: Statistics, *, seed: int 
     pooled = AGGREGATIONS[name]
     early, late = _sides(name, before, after)
     observed = float(pooled.reduce(late.sum(axis=0)[None])[0] - pooled.reduce(early.sum(axis=0)[None])[0])
-    draws = [_resampled(pooled, side, np.random.default_rng(seed)) for side in (early, late)]
+    draws = resampled(pooled, np.stack([early, late]), np.random.default_rng(seed))
     differences = draws[1] - draws[0]
     return Draws(observed, np.where(np.isnan(differences), observed, differences))
 
@@ -104,23 +104,33 @@ def _sides(name: str, before: Statistics, after: Statistics) -> tuple[Floats, Fl
     return early, late
 
 
-def _resampled(pooled: Pooled, expanded: Floats, generator: np.random.Generator) -> Floats:
-    """Return the quantity in each resample of the items, [R]; equal generators draw equal items."""
-    num_items = len(expanded)
-    block = max(1, DRAWS_AT_ONCE // num_items)
-    values = np.empty(RESAMPLES)
-    for start in range(0, RESAMPLES, block):
-        rows = min(block, RESAMPLES - start)
+def resampled(pooled: Pooled, sides: Floats, generator: np.random.Generator, *, resamples: int = RESAMPLES) -> Floats:
+    """Return the quantity of each side in each resample of the items, [G, R], for `sides` [G, N, K].
+
+    All sides share the drawn items. NaN where the quantity is not defined for a resample.
+    """
+    num_sides, num_items, num_sums = sides.shape
+    columns = sides.transpose(1, 0, 2).reshape(num_items, num_sides * num_sums)
+    block = max(1, DRAWS_AT_ONCE // max(columns.shape))
+    values = np.empty((num_sides, resamples))
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
         drawn = generator.integers(num_items, size=(rows, num_items)) + np.arange(rows)[:, None] * num_items
         counts = np.bincount(drawn.ravel(), minlength=rows * num_items).reshape(rows, num_items)
-        values[start : start + rows] = pooled.reduce(counts.astype(np.float64) @ expanded)
+        sums = (counts.astype(np.float64) @ columns).reshape(rows * num_sides, num_sums)
+        values[:, start : start + rows] = pooled.reduce(sums).reshape(rows, num_sides).T
     return values
 
 
-def _swap_p(pooled: Pooled, early: Floats, late: Floats, observed: float, seed: int) -> float:
+def swap_p(pooled: Pooled, early: Floats, late: Floats, *, seed: int = 0) -> float:
+    """Return the two-sided p of the change from `early` to `late`, [N, K] each, under random swaps of items' two sums.
+
+    NaN, where there is no quantity to compare, is no change: p is 1.
+    """
     change = late - early
     changed = np.flatnonzero(np.any(change != 0, axis=1))
-    if not len(changed):
+    observed = float(pooled.reduce(late.sum(axis=0)[None])[0] - pooled.reduce(early.sum(axis=0)[None])[0])
+    if not len(changed) or np.isnan(observed):
         return 1.0
     change = change[changed]
     generator = np.random.default_rng(seed)
@@ -146,6 +156,10 @@ def _ratio(above: Floats, below: Floats) -> Floats:
 def _f1(found: Floats, spurious: Floats, missed: Floats) -> Floats:
     """Return 2 found / (2 found + spurious + missed): the harmonic mean of precision and recall."""
     return _ratio(2 * found, 2 * found + spurious + missed)
+
+
+def _mean(sums: Floats) -> Floats:
+    return _ratio(sums[:, 0], sums[:, 1])
 
 
 def _micro_f1(sums: Floats) -> Floats:
@@ -223,6 +237,7 @@ def _spread(count: Floats, total: Floats, squares: Floats) -> Floats:
 
 
 AGGREGATIONS: Mapping[str, Pooled] = {
+    "mean": Pooled(_as_they_are, _mean),
     "micro_f1": Pooled(_as_they_are, _micro_f1),
     "macro_f1": Pooled(_class_counts, _macro_f1),
     "label_macro_f1": Pooled(_label_counts, _macro_f1),
@@ -233,7 +248,7 @@ AGGREGATIONS: Mapping[str, Pooled] = {
 }
 """Every quantity by its name in scorecards.
 
-Numbers of an item: `micro_f1` (found, spurious, missed), `macro_f1` (class, answered class), `label_macro_f1` (for each
-label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and `pearson` (answered, wanted),
-`bleu` (lengths, n-grams that match, n-grams there are).
+Numbers of an item: `mean` (weight × value, weight), `micro_f1` (found, spurious, missed), `macro_f1` (class, answered
+class), `label_macro_f1` (for each label, wanted + 2 answered), `calibration_error` (confidence, right), `r_squared` and
+`pearson` (answered, wanted), `bleu` (lengths, n-grams that match, n-grams there are).
 """

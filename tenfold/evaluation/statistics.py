@@ -110,7 +110,8 @@ def paired_test(
     differences = [late - early for early, late in zip(before, after, strict=True)]
     interval = bootstrap(differences, weights=weights, seed=seed)
     weighted, _ = _weighted(differences, weights)
-    return PairedTest(interval, _sign_flip_p(weighted, np.random.default_rng(seed)), len(differences))
+    p_value = float(sign_flip_p(weighted[:, None], np.random.default_rng(seed))[0])
+    return PairedTest(interval, p_value, len(differences))
 
 
 @dataclass(frozen=True)
@@ -187,17 +188,21 @@ def _resampled_means(weighted: Floats, weight: Floats, generator: np.random.Gene
     return np.nan_to_num(means, nan=float(weighted.sum() / weight.sum()))
 
 
-def _sign_flip_p(weighted: Floats, generator: np.random.Generator) -> float:
+def sign_flip_p(differences: Floats, generator: np.random.Generator) -> Floats:
+    """Return the two-sided p of each column's sum, [P], for `differences` [N, P] whose signs were a coin's.
+
+    All columns share the flips: each p is right by itself, and nothing is promised of several together.
+    """
     # the same sum, added in another order, must count as equal
-    observed = abs(weighted.sum()) * (1 - 1e-9)
-    num_items = len(weighted)
+    observed = np.abs(differences.sum(axis=0)) * (1 - 1e-9)
+    num_items, num_columns = differences.shape
     if num_items <= EXACT_ITEMS:
         codes = np.arange(2**num_items)[:, None] >> np.arange(num_items)
-        return float(np.mean(np.abs((1.0 - 2.0 * (codes & 1)) @ weighted) >= observed))
-    extreme = 0
+        return np.asarray(np.mean(np.abs((1.0 - 2.0 * (codes & 1)) @ differences) >= observed, axis=0))
+    extreme = np.zeros(num_columns)
     block = max(1, DRAWS_AT_ONCE // num_items)
     for start in range(0, FLIPS, block):
         rows = min(block, FLIPS - start)
         signs = 1.0 - 2.0 * generator.integers(2, size=(rows, num_items))
-        extreme += int(np.count_nonzero(np.abs(signs @ weighted) >= observed))
+        extreme += np.count_nonzero(np.abs(signs @ differences) >= observed, axis=0)
     return (1 + extreme) / (1 + FLIPS)
