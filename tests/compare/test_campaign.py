@@ -1,0 +1,151 @@
+"""A comparison from recipe to entries: one split, equal budgets, rates chosen on validation, nothing run twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tenfold.compare.campaign import Campaign
+from tenfold.compare.comparison import Comparison
+from tenfold.compare.grid import Grid
+from tenfold.compare.jobs import Hear, Job, Report
+from tenfold.errors import RecipeError, TenfoldError
+from tenfold.recipe import parse_recipe
+from tenfold.running import run
+
+
+class InThisProcess:
+    """Carries jobs out without the cost of a process for each."""
+
+    def __init__(self, failing: str = "") -> None:
+        self.failing = failing
+        self.carried_out: list[str] = []
+
+    def carry_out(self, jobs: Sequence[Job], hear: Hear) -> dict[str, str]:
+        failed = {}
+        for job in jobs:
+            if job.artifact is None and (not self.failing or self.failing not in job.name):
+                job.write()
+                run(job.recipe)
+                self.carried_out.append(job.name)
+            elif job.artifact is None:
+                failed[job.name] = "it was planned to"
+            hear(Report(job, "failed" if job.name in failed else "done"))
+        return failed
+
+
+@pytest.fixture
+def labels_file(tmp_path: Path) -> Path:
+    path = tmp_path / "labels.jsonl"
+    words = ("lamp", "door", "fan")
+    rows = [{"text": f"{words[n % 3]} number {n}", "label": words[n % 3]} for n in range(90)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def campaign(settings: dict[str, Any], labels_file: Path, tmp_path: Path) -> Campaign:
+    tree = {
+        **settings,
+        "technique": "task_specific",
+        "tuner": "full",
+        "data": {"train": str(labels_file), "validation_share": 0.2, "test_share": 0.2},
+        "evaluation": {"max_rows": 12, "retention": False},
+    }
+    grid = Grid(
+        recipe="recipe.yaml",
+        techniques=("task_specific", "parameter_efficient", "feature_based", "multi_task"),
+        rates=(1.0, 30.0),
+        seeds=2,
+        per_run=6,
+        binds="updates",
+    )
+    return Campaign(grid, parse_recipe(tree), tmp_path / "comparison")
+
+
+def carried_out(campaign: Campaign) -> tuple[Comparison, InThisProcess]:
+    executor = InThisProcess()
+    return campaign.carry_out(executor, lambda report: None), executor
+
+
+def test_every_entrant_is_searched_then_trained_with_every_seed(campaign: Campaign) -> None:
+    comparison, executor = carried_out(campaign)
+    assert [entry.name for entry in comparison.entries] == ["task_specific", "parameter_efficient", "feature_based"]
+    assert "several tasks" in comparison.refused["multi_task"]
+    searched = [name for name in executor.carried_out if "rate" in name]
+    assert len(searched) == 2 * 2, "two rates for each that trains"
+    assert executor.carried_out[: len(searched)] == searched, "before anything is trained in full"
+    for entry in comparison.entries:
+        assert [artifact.recipe.runtime.seed for artifact in entry.runs] == [0, 1]
+        assert len(entry.search) == (0 if entry.name == "feature_based" else 2)
+    again, executor = carried_out(campaign)
+    assert not executor.carried_out, "what is finished is not run again"
+    assert again == comparison
+
+
+def test_all_are_judged_on_the_same_rows_which_nobody_trained_on(campaign: Campaign) -> None:
+    comparison, _ = carried_out(campaign)
+    asked = {
+        tuple((row["prompt"], row["reference"]) for row in artifact.generations)
+        for entry in comparison.entries
+        for artifact in entry.runs
+    }
+    assert len(asked) == 1
+    sides = campaign.sides["main"]
+    texts = [
+        {json.loads(line)["text"] for line in path.read_text().splitlines()}
+        for path in (sides.train, sides.validation, sides.test)
+    ]
+    assert not (texts[0] & texts[1] or texts[0] & texts[2] or texts[1] & texts[2])
+    assert {prompt for prompt, _ in next(iter(asked))} == texts[2]
+    assert [len(each) for each in texts[1:]] == [12, 12]
+
+
+def test_the_rate_that_did_best_on_validation_rows_goes_on(campaign: Campaign) -> None:
+    comparison, _ = carried_out(campaign)
+    entry = comparison.entries[0]
+    best = max(entry.search, key=lambda tried: tried.value)
+    if len({tried.value for tried in entry.search}) > 1:
+        assert {artifact.recipe.optim.learning_rate for artifact in entry.runs} == {best.learning_rate}
+    for job in campaign.search_jobs():
+        section = job.recipe.data
+        assert section.test == str(campaign.sides["main"].validation) and section.validation is None
+        assert job.recipe.optim.total_updates == 2, "a quarter of six, rounded up"
+    for job in campaign.final_jobs():
+        assert job.recipe.data.test == str(campaign.sides["main"].test)
+        trained = [
+            line for line in (Path(job.recipe.output) / "log.jsonl").read_text().splitlines() if '"update"' in line
+        ]
+        updates = sum(json.loads(line)["event"] == "update" for line in trained)
+        assert updates == (0 if job.entrant == "feature_based" else 6)
+
+
+def test_a_run_that_fails_is_told_with_its_reason(campaign: Campaign) -> None:
+    comparison = campaign.carry_out(InThisProcess(failing="parameter_efficient-_seed_1"), lambda report: None)
+    entry = comparison.entries[1]
+    assert len(entry.runs) == 1
+    assert entry.failures == ("parameter_efficient-_seed_1: it was planned to",)
+
+
+def test_a_folder_belongs_to_one_comparison(campaign: Campaign) -> None:
+    assert campaign.plan == replace(campaign).plan
+    other = replace(campaign, grid=campaign.grid.model_copy(update={"seeds": 3}))
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = other.plan
+
+
+def test_two_that_train_alike_are_told(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("instruction", "task_specific", "feature_based")})
+    plan = replace(campaign, grid=grid, folder=campaign.folder / "alike").plan
+    assert plan.refused == {"task_specific": "on these rows it trains just as instruction does"}
+
+
+def test_without_validation_rows_there_is_nothing_to_choose_on(campaign: Campaign) -> None:
+    data = campaign.base.data.model_copy(update={"validation_share": 0.0})
+    with pytest.raises(TenfoldError, match="a comparison needs such rows"):
+        _ = replace(campaign, base=campaign.base.model_copy(update={"data": data})).sides
