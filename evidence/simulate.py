@@ -110,6 +110,7 @@ TIED = (
 )
 PLANTED = (
     *(World(number, 3, 300, seed_spread=0.02, lift=0.1) for number in (2, 5, 10)),
+    World(2, 5, 300, seed_spread=0.02, lift=0.1),
     World(5, 1, 300, lift=0.1),
 )
 

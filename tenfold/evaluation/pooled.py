@@ -90,7 +90,7 @@ def pooled_ratio(name: str, above: Statistics, below: Statistics, *, seed: int =
     over, under = (float(pooled.reduce(side.sum(axis=0)[None])[0]) for side in (first, second))
     if not under > 0:
         return None
-    tops, bottoms = (resampled(pooled, side, np.random.default_rng(seed)) for side in (first, second))
+    tops, bottoms = resampled(pooled, np.stack([first, second]), np.random.default_rng(seed))
     ratios = np.divide(tops, bottoms, out=np.full_like(tops, np.nan), where=bottoms > 0)
     low, high = np.quantile(np.where(np.isnan(ratios), over / under, ratios), [0.025, 0.975])
     return Interval(over / under, float(low), float(high))
