@@ -7,6 +7,7 @@ comparison that was stopped goes on where it was, and gives the same entries whe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,8 +17,10 @@ from tenfold.compare.comparison import Comparison, Entry, Tried, last_score
 from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of
 from tenfold.compare.jobs import Executor, Hear, Job
 from tenfold.compare.planning import SEARCH_SHARE, Allowance, Pace, allow, examine
+from tenfold.compare.ranking import rank
 from tenfold.compare.split import Sides, with_sides, write_split
 from tenfold.errors import Problem, RecipeError
+from tenfold.evaluation.scorecard import Measure
 from tenfold.files import sha256_text, write_json
 from tenfold.recipe import Recipe
 
@@ -37,6 +40,20 @@ class Plan:
     def expected_seconds(self) -> float:
         """What all of it is expected to take."""
         return sum(each.expected_seconds for each in self.allowances.values())
+
+
+@dataclass(frozen=True)
+class _Searched:
+    """What a run of the search came to on validation rows."""
+
+    rate: float
+    measure: Measure
+    seconds: float
+
+    @property
+    def worth(self) -> float:
+        """How good it is: more is better."""
+        return self.measure.value if self.measure.higher_is_better else -self.measure.value
 
 
 @dataclass(frozen=True)
@@ -99,9 +116,9 @@ class Campaign:
         """Run what is not finished yet and return the comparison."""
         searched = self.search_jobs()
         failed = executor.carry_out(searched, hear)
-        finals = self.final_jobs()
-        failed |= executor.carry_out(finals, hear)
-        return self.comparison(failed)
+        pruned = self.pruned()
+        failed |= executor.carry_out(self.final_jobs(pruned), hear)
+        return self.comparison(pruned, failed)
 
     def search_jobs(self) -> list[Job]:
         """Return a short run for each learning rate that is to be tried, scored on validation rows."""
@@ -111,14 +128,32 @@ class Campaign:
             for factor in allowance.rates
         ]
 
-    def final_jobs(self) -> list[Job]:
-        """Return a whole run for each entrant and seed, at the rate that was best: call it after the search."""
-        seeds = range(self.base.runtime.seed, self.base.runtime.seed + self.grid.seeds)
+    def final_jobs(self, pruned: Mapping[str, str]) -> list[Job]:
+        """Return a whole run for each entrant and seed, at the rate that was best: call it after the search.
+
+        Of those that were `pruned` only the first seed's.
+        """
+        first = self.base.runtime.seed
         return [
             self._job(name, f"{name}, seed {seed}", self._whole(name, seed, self.best_factor(name)))
-            for seed in seeds
+            for seed in range(first, first + self.grid.seeds)
             for name in self.plan.allowances
+            if seed == first or name not in pruned
         ]
+
+    def pruned(self) -> dict[str, str]:
+        """Return the entrants that get one seed alone, and why: the search has shown them clearly behind.
+
+        At most the worse half of those that were searched; what was not searched is not judged.
+        """
+        if not self.grid.prune or self.grid.seeds == 1:
+            return {}
+        searched = {name: (self._tried(name), self.best_factor(name)) for name in self.plan.allowances}
+        found = {name: tried[best] for name, (tried, best) in searched.items() if best in tried}
+        standings = rank({name: [each.measure] for name, each in found.items()})
+        behind = [each for each in standings[math.ceil(len(standings) / 2) :] if not each.is_tied]
+        told = f"clearly behind {standings[0].name} on validation rows after the search" if standings else ""
+        return {each.name: f"1 of {self.grid.seeds} seeds: {told}" for each in behind}
 
     def best_factor(self, name: str) -> float | None:
         """Return the multiple of its learning rate at which `name` did best on validation rows, None without a search.
@@ -130,37 +165,33 @@ class Campaign:
             return None
         if not tried:
             return 1.0
-        best = max(tried.values(), key=lambda each: each[0])[0]
-        return min((factor for factor, each in tried.items() if each[0] == best), key=lambda factor: abs(factor - 1))
+        best = max(each.worth for each in tried.values())
+        return min((factor for factor, each in tried.items() if each.worth == best), key=lambda factor: abs(factor - 1))
 
-    def tried(self, name: str) -> tuple[Tried, ...]:
-        """Return what the search of `name` has found."""
-        return tuple(each for _, each in self._tried(name).values())
-
-    def _tried(self, name: str) -> dict[float, tuple[float, Tried]]:
-        """Return for each factor how good it was (more is better), and what is told of it."""
+    def _tried(self, name: str) -> dict[float, _Searched]:
+        """Return what the search has found at each factor."""
         found = {}
         for factor in self.plan.allowances[name].rates:
             artifact = self._job(name, f"{name} at rate x{factor:g}", self._searching(name, factor)).artifact
             score = None if artifact is None else last_score(artifact)
             if artifact is None or score is None:
                 continue
-            rate, measure = artifact.recipe.optim.learning_rate, score.primary
+            rate = artifact.recipe.optim.learning_rate
             assert rate is not None, "a resolved recipe has a rate"
-            worth = measure.value if measure.higher_is_better else -measure.value
-            found[factor] = (worth, Tried(rate, measure.value, artifact.cost.train_seconds))
+            found[factor] = _Searched(rate, score.primary, artifact.cost.train_seconds)
         return found
 
-    def comparison(self, failed: Mapping[str, str]) -> Comparison:
+    def comparison(self, pruned: Mapping[str, str], failed: Mapping[str, str]) -> Comparison:
         """Return what is finished as entries, with the reasons of what `failed`."""
         entries = []
         for name in self.plan.allowances:
-            jobs = [job for job in self.final_jobs() if job.entrant == name]
+            jobs = [job for job in self.final_jobs(pruned) if job.entrant == name]
             runs = tuple(artifact for job in jobs if (artifact := job.artifact) is not None)
             reasons = tuple(
                 f"{job.name}: {failed[job.name]}" for job in (*self._searches(name), *jobs) if job.name in failed
             )
-            entries.append(Entry(name, runs, reasons, search=self.tried(name)))
+            search = tuple(Tried(each.rate, each.measure.value, each.seconds) for each in self._tried(name).values())
+            entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search))
         return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
 
     def _searches(self, name: str) -> list[Job]:
@@ -186,6 +217,8 @@ class Campaign:
             rules.append(
                 f"Each tries {listed} times its usual learning rate with {share} of a run's updates; the best goes on."
             )
+            if grid.prune and grid.seeds > 1:
+                rules.append("What is clearly behind after the search gets one seed; at most the worse half does.")
         return (*rules, self._budget_rule())
 
     def _budget_rule(self) -> str:

@@ -48,6 +48,8 @@ class Grid(Section):
     rates: tuple[Annotated[float, Field(gt=0.0)], ...] = (0.3, 1.0, 3.0)
     """Learning rates to search, as multiples of the one that the recipe or the tuner would take."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    prune: bool = True
+    """Give one seed, not all, to what the search has shown clearly behind, at most to the worse half."""
     budget: float | None = None
     """Seconds that all of it may take, searches and scoring included (`30m` and `2h` may be written)."""
     per_run: Annotated[float, Field(gt=0.0)] | None = None

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from tenfold.compare.campaign import Campaign
+from tenfold.compare.campaign import Campaign, _Searched
 from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.errors import RecipeError, TenfoldError
+from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import parse_recipe
 from tenfold.running import run
 
@@ -116,7 +117,7 @@ def test_the_rate_that_did_best_on_validation_rows_goes_on(campaign: Campaign) -
         section = job.recipe.data
         assert section.test == str(campaign.sides["main"].validation) and section.validation is None
         assert job.recipe.optim.total_updates == 2, "a quarter of six, rounded up"
-    for job in campaign.final_jobs():
+    for job in campaign.final_jobs({}):
         assert job.recipe.data.test == str(campaign.sides["main"].test)
         trained = [
             line for line in (Path(job.recipe.output) / "log.jsonl").read_text().splitlines() if '"update"' in line
@@ -149,3 +150,24 @@ def test_without_validation_rows_there_is_nothing_to_choose_on(campaign: Campaig
     data = campaign.base.data.model_copy(update={"validation_share": 0.0})
     with pytest.raises(TenfoldError, match="a comparison needs such rows"):
         _ = replace(campaign, base=campaign.base.model_copy(update={"data": data})).sides
+
+
+def test_what_is_clearly_behind_after_the_search_gets_one_seed(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def searched(self: Campaign, name: str) -> dict[float, _Searched]:
+        right = {"task_specific": 190, "parameter_efficient": 60}.get(name)
+        if right is None:
+            return {}
+        items = tuple(float(n < right) for n in range(200))
+        return {1.0: _Searched(1e-3, Measure("accuracy", "share", True, items), 1.0)}
+
+    monkeypatch.setattr(Campaign, "_tried", searched)
+    pruned = campaign.pruned()
+    assert list(pruned) == ["parameter_efficient"]
+    assert pruned["parameter_efficient"].startswith("1 of 2 seeds: clearly behind task_specific")
+    jobs = [job.name for job in campaign.final_jobs(pruned)]
+    assert len([name for name in jobs if name.startswith("parameter_efficient")]) == 1
+    assert len([name for name in jobs if name.startswith("task_specific")]) == 2
+    grid = campaign.grid.model_copy(update={"prune": False})
+    assert replace(campaign, grid=grid, folder=campaign.folder / "all").pruned() == {}
