@@ -105,7 +105,9 @@ def scatter(title: str, x: Axis, y: Axis, points: Sequence[Point], front: Sequen
     for point in points:
         told = f"{point.mark}. {point.name}: {y.told(point.y)}, {x.told(point.x)}"
         dot(root, at[point.name], 5, f"{colour(point.place)} fill ring", told)
-    for point, place in zip(points, _free_places(list(at.values())), strict=True):
+    for point, place in zip(
+        points, _free_places(list(at.values()), [len(point.mark) for point in points]), strict=True
+    ):
         text(root, place, point.mark, f"{colour(point.place)} fill mark")
     return markup(root)
 
@@ -132,7 +134,7 @@ def _frame(root: Element, x: Axis, y: Axis) -> None:
         up = _y(y, tick)
         line(root, (_LEFT, up), (right, up), "grid")
         text(root, (_LEFT - 6, up + 4), y.told(tick), "tick", anchor="end")
-    for tick in x.scale.ticks(4):
+    for tick in x.scale.ticks():
         across = _x(x, tick)
         line(root, (across, bottom), (across, bottom + 4), "axis")
         text(root, (across, bottom + 17), x.told(tick), "tick", anchor="end" if across > right - 20 else "middle")
@@ -163,13 +165,13 @@ def _steps(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return steps
 
 
-def _free_places(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return for each point a place beside it for its mark, the freest of eight."""
-    around = [(11, 4), (-11, 4), (0, -10), (0, 18), (10, -7), (-10, -7), (10, 15), (-10, 15)]
+def _free_places(points: Sequence[tuple[float, float]], num_signs: Sequence[int]) -> list[tuple[float, float]]:
+    """Return for each point a place beside it for its mark of so many signs, the freest of eight."""
+    around = [(1, 4), (-1, 4), (0, -10), (0, 18), (1, -7), (-1, -7), (1, 15), (-1, 15)]
     taken = list(points)
     places = []
-    for across, up in points:
-        options = [(across + dx, up + dy) for dx, dy in around]
+    for (across, up), signs in zip(points, num_signs, strict=True):
+        options = [(across + side * (7 + 4 * signs), up + down) for side, down in around]
         inside = [(a, u) for a, u in options if _LEFT < a < WIDTH - 6 and _TOP - 8 < u < HEIGHT - _BOTTOM]
         others = [other for other in taken if other != (across, up)]
         best = max(inside or options, key=lambda place: min((_apart(place, each) for each in others), default=0.0))

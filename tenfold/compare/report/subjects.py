@@ -10,7 +10,7 @@ from tenfold.compare.bill import Bill, bill_of
 from tenfold.compare.comparison import Comparison, Entry
 from tenfold.compare.ranking import Standing
 from tenfold.compare.report.charts import Axis
-from tenfold.compare.report.figures import number
+from tenfold.compare.report.figures import number, shown
 from tenfold.compare.report.scales import over
 from tenfold.compare.verdict import plain
 from tenfold.evaluation.scorecard import Measure
@@ -28,7 +28,7 @@ class Subject:
     @property
     def name(self) -> str:
         """The name as people write it."""
-        return plain(self.entry.name)
+        return shown(plain(self.entry.name), limit=120)
 
     @property
     def rank(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.artifact import Artifact
@@ -12,6 +12,7 @@ from tenfold.compare.comparison import Comparison, last_score
 from tenfold.compare.report.figures import shown
 from tenfold.compare.report.subjects import Subject
 from tenfold.compare.verdict import plain
+from tenfold.evaluation.duration import duration
 from tenfold.recipe import dump_recipe
 
 ANSWERS = 8
@@ -124,7 +125,7 @@ def origins(comparison: Comparison) -> list[Origin]:
     for entry in comparison.entries:
         if not entry.runs:
             continue
-        search = [(f"{t.learning_rate:g}", f"{t.value:.4f}", f"{t.seconds:.0f} s") for t in entry.search]
+        search = [(f"{t.learning_rate:g}", f"{t.value:.4f}", duration(t.seconds)) for t in entry.search]
         recipe = shown(dump_recipe(entry.runs[0].recipe), limit=100_000)
         commands = [_again(run) for run in entry.runs]
         found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search))
@@ -143,11 +144,12 @@ def _facts(runs: Sequence[Artifact]) -> list[tuple[str, str]]:
     git = first.get("git") or {}
     facts = [
         ("seeds", seeds),
-        ("tenfold", f"{first.get('tenfold', '')}, Python {first.get('python', '')}"),
+        ("tenfold", _joined(first, "tenfold")),
+        ("Python", _joined(first, "python")),
         ("packages", ", ".join(f"{name} {version}" for name, version in first["packages"].items())),
-        ("machine", f"{first.get('platform', '')}; {first.get('device', '')}, {first.get('precision', '')}"),
-        ("working copy", " ".join(str(git[key]) for key in ("commit", "state") if key in git)),
-        ("base model", f"{model.get('name', '')}, {model.get('origin', '')}"),
+        ("machine", _joined(first, "platform", "device", "precision")),
+        ("working copy", _joined(git, "commit", "state")),
+        ("base model", _joined(model, "name", "origin")),
         ("base weights, SHA-256", str(model.get("base_weights_sha256", ""))),
         ("tokenizer, SHA-256", str(model.get("tokenizer_sha256", ""))),
         *(
@@ -159,6 +161,10 @@ def _facts(runs: Sequence[Artifact]) -> list[tuple[str, str]]:
         ("folders", ", ".join(str(run.folder) for run in runs)),
     ]
     return [(shown(name), shown(value)) for name, value in facts if value]
+
+
+def _joined(tree: Mapping[str, object], *keys: str) -> str:
+    return ", ".join(str(tree[key]) for key in keys if tree.get(key))
 
 
 def missing(comparison: Comparison) -> list[tuple[str, str]]:
