@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Entry
-from tenfold.evaluation.scorecard import BEFORE, RETENTION, Change, Measure
+from tenfold.evaluation.scorecard import BEFORE, RETENTION, Change, Measure, Score
 
 GENERAL_TEXT = "general_bits_per_byte"
 
@@ -28,8 +29,7 @@ def kept(entry: Entry, metric: str) -> Kept | None:
     """
     early, late = [], []
     for run in entry.runs:
-        card = run.scorecard
-        first, last = card.score(BEFORE, RETENTION), card.score(card.stages[-1], RETENTION)
+        first, last = run.scorecard.score(BEFORE, RETENTION), _after(run)
         if first is None or last is None or metric not in first.measures or metric not in last.measures:
             return None
         early.append(first.measures[metric])
@@ -38,6 +38,14 @@ def kept(entry: Entry, metric: str) -> Kept | None:
         return None
     before, after = averaged(early), averaged(late)
     return Kept(before, after, Change(RETENTION, metric, before.higher_is_better, before.change_to(after)))
+
+
+def _after(run: Artifact) -> Score | None:
+    """Return what was kept by what was saved; stages after it may only have chosen thresholds, others were compared."""
+    card = run.scorecard
+    stages = [stage for stage in card.stages if stage in run.lineage.saved or stage == card.stages[-1]]
+    found = [score for stage in stages if stage != BEFORE and (score := card.score(stage, RETENTION)) is not None]
+    return found[-1] if found else None
 
 
 def retention_metrics(entries: Sequence[Entry]) -> list[str]:

@@ -53,6 +53,7 @@ def artifact(
     rows: Sequence[Mapping[str, str]] | None = None,
     general: tuple[Sequence[float], Sequence[float]] | None = None,
     others: Sequence[Score] = (),
+    later: Sequence[Score] = (),
     seconds: float = 60.0,
     claims: Sequence[Mapping[str, str]] = (),
     facts: Mapping[str, Any] | None = None,
@@ -70,6 +71,7 @@ def artifact(
     scores += [*others, Score("trained", "main", {after.name: after})]
     if general is not None:
         scores.append(Score("trained", RETENTION, {"general_bits_per_byte": _bits(general[1])}))
+    scores += later
     answers = rows_of(after.items) if rows is None else rows
     side = {"source": "test.jsonl", "rows": len(after.items), "sha256": "abc"}
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")

@@ -181,3 +181,20 @@ def test_a_damaged_artifact_or_a_place_that_cannot_be_written_is_told_and_nothin
     with pytest.raises(ArtifactError):
         write_report(Comparison("x", (Entry("e", (Artifact.open(run.folder),)),)), tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
+
+
+def test_reports_of_other_techniques_and_unscored_runs_are_no_trouble(tmp_path: Path) -> None:
+    odd = {"x of main, 4 rows a class": {"a": 0.5, "b": ["c"]}, "x of main, 8 rows a class": 3}
+    runs = artifact(tmp_path / "a"), artifact(tmp_path / "b", seed=1, facts={"reported": odd})
+    (tmp_path / "a" / "scorecard.json").write_text('{"format": 1, "scores": []}', encoding="utf-8")
+    found = page(tmp_path, Comparison("x", (Entry("e", (Artifact.open(runs[0].folder), runs[1])),)))
+    assert "efficiency" not in found.headings
+    assert "1.00" in found.text or "0.75" in found.text
+
+
+def test_the_folder_of_the_report_ships_its_template_and_style() -> None:
+    root = Path(__file__).parents[2]
+    named = (root / "pyproject.toml").read_text(encoding="utf-8")
+    kinds = {path.suffix for path in (root / "tenfold" / "compare" / "report").iterdir() if path.is_file()}
+    assert kinds == {".py", ".html", ".css"}
+    assert all(f'"compare/report/*{kind}"' in named for kind in kinds - {".py"})

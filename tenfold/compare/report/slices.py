@@ -9,7 +9,7 @@ from statistics import fmean
 
 from tenfold.artifact import Artifact
 from tenfold.compare.kept import averaged, can_be_averaged
-from tenfold.compare.report.subjects import Subject
+from tenfold.compare.report.subjects import Subject, first_task
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 from tenfold.evaluation.scorecard_view import interval_text
 
@@ -86,7 +86,7 @@ def answered(subject: Subject) -> Counter[tuple[str, str]]:
     """Return how often, over all seeds, a row of one class was answered with another: (wanted, answered)."""
     counts: Counter[tuple[str, str]] = Counter()
     for run in subject.entry.runs:
-        task = run.scorecard.tasks[0]
+        task = first_task(run)
         if run.facts["tasks"].get(task, {}).get("kind") != "classification":
             continue
         rows = [row for row in run.generations if row.get("task", task) == task]

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tenfold.artifact import Artifact
 from tenfold.compare.bill import Bill, bill_of
-from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.comparison import Comparison, Entry, last_score
 from tenfold.compare.ranking import Standing
 from tenfold.compare.report.charts import Axis
 from tenfold.compare.report.figures import number, shown
@@ -48,6 +49,12 @@ def subjects_of(comparison: Comparison, standings: Sequence[Standing]) -> list[S
         Subject(entries[standing.name], standing, bill_of(entries[standing.name]), place)
         for place, standing in enumerate(standings)
     ]
+
+
+def first_task(run: Artifact) -> str:
+    """Return the task by which the run was scored; an empty text where it has no score."""
+    score = last_score(run)
+    return "" if score is None else score.task
 
 
 def is_known(subject: Subject) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Comparison, last_score
 from tenfold.compare.report.figures import shown
-from tenfold.compare.report.subjects import Subject
+from tenfold.compare.report.subjects import Subject, first_task
 from tenfold.compare.verdict import plain
 from tenfold.evaluation.duration import duration
 from tenfold.recipe import dump_recipe
@@ -98,7 +98,7 @@ def answers(subjects: Sequence[Subject]) -> list[Asked]:
 
 def _answered(run: Artifact) -> dict[tuple[str, str, int], dict[str, str]]:
     """Return the first task's answers by prompt, reference, and how often these were there before."""
-    task, met = run.scorecard.tasks[0], Counter[tuple[str, str]]()
+    task, met = first_task(run), Counter[tuple[str, str]]()
     found = {}
     for row in run.generations:
         if row.get("task", task) == task:
