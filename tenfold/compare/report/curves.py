@@ -158,9 +158,9 @@ def _of_reports(subject: Subject) -> tuple[str, str, Curve]:
                 continue
             metric = named[1].replace("_", " ")
             for way, values in point.items():
-                curve.setdefault(str(way).replace("_", " "), {}).setdefault(int(named[2]), []).extend(
-                    map(float, values)
-                )
+                if isinstance(values, list) and all(isinstance(value, int | float) for value in values):
+                    by_size = curve.setdefault(str(way).replace("_", " "), {})
+                    by_size.setdefault(int(named[2]), []).extend(values)
     return metric, "training rows a class", curve
 
 
