@@ -64,13 +64,9 @@ class Artifact:
         marker = folder / "artifact.json"
         if not marker.is_file():
             unfinished = (folder / "run.json").is_file()
-            raise ArtifactError(
-                Problem(
-                    str(folder),
-                    "an unfinished run" if unfinished else "not a Tenfold artifact (no artifact.json)",
-                    remedy="run its recipe again to finish it" if unfinished else "give the `output` folder of a run",
-                )
-            )
+            what = "an unfinished run" if unfinished else "not a Tenfold artifact (no artifact.json)"
+            remedy = "run its recipe again to finish it" if unfinished else "give the `output` folder of a run"
+            raise ArtifactError(Problem(str(folder), what, remedy=remedy))
         found = _read_json(marker, "format", *FACTS)["format"]
         if found != FORMAT:
             raise ArtifactError(
@@ -115,6 +111,11 @@ class Artifact:
         """Which stage came from which."""
         path = self.folder / "lineage.json"
         return Lineage.from_json(_read_json(path), where=str(path))
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Versions, platform, hashes of model and rows, seed."""
+        return _read_json(self.folder / "provenance.json", "data", "packages", "model", "seed")
 
     @cached_property
     def generations(self) -> list[dict[str, str]]:
@@ -229,14 +230,9 @@ def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
         return begun
     others = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
     if others:
-        raise ArtifactError(
-            Problem(
-                "output",
-                f"{folder} holds files that are not a run's: {', '.join(others[:5])}",
-                allowed="a new folder, or the folder of this recipe's own run",
-                remedy="set another `output`",
-            )
-        )
+        found = f"{folder} holds files that are not a run's: {', '.join(others[:5])}"
+        allowed = "a new folder, or the folder of this recipe's own run"
+        raise ArtifactError(Problem("output", found, allowed, remedy="set another `output`"))
     return {}
 
 

@@ -104,6 +104,17 @@ def show(artifact: ArtifactFolder) -> None:
     show_artifact(Artifact.open(artifact))
 
 
+@app.command(short_help="Compare finished runs: one HTML page.")
+def report(
+    artifacts: Annotated[list[Path], typer.Argument(metavar="ARTIFACT...", help="The output folders of runs.")],
+    out: Annotated[Path, typer.Option(help="Where to write the page.")] = Path("report.html"),
+) -> None:
+    """Compare finished runs that were scored on the same rows; those that differ only in seed count as one way."""
+    from tenfold.terminal.report_view import report_and_show
+
+    report_and_show(artifacts, out)
+
+
 @app.command()
 def predict(
     artifact: ArtifactFolder,
@@ -257,9 +268,7 @@ def compare(
 
 
 @app.command(short_help="Show what the cache holds and how big it is.")
-def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False,
-) -> None:
+def cache(clear: Annotated[bool, typer.Option("--clear", help="Remove everything in it.")] = False) -> None:
     """Show what the cache holds (converted models, tokenised rows, finished stages) and how big it is."""
     from tenfold.terminal.catalogue import show_cache
 

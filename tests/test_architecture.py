@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
-    "compare": "errors files recipe data evaluation engine tasks techniques artifact",
+    "compare": "errors files recipe data evaluation engine tasks teaching techniques artifact",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
     " running answering extending compare",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
@@ -68,7 +68,7 @@ FENCES: dict[str, str] = {
     "bitsandbytes": "models/quantized.py",
     "datasets": "data/",
     "huggingface_hub": "models/sources.py",
-    "jinja2": "data/render.py data/templates.py",
+    "jinja2": "data/render.py data/templates.py compare/report/page.py",
     "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
     "peft": "tuning/",

@@ -23,7 +23,7 @@ from tenfold.techniques.distillation_options import DistillationOptions
 from tenfold.techniques.technique import find_technique
 from tests.command import Desk
 
-COMMANDS = ("techniques", "init", "check", "run", "show", "predict", "evaluate", "chat", "cache")
+COMMANDS = ("techniques", "init", "check", "run", "show", "report", "predict", "evaluate", "chat", "cache")
 
 
 def fits(text: str, folder: Path) -> bool:
@@ -293,6 +293,32 @@ def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
     for shown in ("before", "after", "exact match", "What the technique promises", "Cost", "tenfold chat out"):
         assert shown in told.out
     assert fits(told.out, done.folder)
+
+
+def test_report_compares_runs_on_the_same_rows_and_refuses_others(desk: Desk) -> None:
+    desk.write("test.jsonl", "".join(f'{{"prompt": "lamp {n} red", "completion": "set red"}}\n' for n in range(70, 80)))
+    fixed: dict[str, dict[str, Any]] = {"data": {"test": "test.jsonl"}, "evaluation": {"max_rows": 10}}
+    for name, tuner, seed in (("lora-0", "lora", 0), ("lora-1", "lora", 1), ("ia3-0", "ia3", 0)):
+        recipe = desk.recipe(output=name, tuner={"kind": tuner}, **fixed, gate={"allow": ["overlap"]})
+        assert desk.tenfold("run", recipe, "--set", f"runtime.seed={seed}").code == 0
+    told = desk.tenfold("report", "lora-0", "lora-1", "ia3-0", "--out", "pages/it.html")
+    assert told.code == 0, told.text
+    assert "on these 10 test rows" in told.out or "is best" in told.out or "leads" in told.out
+    assert told.out.endswith("Report: pages/it.html\n")
+    assert fits(told.out, desk.folder)
+    page = (desk.folder / "pages" / "it.html").read_text(encoding="utf-8")
+    assert all(part in page for part in ("2 ways to fine-tune tiny-llama", "instruction · lora", "2 seeds", "set red"))
+    assert desk.tenfold("run", desk.recipe(output="other")).code == 0
+    refused = desk.tenfold("report", "lora-0", "other")
+    assert (refused.code, "other: scored on 6 rows, not 10" in refused.err) == (2, True), refused.text
+    assert not (desk.folder / "report.html").exists()
+
+
+def test_report_names_a_folder_that_is_no_run_and_a_place_that_cannot_be_written(done: Desk) -> None:
+    told = done.tenfold("report", "out", "nowhere")
+    assert (told.code, "nowhere: no such folder" in told.err) == (2, True)
+    told = done.tenfold("report", "out", "--out", "out")
+    assert (told.code, "out: cannot be written: is a directory" in told.err) == (2, True), told.text
 
 
 def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> None:

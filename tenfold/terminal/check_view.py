@@ -15,6 +15,7 @@ from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
+from tenfold.evaluation.duration import duration
 from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.evaluation.scorecard_view import too_few
@@ -23,7 +24,6 @@ from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Plan, find_technique
 from tenfold.techniques.trial import Trial, try_reading, try_updates
 from tenfold.techniques.world import World, open_world
-from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
 
 BAR = 40

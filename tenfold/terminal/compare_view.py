@@ -13,7 +13,7 @@ from rich.table import Table
 from tenfold.compare.campaign import Campaign, Plan
 from tenfold.compare.comparison import Comparison, last_score
 from tenfold.compare.jobs import Executor, HereOneByOne, Report
-from tenfold.terminal.duration import duration
+from tenfold.evaluation.duration import duration
 
 
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:

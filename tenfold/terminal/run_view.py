@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tenfold.artifact import Artifact
 from tenfold.evaluation.cost import Cost
+from tenfold.evaluation.duration import duration
 from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard import BEFORE, RETENTION, Score, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
@@ -20,7 +21,6 @@ from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfe
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.candidates_view import candidate_tables
-from tenfold.terminal.duration import duration
 from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.progress import progress_on
 from tenfold.terminal.stopping import stop_signals

@@ -1,0 +1,27 @@
+"""How numbers and text are told in the report."""
+
+from __future__ import annotations
+
+import re
+
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and those that turn the direction of all that follows."""
+
+
+def size(num_bytes: float) -> str:
+    """Return `1.25 GB`, `48 MB` or `300 kB`."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.3g} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+def number(value: float) -> str:
+    """Return `0.85`, `1200` or `3e-05`: as many digits as an axis needs."""
+    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+
+
+def shown(text: object, limit: int = 600) -> str:
+    """Return the beginning of the text, without characters that nobody can see but that change what is read."""
+    clean = _UNSEEN.sub("\ufffd", str(text))
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -1,0 +1,145 @@
+"""Where are entries good and where not? By task or language, by class, and which classes are taken for which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from tenfold.artifact import Artifact
+from tenfold.compare.kept import averaged, can_be_averaged
+from tenfold.compare.report.subjects import Subject, first_task
+from tenfold.evaluation.scorecard import RETENTION, Measure, Score
+from tenfold.evaluation.scorecard_view import interval_text
+
+MOST_CLASSES = 30
+MOST_CONFUSED = 12
+"""A table of more classes than that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure and how deep its background is, from 0 to 10; `is_best` for the best of its row."""
+
+    text: str
+    depth: int = 0
+    is_best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of cells: a name and a cell a column in each row."""
+
+    corner: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, Sequence[Cell]]]
+    note: str = ""
+
+
+def by_task(subjects: Sequence[Subject]) -> Table | None:
+    """Return the own metric of each task by entry, as its last score has it; None where there is one task."""
+    tasks = dict.fromkeys(task for each in subjects for run in each.entry.runs for task in run.scorecard.tasks)
+    names = [task for task in tasks if task != RETENTION]
+    if len(names) < 2:
+        return None
+    note = (
+        "Intervals are over rows, of the mean over seeds; a figure pooled over rows has none where there are several."
+    )
+    return Table("task", [each.rank for each in subjects], [_task_row(subjects, task) for task in names], note)
+
+
+def _task_row(subjects: Sequence[Subject], task: str) -> tuple[str, list[Cell]]:
+    measured = {
+        each.place: [score.primary for run in each.entry.runs if (score := _last(run, task)) is not None]
+        for each in subjects
+    }
+    means = {place: fmean(each.value for each in measures) for place, measures in measured.items() if measures}
+    first = next(measures[0] for measures in measured.values() if measures)
+    best = (max if first.higher_is_better else min)(means.values())
+    is_any_worse = len(set(means.values())) > 1
+    cells = [
+        Cell(_mean_text(measured[each.place]), 0, is_any_worse and means[each.place] == best)
+        if each.place in means
+        else Cell("–")
+        for each in subjects
+    ]
+    less = "" if first.higher_is_better else ", less is better"
+    return f"{task.replace('_', ' ')} ({first.title}, {first.num_items:,} rows{less})", cells
+
+
+def _mean_text(measures: Sequence[Measure]) -> str:
+    """Return the mean over seeds with its interval over rows, where there is one."""
+    if len(measures) == 1:
+        return interval_text(measures[0].interval)
+    if can_be_averaged(measures):
+        return interval_text(averaged(measures).interval)
+    return f"{fmean(each.value for each in measures):.2f}"
+
+
+def _last(run: Artifact, task: str) -> Score | None:
+    found = [score for score in run.scorecard.scores if score.task == task]
+    return found[-1] if found else None
+
+
+def answered(subject: Subject) -> Counter[tuple[str, str]]:
+    """Return how often, over all seeds, a row of one class was answered with another: (wanted, answered)."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for run in subject.entry.runs:
+        task = first_task(run)
+        if run.facts["tasks"].get(task, {}).get("kind") != "classification":
+            continue
+        rows = [row for row in run.generations if row.get("task", task) == task]
+        counts.update((row["reference"], row["after"]) for row in rows)
+    return counts
+
+
+def by_class(subjects: Sequence[Subject]) -> Table | None:
+    """Return F1 of each class by entry, commonest class first; None where rows have no classes."""
+    counts = {each.place: found for each in subjects if (found := answered(each))}
+    if not counts:
+        return None
+    first = next(iter(counts.values()))
+    seeds = {each.place: len(each.entry.runs) for each in subjects}
+    support = Counter({name: 0 for found in counts.values() for pair in found for name in pair})
+    for (wanted, _), count in first.items():
+        support[wanted] += count
+    one = seeds[next(iter(counts))]
+    classes = [name for name, _ in support.most_common(MOST_CLASSES) if support[name]]
+    rows = []
+    for name in classes:
+        scores = {place: f1(found, name) for place, found in counts.items()}
+        best = max(scores.values())
+        cells = [
+            Cell(f"{scores[each.place]:.2f}", round(10 * scores[each.place]), scores[each.place] == best > 0)
+            if each.place in scores
+            else Cell("–")
+            for each in subjects
+        ]
+        rows.append((f"{name} ({support[name] // one:,} rows)", cells))
+    left = len([name for name in support if support[name]]) - len(classes)
+    note = f"{left} rarer classes are left out." if left else ""
+    return Table("class", [each.rank for each in subjects], rows, note)
+
+
+def f1(counts: Counter[tuple[str, str]], name: str) -> float:
+    """Return 2 found / (2 found + spurious + missed) of one class, 0 where nothing was found."""
+    found = counts[name, name]
+    spurious = sum(count for (_, answer), count in counts.items() if answer == name) - found
+    missed = sum(count for (wanted, _), count in counts.items() if wanted == name) - found
+    return 2 * found / (2 * found + spurious + missed) if found else 0.0
+
+
+def confusions(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Table]]:
+    """Yield for each entry which share of a class's rows was answered how, where there are few enough classes."""
+    for subject in subjects:
+        counts = answered(subject)
+        names = sorted({name for pair in counts for name in pair})
+        if not 2 <= len(names) <= MOST_CONFUSED:
+            continue
+        rows = []
+        for wanted in names:
+            total = sum(counts[wanted, other] for other in names)
+            shares = [counts[wanted, other] / total if total else 0.0 for other in names]
+            rows.append((wanted, [Cell(f"{100 * part:.0f}" if part else "", round(10 * part)) for part in shares]))
+        yield subject, Table("is ↓ was answered → (% of its rows)", names, rows)

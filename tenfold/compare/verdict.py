@@ -1,0 +1,162 @@
+"""What may be said of a comparison, in a few sentences that a reader may repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from tenfold.compare.bill import Bill, bill_of
+from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.kept import GENERAL_TEXT, kept
+from tenfold.compare.ranking import Standing, rank
+from tenfold.evaluation.duration import duration
+from tenfold.evaluation.scorecard import Measure
+from tenfold.evaluation.scorecard_view import interval_text, too_few
+
+NEARLY = 0.8
+"""The least share of the best score that is worth naming beside what it saves."""
+
+FRUGAL = 0.5
+"""The most of the best one's time that is worth naming."""
+
+RATIO_UNITS = ("share", "corpus BLEU / 100; 13a tokens")
+"""Units of scores from 0 up, of which so many per cent may be said."""
+
+
+def standings_of(comparison: Comparison) -> list[Standing]:
+    """Return the standings of all entries that were scored, best first."""
+    measured = {entry.name: entry.measures() for entry in comparison.entries}
+    scored = {name: measures for name, measures in measured.items() if measures}
+    return rank(scored) if scored else []
+
+
+def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
+    """Return short sentences: who leads or ties, what costs least, what is nearly as good for less, what forgets.
+
+    `standings` are of the comparison's entries that were scored, best first.
+    """
+    return [f"{sentence[0].upper()}{sentence[1:]}" for sentence in _sentences(comparison, standings)]
+
+
+def _sentences(comparison: Comparison, standings: Sequence[Standing]) -> Iterator[str]:
+    if standings:
+        entries = {entry.name: entry for entry in comparison.entries}
+        measure = entries[standings[0].name].measures()[0]
+        bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
+        tied = [standing for standing in standings if standing.is_tied]
+        yield from _quality(standings, tied, measure)
+        yield from _better_than_before(entries[standings[0].name])
+        yield from _cheapest(standings, tied, bills)
+        yield from _nearly(standings, bills, measure)
+        yield from _forgetting([entries[standing.name] for standing in standings])
+    else:
+        yield "no way has a score, so nothing can be said of which to pick."
+    yield from _failures(comparison)
+
+
+def _quality(standings: Sequence[Standing], tied: Sequence[Standing], measure: Measure) -> Iterator[str]:
+    leader = standings[0]
+    figure = f"{measure.title} {interval_text(leader.score)}"
+    behind = len(standings) - len(tied)
+    if len(standings) == 1:
+        yield f"Only {plain(leader.name)} was scored ({figure}), so there is nothing to compare it with."
+    elif len(tied) == 1:
+        others = "the other" if behind == 1 else f"all {behind} others"
+        yield f"{plain(leader.name)} is best: {figure}, clearly ahead of {others}."
+    elif all(standing.behind.low == standing.behind.high == 0 for standing in standings):
+        rows = f"these {measure.num_items:,} test rows"
+        yield f"nothing is clear: all {len(standings)} score the same on {rows}, {figure}."
+    elif behind == 0:
+        every = "the two" if len(standings) == 2 else f"the {len(standings)} ways"
+        yield f"Nothing is clear: on these {measure.num_items:,} test rows {every} cannot be told apart on quality."
+        yield (
+            f"Highest is {plain(leader.name)} with {figure}."
+            if measure.higher_is_better
+            else (f"Lowest, which is better, is {plain(leader.name)} with {figure}.")
+        )
+    else:
+        rest = listed([standing.name for standing in tied[1:]])
+        are = "is not clearly worse: it ties" if len(tied) == 2 else "are not clearly worse: they tie"
+        yield f"{plain(leader.name)} leads with {figure}; {rest} {are}."
+    if note := too_few({"": measure.num_items}):
+        yield f"{note}."
+
+
+def _better_than_before(leader: Entry) -> Iterator[str]:
+    changes = [change for run in leader.runs if (change := run.scorecard.task_change()) is not None]
+    if changes and not any(change.is_better for change in changes):
+        yield f"Even {plain(leader.name)} is not clearly better than what was there before training."
+
+
+def _cheapest(standings: Sequence[Standing], tied: Sequence[Standing], bills: Mapping[str, Bill]) -> Iterator[str]:
+    """Yield which of those that tie trains fastest, and by how much; of a leader alone, whether it is the fastest."""
+    rivals = tied if len(tied) > 1 else standings
+    ordered = sorted(rivals, key=lambda standing: bills[standing.name].seconds)
+    cheapest, least, most = ordered[0], bills[ordered[0].name].seconds, bills[ordered[-1].name].seconds
+    if len(rivals) == 1 or (len(tied) == 1 and cheapest is not standings[0]):
+        return
+    if not least or most / least < 1.1:
+        yield f"{'Those that tie' if len(tied) > 1 else 'All'} take about the same time to train: {duration(most)}."
+        return
+    against = ordered[1] if cheapest is standings[0] else standings[0]
+    times = ratio(bills[against.name].seconds / least)
+    who = f"of those that tie, {plain(cheapest.name)}" if len(tied) > 1 else "it also"
+    yield f"{who} trains fastest: {duration(least)}, where {plain(against.name)} takes {times} as long."
+
+
+def _nearly(standings: Sequence[Standing], bills: Mapping[str, Bill], measure: Measure) -> Iterator[str]:
+    """Yield what the best of the clearly worse ones gives at a fraction of the leader's time."""
+    leader = standings[0]
+    if not measure.higher_is_better or measure.unit not in RATIO_UNITS or leader.score.mean <= 0:
+        return
+    best_seconds = bills[leader.name].seconds
+    for standing in standings:
+        share = standing.score.mean / leader.score.mean
+        time = bills[standing.name].seconds / best_seconds if best_seconds else 1.0
+        if not standing.is_tied and share >= NEARLY and time <= FRUGAL:
+            yield f"{plain(standing.name)} reaches {percent(share)} of the best score in {percent(time)} of the time."
+            return
+
+
+def _forgetting(entries: Sequence[Entry]) -> Iterator[str]:
+    found = {entry.name: each for entry in entries if (each := kept(entry, GENERAL_TEXT)) is not None}
+    if not found:
+        return
+    worse = {name: each.change for name, each in found.items() if each.change.is_worse}
+    if not worse:
+        whose = "after training" if len(found) == 1 else f"after any of the {len(found)} that measured it"
+        yield f"general text does not clearly cost more bits a byte {whose}."
+        return
+    most = max(worse, key=lambda name: worse[name].test.difference.mean)
+    figure = worse[most].test.difference.signed
+    only = ", and it alone clearly forgets" if len(worse) == 1 and len(found) > 1 else ""
+    yield f"{plain(most)} forgets most: general text costs {figure} bits a byte{only}."
+
+
+def _failures(comparison: Comparison) -> Iterator[str]:
+    failed = [entry.name for entry in comparison.entries if entry.failures and not entry.runs]
+    if failed:
+        yield f"{listed(failed)} did not finish."
+    partly = [entry.name for entry in comparison.entries if entry.failures and entry.runs]
+    if partly:
+        yield f"{listed(partly)} finished only in part: fewer seeds stand behind the score."
+
+
+def plain(name: str) -> str:
+    """Return a name as people write it."""
+    return name.replace("_", " ")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return `a`, `a and b` or `a, b and c`."""
+    words = [plain(name) for name in names]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def ratio(times: float) -> str:
+    """Return `1.4 times` or `12 times`."""
+    return f"{times:.1f} times" if times < 10 else f"{times:,.0f} times"
+
+
+def percent(share: float) -> str:
+    """Return `94 %`; a share that is not nothing is never told as 0 %."""
+    return f"{share * 100:.0f} %" if share >= 0.01 else f"{share * 100:.1g} %"
