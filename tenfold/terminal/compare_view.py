@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
@@ -10,10 +12,16 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from tenfold.compare.bill import bill_of
 from tenfold.compare.campaign import Campaign, Plan
 from tenfold.compare.comparison import Comparison, last_score
 from tenfold.compare.jobs import Executor, HereOneByOne, Report
+from tenfold.compare.ranking import Standing
+from tenfold.compare.record import write_record
+from tenfold.compare.report import write_report
+from tenfold.compare.verdict import plain, standings_of, verdict
 from tenfold.evaluation.duration import duration
+from tenfold.evaluation.scorecard_view import interval_text
 
 
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
@@ -24,7 +32,7 @@ def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor |
         return
     with LiveTable(console, campaign) as table:
         comparison = campaign.carry_out(executor or HereOneByOne(), table.hear)
-    show_outcome(console, comparison)
+    show_outcome(console, comparison, campaign.folder)
 
 
 def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
@@ -97,10 +105,40 @@ def _state(report: Report) -> str:
     return "done" if score is None else f"done: {score.primary.title} {score.primary.value:.3f}"
 
 
-def show_outcome(console: Console, comparison: Comparison) -> None:
-    """Show the table and what may be said of it."""
+def show_outcome(console: Console, comparison: Comparison, folder: Path) -> None:
+    """Show the table and what may be said of it, and write both into `folder`."""
+    standings = standings_of(comparison)
+    write_record(comparison, standings, folder / "comparison.json")
+    write_report(comparison, folder / "report.html", standings=standings)
+    if standings:
+        console.print(_leaderboard(comparison, standings))
     for entry in comparison.entries:
-        values = ", ".join(f"{measure.value:.3f}" for measure in entry.measures())
-        console.print(f"{entry.name}: {values}")
-        for why in entry.failures:
-            console.print(f"  failed: {why}")
+        for told in (entry.note, *(f"failed: {why}" for why in entry.failures)):
+            if told:
+                console.print(f"[yellow]{escape(plain(entry.name))}[/yellow]: {escape(told)}", soft_wrap=True)
+    console.print()
+    for sentence in verdict(comparison, standings):
+        console.print(escape(sentence), highlight=False)
+    console.print(f"\nReport: [bold]{escape(str(folder / 'report.html'))}[/bold]", soft_wrap=True, highlight=False)
+
+
+def _leaderboard(comparison: Comparison, standings: Sequence[Standing]) -> Table:
+    entries = {entry.name: entry for entry in comparison.entries}
+    measure = entries[standings[0].name].measures()[0]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("way")
+    table.add_column(f"{measure.title}{'' if measure.higher_is_better else ' ↓'}")
+    for heading in ("against the best", "training", "search", "memory"):
+        table.add_column(heading, justify="right")
+    for standing in standings:
+        bill = bill_of(entries[standing.name])
+        against = "best" if standing is standings[0] else "ties" if standing.is_tied else "clearly worse"
+        table.add_row(
+            escape(plain(standing.name)),
+            escape(interval_text(standing.score)),
+            against,
+            duration(bill.train_seconds),
+            duration(bill.search_seconds) if bill.search_seconds else "-",
+            f"{bill.peak_memory_bytes / 1e9:.2f} GB",
+        )
+    return table
