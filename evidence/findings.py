@@ -41,9 +41,10 @@ def keep(technique: str, run: Mapping[str, Any]) -> None:
     write_json(path, {"technique": technique, "runs": runs})
 
 
-def has(technique: str, seed: int) -> bool:
-    """Tell whether the figures of `technique` with that seed are kept."""
-    return path_of(technique).is_file() and any(kept["seed"] == seed for kept in _runs(technique))
+def kept(technique: str, seed: int) -> dict[str, Any] | None:
+    """Return the figures of `technique` with that seed, None where none are kept."""
+    runs = _runs(technique) if path_of(technique).is_file() else []
+    return next((run for run in runs if run["seed"] == seed), None)
 
 
 def page() -> str:

@@ -21,6 +21,8 @@ from evidence.prepare import main as prepare
 from tenfold.artifact import Artifact
 from tenfold.errors import Problem, RunFailure
 from tenfold.files import write_atomic
+from tenfold.teaching.serving import read_timings
+from tenfold.techniques.technique import Evidence, find_technique
 
 COST = (
     "train_seconds",
@@ -37,10 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for, keep its figures under evidence/results/, write the page; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m evidence.measure", description=__doc__)
     parser.add_argument("--only", choices=EXPERIMENTS, help="this technique alone")
+    parser.add_argument("--judge-again", action="store_true", help="only judge the claims of the runs that are there")
     parser.add_argument("--write-docs", action="store_true", help="only write docs/evidence.md from the figures kept")
     options = parser.parse_args(arguments)
     failed = False
-    if not options.write_docs:
+    if options.judge_again:
+        judge_again()
+    elif not options.write_docs:
         for experiment, seed in in_order([EXPERIMENTS[options.only]] if options.only else list(EXPERIMENTS.values())):
             try:
                 measure(experiment, seed)
@@ -73,7 +78,9 @@ def measure(experiment: Experiment, seed: int) -> None:
     load_before, started = os.getloadavg()[0], time.time()
     _tenfold(command)
     artifact = Artifact.open(ROOT / experiment.output(seed))
-    if (artifact.folder / "artifact.json").stat().st_mtime < started and findings.has(experiment.technique, seed):
+    if (artifact.folder / "artifact.json").stat().st_mtime < started and findings.kept(
+        experiment.technique, seed
+    ) is not None:
         return  # finished earlier, and kept then with the load of that time
     about = {"seed": seed, "command": command, **_when(artifact, load_before)}
     findings.keep(experiment.technique, about | outcome(artifact))
@@ -83,6 +90,31 @@ def outcome(artifact: Artifact) -> dict[str, Any]:
     """Return the claims of a run, and what it cost."""
     cost = vars(artifact.cost)
     return {"claims": artifact.claims, "cost": {name: cost[name] for name in COST}}
+
+
+def judged(artifact: Artifact) -> list[dict[str, str]]:
+    """Return the claims of a run, judged on what it kept by the code as it is now."""
+    unasked = "not measured: "
+    told = next((each["because"] for each in artifact.claims if each["because"].startswith(unasked)), "")
+    evidence = Evidence(
+        artifact.scorecard,
+        artifact.cost,
+        artifact.lineage,
+        artifact.facts["reported"],
+        read_timings(artifact.folder),
+        told.removeprefix(unasked),
+    )
+    claims = find_technique(artifact.facts["technique"]).claims
+    return [{"claim": claim.text, "source": claim.source, **vars(claim.verdict(evidence))} for claim in claims]
+
+
+def judge_again() -> None:
+    """Judge the claims of every run that is there once more, without running anything: after claims were changed."""
+    for experiment, seed in in_order(list(EXPERIMENTS.values())):
+        kept = findings.kept(experiment.technique, seed)
+        if kept is not None and (ROOT / experiment.output(seed) / "artifact.json").is_file():
+            artifact = Artifact.open(ROOT / experiment.output(seed))
+            findings.keep(experiment.technique, kept | {"claims": judged(artifact)})
 
 
 def _when(artifact: Artifact, load: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from evidence import findings, measure
 from evidence.catalogue import PIECES
 from evidence.experiments import EXPERIMENTS, Experiment
-from tenfold.techniques.technique import BUILTIN, find_technique
+from tenfold.techniques.technique import BUILTIN, Claim, Verdict, find_technique
 
 MEASURED = [name for name in EXPERIMENTS if findings.path_of(name).is_file()]
 
@@ -91,3 +92,19 @@ def test_a_failed_run_is_told_and_leaves_the_other_figures(room: Path, capsys: p
     assert code == 1
     assert "ended with exit code 2" in capsys.readouterr().err
     assert not (room / "results/instruction.json").exists()
+
+
+def test_changed_claims_are_judged_on_what_runs_kept(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = Experiment("instruction")
+    measure.measure(experiment, 0)
+    path = room / "results/instruction.json"
+    before = json.loads(path.read_text(encoding="utf-8"))
+    measure.judge_again()
+    assert json.loads(path.read_text(encoding="utf-8")) == before, "the same claims come out the same"
+    technique = find_technique("instruction")
+    never = replace(technique, claims=(Claim("never", "nobody", lambda evidence: Verdict("unclear", "asked again")),))
+    monkeypatch.setattr(measure, "find_technique", lambda kind: never)
+    measure.judge_again()
+    after = json.loads(path.read_text(encoding="utf-8"))["runs"][0]
+    assert after["claims"] == [{"claim": "never", "source": "nobody", "outcome": "unclear", "because": "asked again"}]
+    assert after["cost"] == before["runs"][0]["cost"]
