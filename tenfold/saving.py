@@ -62,6 +62,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         "technique": technique.kind,
         "tuner": run.tuner.name,
         "base": run.world.files.name,
+        "family": run.world.family,
         "tasks": {
             task.name: {
                 **task.kind.facts,

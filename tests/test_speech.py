@@ -84,6 +84,14 @@ def predict(artifact: Artifact, *, prompts: list[str], data: str | None = None) 
     return list(predict_rows(artifact.folder, prompts=prompts, data=data, out=None, max_new_tokens=8, base=None))
 
 
+def test_a_transcript_that_reached_the_longest_allowed_says_so(whisper: Path, tmp_path: Path) -> None:
+    artifact = run(parse_recipe(speech_settings(tmp_path, whisper)))
+    prompts = [str(tmp_path / line["prompt"]) for line in artifact.generations]
+    found = [json.loads(line).get("cut", False) for line in predict(artifact, prompts=prompts)]
+    score = artifact.scorecard.score("instruction", "main")
+    assert score is not None and any(found) and tuple(found) == score.cut
+
+
 def test_a_whisper_overfits_tones_until_it_writes_them_down(whisper: Path, tmp_path: Path) -> None:
     settings = speech_settings(
         tmp_path,

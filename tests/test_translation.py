@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from tenfold.models.load import load_tokenizer
 from tenfold.recipe import DataSection, Recipe, parse_recipe
 from tenfold.running import run
 from tests.command import Desk
-from tests.test_speech import losses, stopping_after
-from tests.tiny_sources import save_encoder_decoder, write_translations
+from tests.test_speech import losses, speech_settings, stopping_after
+from tests.tiny_sources import save_encoder_decoder, save_whisper, write_translations
 from tests.tiny_tokenizers import byte_tokenizer
 
 Settings = dict[str, Any]
@@ -254,7 +255,42 @@ def test_columns_that_fit_two_formats_that_do_not_contain_each_other_are_refused
         open_rows(str(path))
 
 
-def test_chat_needs_a_decoder(settings: Settings, t5: Path, tmp_path: Path, desk: Desk) -> None:
-    run(parse_recipe(translating(settings, tmp_path, t5)))
+@pytest.mark.parametrize("is_speech", [False, True], ids=["text", "speech"])
+def test_chat_needs_a_decoder_and_is_recommended_only_there(
+    is_speech: bool, settings: Settings, t5: Path, tmp_path: Path, desk: Desk
+) -> None:
+    if is_speech:
+        run(parse_recipe(speech_settings(tmp_path, save_whisper(tmp_path / "whisper"))))
+    else:
+        run(parse_recipe(translating(settings, tmp_path, t5)))
     done = desk.tenfold("chat", str(tmp_path / "out"))
     assert done.code == 2 and "use `tenfold predict`" in done.err
+    shown = desk.tenfold("show", str(tmp_path / "out")).out
+    assert "tenfold predict" in shown and "tenfold chat" not in shown
+
+
+def test_chat_asks_for_each_text_by_itself_as_the_rows_were_asked(
+    settings: Settings, tmp_path: Path, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = run(parse_recipe(translating(settings, tmp_path, data={"language": "German"})))
+    tokenizer, asked = load_tokenizer(artifact.weights), []
+
+    def stream(network: object, its: object, prompt: list[int], **options: object) -> Iterator[str]:
+        asked.append(tokenizer.decode(prompt))
+        yield "rot"
+
+    monkeypatch.setattr("tenfold.terminal.chat.stream", stream)
+    said = "lamp 0\nlamp 1\n\n"
+    assert desk.tenfold("chat", str(artifact.folder), stdin=said).code == 0
+    turn = "<|im_start|>user\nTranslate into German: lamp {}<|im_end|>\n<|im_start|>assistant\n"
+    assert asked == [turn.format(0), turn.format(1)]
+    assert desk.tenfold("chat", str(artifact.folder), "--system", "Be brief.", stdin=said).code == 0
+    assert asked[-1] == "<|im_start|>system\nBe brief.<|im_end|>\n" + turn.format(1)
+    assert "tenfold chat" in desk.tenfold("show", str(artifact.folder)).out
+
+
+def test_chat_says_where_nothing_names_the_language(settings: Settings, tmp_path: Path, desk: Desk) -> None:
+    tree = translating(settings, tmp_path)
+    write_translations(tmp_path, language="German")
+    done = desk.tenfold("chat", str(run(parse_recipe(tree)).folder), stdin="lamp 0\n\n")
+    assert done.code == 2 and "the prompt names {language}, and nothing says which it is" in done.err

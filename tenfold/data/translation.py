@@ -24,7 +24,8 @@ def with_prompt(example: Example, data: DataSection, *, default: str) -> tuple[T
     if not example.is_translation:
         return example.turns
     prompt = data.prompt or default
-    asked, *replies = example.turns
+    place = next(place for place, turn in enumerate(example.turns) if turn.role == "user")
+    asked = example.turns[place]
     languages = {"language": example.language or data.language, "source_language": data.source_language}
     for name, language in languages.items():
         if language is None and "{" + name + "}" in prompt:
@@ -35,4 +36,5 @@ def with_prompt(example: Example, data: DataSection, *, default: str) -> tuple[T
     for name, value in languages.items():
         text = text.replace("{" + name + "}", value or "")
     before, _, after = text.partition("{source}")
-    return (replace(asked, content=f"{before}{asked.content}{after}"), *replies)
+    asked = replace(asked, content=f"{before}{asked.content}{after}")
+    return (*example.turns[:place], asked, *example.turns[place + 1 :])

@@ -127,15 +127,11 @@ class Generation:
         Raises:
             DataError: the model's prompts name a language, and the recipe does not say which.
         """
-        example = self.question_of(prompt)
+        example = self.ask([Turn("user", prompt)])
         try:
             return Question(example, self.renderer.ask(example))
         except RowFault as fault:
             raise DataError(Problem("--prompt", str(fault), remedy=fault.remedy)) from None
-
-    def question_of(self, prompt: str) -> Example:
-        """Return `prompt` as a user's turn."""
-        return self.ask([Turn("user", prompt)])
 
     def ask(self, turns: Sequence[Turn]) -> Example:
         """Return `turns` as an example laid out as the rows were that the artifact learned from."""

@@ -106,7 +106,10 @@ class Transcription:
     def answers(
         self, model: Trunk, questions: Sequence[Question], *, max_new_tokens: int | None
     ) -> list[dict[str, Any]]:
-        """Return `audio`, `response` and, where the row has one, `reference` of each question."""
+        """Return `audio`, `response` and, where the row has one, `reference` of each question.
+
+        `cut` is there, and true, where the response stopped at `max_new_tokens` instead of at an end.
+        """
         assert isinstance(model, EncoderDecoder | SpeechEncoder), "speech is heard by a speech model"
         answers = answer_sources(
             model,
@@ -116,6 +119,7 @@ class Transcription:
         )
         return [
             {"audio": question.example.turns[0].content, "response": answer.text}
+            | ({"cut": True} if answer.is_cut else {})
             | ({} if question.reference is None else {"reference": question.reference})
             for question, answer in zip(questions, answers, strict=True)
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tenfold.data.examples import Example
+from tenfold.data.examples import Example, Turn
 from tenfold.tasks.generation import Generation
 
 
@@ -18,6 +18,7 @@ class Translation(Generation):
         """Return chrF, which speaks of every language, and BLEU, which is what people quote."""
         return ("chrf", "bleu")
 
-    def question_of(self, prompt: str) -> Example:
-        """Return `prompt` as a text to translate."""
-        return Example(super().question_of(prompt).turns, is_translation=True)
+    def ask(self, turns: Sequence[Turn]) -> Example:
+        """Return the last of `turns` as a text to translate by itself: no row has taught what came before to matter."""
+        system = [turn for turn in turns if turn.role == "system"]
+        return Example((*system, turns[-1]), is_translation=True)

@@ -9,8 +9,9 @@ from rich.console import Console
 from tenfold.answering import open_kind
 from tenfold.artifact import Artifact
 from tenfold.data.examples import Turn
+from tenfold.data.fields import RowFault
 from tenfold.data.render import Renderer
-from tenfold.errors import ArtifactError, Problem
+from tenfold.errors import ArtifactError, DataError, Problem
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
 from tenfold.tasks.generation import Generation
@@ -42,11 +43,15 @@ def chat_loop(
     while prompt := _read(console):
         turns.append(Turn("user", prompt))
         answer = ""
+        try:
+            asked = kind.renderer.prompt(kind.ask(turns))
+        except RowFault as fault:
+            raise DataError(Problem("chat", str(fault), remedy=fault.remedy)) from None
         with model.autocasting():
             for piece in stream(
                 model.network,
                 model.tokenizer,
-                kind.renderer.prompt(kind.ask(turns)),
+                asked,
                 stop_ids=kind.renderer.stop_ids,
                 max_new_tokens=max_new_tokens,
                 sampling=Sampling(temperature=temperature),

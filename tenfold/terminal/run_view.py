@@ -76,18 +76,22 @@ def show_artifact(artifact: Artifact) -> None:
         console.print(part)
     folder = shlex.quote(str(artifact.folder))
     console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
+    for command in (*_next_commands(facts, folder), f"show {folder}"):
+        console.print(f"  tenfold {escape(command)}", soft_wrap=True)
+
+
+def _next_commands(facts: Mapping[str, Any], folder: str) -> tuple[str, ...]:
+    """Return what to ask of the artifact in `folder` first: `chat` where a decoder alone answers in words."""
     kinds = {task["kind"] for task in facts["tasks"].values()}
-    hears = "transcription" in kinds
-    has_labels = not kinds <= {"generation", "translation", "transcription"}
     of_task = f" --task {shlex.quote(next(reversed(facts['tasks'])))}" if len(facts["tasks"]) > 1 else ""
     rows, prompt = f"--data {shlex.quote('your_rows.jsonl')}{of_task}", f"--prompt 'your text'{of_task}"
-    first = (f"chat {folder}", f"predict {folder} {prompt}")
-    if has_labels:
-        first = (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
-    elif hears:
-        first = (f"predict {folder} --prompt clip.wav", f"evaluate {folder} {rows}")
-    for command in (*first, f"show {folder}"):
-        console.print(f"  tenfold {escape(command)}", soft_wrap=True)
+    if not kinds <= {"generation", "translation", "transcription"}:
+        return (f"predict {folder} {rows}", f"evaluate {folder} {rows}")
+    if "transcription" in kinds:
+        return (f"predict {folder} --prompt clip.wav", f"evaluate {folder} {rows}")
+    if facts.get("family") != "decoder":
+        return (f"predict {folder} {prompt}", f"evaluate {folder} {rows}")
+    return (f"chat {folder}", f"predict {folder} {prompt}")
 
 
 def show_score(score: Score) -> None:
