@@ -183,6 +183,60 @@ def test_settings_that_do_not_fit_the_rows(tree: Settings, sections: Settings, t
         open_world(parse_recipe({**tree, **merged}))
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_smoothing_that_no_loss_would_read_is_refused(tree: Settings, tmp_path: Path, format: str) -> None:
+    write(tmp_path, format)
+    tree["optim"]["label_smoothing"] = 0.1
+    if format in ("classification", "tags"):
+        open_world(parse_recipe(tree))
+        return
+    with pytest.raises(RecipeError, match=r"optim.label_smoothing: would be read by nothing"):
+        open_world(parse_recipe(tree))
+
+
+def test_smoothing_may_be_meant_for_another_task(tree: Settings, tmp_path: Path) -> None:
+    tree["data"] = {"test_share": 0.25, "tasks": {}}
+    for format in ("classification", "regression"):
+        rows = write(tmp_path, format, f"{format}.jsonl")
+        tree["data"]["tasks"][format] = rows
+    tree |= {"technique": {"kind": "multi_task"}, "gate": {"allow": ["overlap"]}}
+    tree["optim"]["label_smoothing"] = 0.1
+    open_world(parse_recipe(tree))
+
+
+OF_WORDS: Settings = {"system": "Be brief.", "train_on": "last", "template": "plain", "chat_template": "{{ messages }}"}
+OF_LABELS: Settings = {"labels": list(COLOURS[:4]), "class_weights": "balanced", "pooling": "first"}
+
+
+@pytest.mark.parametrize(("name", "value"), [*OF_WORDS.items(), *OF_LABELS.items()])
+def test_settings_that_the_rows_have_no_use_for_are_refused(
+    tree: Settings, settings: Settings, tmp_path: Path, name: str, value: object
+) -> None:
+    tree["data"]["train"] = write(tmp_path, "classification", "labelled.jsonl")
+    words = [{"prompt": f"lamp {number}", "completion": f"set {number}"} for number in range(64)]
+    settings["data"]["train"] = write(tmp_path, "", "words.jsonl", words)
+    unread, read = (tree, settings) if name in OF_WORDS else (settings, tree)
+    unread["data"][name] = read["data"][name] = value
+    with pytest.raises(DataError, match=rf"data.{name}: would be read by nothing: the rows' format is "):
+        open_world(parse_recipe(unread))
+    if name != "chat_template":  # the gate has its own say about that one
+        open_world(parse_recipe(read))
+
+
+def test_a_setting_that_several_tasks_share_may_be_meant_for_another_one_of_them(
+    tree: Settings, tmp_path: Path, model_folder: Path
+) -> None:
+    labelled = write(tmp_path, "classification", "labelled.jsonl")
+    words = write(tmp_path, "", "words.jsonl", [{"prompt": f"say {n}", "completion": f"said {n}"} for n in range(40)])
+    tree |= {"model": {"name": str(model_folder)}, "technique": {"kind": "multi_task"}, "gate": {"allow": ["overlap"]}}
+    tasks: Settings = {"words": words, "kinds": {"train": labelled}}
+    tree["data"] = {"test_share": 0.25, "system": "Be brief.", "pooling": "mean", "tasks": tasks}
+    open_world(parse_recipe(tree))
+    tasks["kinds"]["train_on"] = "last"
+    with pytest.raises(UserError, match=r"data.train_on: would be read by nothing: the rows' format is classification"):
+        open_world(parse_recipe(tree))
+
+
 def test_metrics_of_labels_are_refused_where_rows_are_answered_in_words(settings: Settings) -> None:
     settings["evaluation"] = {"metrics": ["accuracy"], "retention": False}
     with pytest.raises(DataError, match=r"accuracy cannot be measured where rows are answered in words"):

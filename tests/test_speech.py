@@ -291,6 +291,9 @@ def test_rows_and_models_that_do_not_go_together_are_refused(whisper: Path, sett
     ctc = save_ctc(tmp_path / "ctc")
     smoothed = speech_settings(tmp_path, ctc, optim={"label_smoothing": 0.1})
     refused(parse_recipe(smoothed), "optim.label_smoothing")
+    assert not (tmp_path / "out").exists(), "told before anything is written"
+    judged = speech_settings(tmp_path, whisper, evaluation={"metrics": ["accuracy"]})
+    refused(parse_recipe(judged), "evaluation.metrics: accuracy cannot be measured where rows are answered in words")
 
 
 def test_the_same_transcript_or_the_same_sound_on_two_sides_is_refused(whisper: Path, tmp_path: Path) -> None:

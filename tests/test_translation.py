@@ -289,6 +289,13 @@ def test_chat_asks_for_each_text_by_itself_as_the_rows_were_asked(
     assert "tenfold chat" in desk.tenfold("show", str(artifact.folder)).out
 
 
+@pytest.mark.parametrize(("name", "value"), [("template", "plain"), ("chat_template", "{{ messages }}")])
+def test_a_template_that_an_encoder_would_not_read_is_refused(
+    name: str, value: str, settings: Settings, t5: Path, tmp_path: Path
+) -> None:
+    refused(parse_recipe(translating(settings, tmp_path, t5, data={name: value})), f"data.{name}: would be read by no")
+
+
 def test_chat_says_where_nothing_names_the_language(settings: Settings, tmp_path: Path, desk: Desk) -> None:
     tree = translating(settings, tmp_path)
     write_translations(tmp_path, language="German")

@@ -36,6 +36,10 @@ class SourceRenderer:
         self.tokenizer = tokenizer
         self.data = data
         self.start = start
+        unread = [name for name in ("template", "chat_template") if getattr(data, name) not in ("auto", None)]
+        if unread:
+            found = "would be read by nothing: an encoder-decoder is given the text as it is"
+            raise DataError(*(Problem(f"data.{name}", found, remedy="remove it") for name in unread))
         if tokenizer.eos_token_id is None:
             found = "has no end-of-sequence token, so no text could end"
             raise DataError(Problem("tokenizer", found, remedy="use another model"))

@@ -24,6 +24,7 @@ class Classification(LabelKind):
 
     name = "classification"
     metrics = ("accuracy", "macro_f1")
+    smooths_labels = True
 
     def settled(self, items: Sequence[Item], data: DataSection) -> DataSection:
         """Return `data` with metrics chosen.

@@ -47,6 +47,7 @@ class Generation:
     asks = "prompt"
     """What the part of a row is called that asks."""
     head = None
+    smooths_labels = True
 
     def __init__(self, processor: Processor, data: DataSection, *, format: str) -> None:
         self.data = data
@@ -75,10 +76,7 @@ class Generation:
         Raises:
             DataError: it names a metric of labels.
         """
-        unknown = [name for name in data.metrics if name not in METRICS]
-        if unknown:
-            found = f"{', '.join(unknown)} cannot be measured where rows are answered in words"
-            raise DataError(Problem("evaluation.metrics", found, ", ".join(METRICS), "name one of these"))
+        require_metrics_of_words(data)
         references = [item.reference for item in items if item.reference]
         if not references:
             return data
@@ -163,6 +161,18 @@ class Generation:
             | ({} if question.reference is None else {"reference": question.reference})
             for question, answer in zip(questions, answers, strict=True)
         ]
+
+
+def require_metrics_of_words(data: DataSection) -> None:
+    """Check that every metric that `data` names compares words with words.
+
+    Raises:
+        DataError: it names a metric of labels.
+    """
+    unknown = [name for name in data.metrics if name not in METRICS]
+    if unknown:
+        found = f"{', '.join(unknown)} cannot be measured where rows are answered in words"
+        raise DataError(Problem("evaluation.metrics", found, ", ".join(METRICS), "name one of these"))
 
 
 def read_questions(rows: Rows, renderer: WordRenderer) -> list[Question]:

@@ -43,6 +43,11 @@ class TaskKind(Protocol):
         """What must be put on the model to answer, or None where it answers in words."""
         ...
 
+    @property
+    def smooths_labels(self) -> bool:
+        """Whether the task's loss is over classes or tokens, whose targets `optim.label_smoothing` can smooth."""
+        ...
+
     def objective(self, optim: OptimSection) -> Objective:
         """Return the loss that trains the task."""
         ...

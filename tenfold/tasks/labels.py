@@ -45,6 +45,7 @@ class LabelKind(ABC):
     name: str
     metrics: tuple[str, ...]
     """The metrics that a recipe may name, the first one the task metric by default."""
+    smooths_labels = False
 
     def __init__(
         self, tokenizer: Tokenizer, data: DataSection, *, format: str, task: str, space: LabelSpace, is_encoder: bool

@@ -35,6 +35,7 @@ class MaskedWords:
     """
 
     name = "masked_words"
+    smooths_labels = True
 
     def __init__(self, processor: Processor, data: DataSection, *, task: str) -> None:
         self.data = data

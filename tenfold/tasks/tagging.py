@@ -27,6 +27,7 @@ class Tagging(LabelKind):
 
     name = "tagging"
     metrics = ("entity_f1", "tag_accuracy")
+    smooths_labels = True
 
     @property
     def head(self) -> HeadSettings:

@@ -90,16 +90,35 @@ LABEL_KINDS: Mapping[str, type[LabelKind]] = {
 """The kind of task that rows of each format with labels are."""
 
 
-def make_kind(rows: Rows, processor: Processor, data: DataSection, *, task: str) -> TaskKind:
+_TURNS = tuple(name for name in WORDS if name not in ("text", "speech"))
+
+READERS: Mapping[str, tuple[str, ...]] = {
+    "system": _TURNS,
+    "prompt": ("translation",),
+    "language": ("translation", "speech"),
+    "source_language": ("translation",),
+    "template": (*_TURNS, "text"),
+    "chat_template": (*_TURNS, "text"),
+    "train_on": _TURNS,
+    "labels": ("classification", "multi_label", "tags"),
+    "class_weights": ("classification",),
+    "pooling": ("classification", "multi_label", "regression"),
+}
+"""The formats of rows that read each setting of `data`; any format reads those that are not here."""
+
+
+def make_kind(
+    rows: Rows, processor: Processor, data: DataSection, *, task: str, shared: DataSection | None = None
+) -> TaskKind:
     """Return the kind of task that training `rows` are for the model that `processor` stands before.
 
-    `task` is what the recipe calls it.
+    `task` is what the recipe calls it; `shared` are the settings that it has in common with the recipe's other tasks.
 
     Raises:
         DataError: such a model cannot learn from such rows, their labels leave nothing to tell apart, or a setting
             would be read by nothing.
     """
-    _require_readers(rows.format, data)
+    _require_readers(rows.format, data, shared)
     _require_family(rows.format, processor.family)
     kind = LABEL_KINDS.get(rows.format)
     if kind is None:
@@ -154,13 +173,15 @@ def _require_family(format: str, family: Family) -> None:
         raise DataError(Problem("data", found, remedy=remedy))
 
 
-def _require_readers(format: str, data: DataSection) -> None:
-    """Refuse settings that rows of this format have no use for."""
-    readers = {"prompt": ("translation",), "source_language": ("translation",), "language": ("translation", "speech")}
+def _require_readers(format: str, data: DataSection, shared: DataSection | None) -> None:
+    """Refuse settings that rows of this format have no use for; what is `shared` may be meant for other tasks."""
+    usual = DataSection.model_fields
     problems = [
         Problem(f"data.{name}", f"would be read by nothing: the rows' format is {format}", " or ".join(formats))
-        for name, formats in readers.items()
-        if getattr(data, name) is not None and format not in formats
+        for name, formats in READERS.items()
+        if format not in formats
+        and getattr(data, name) != usual[name].default
+        and (shared is None or getattr(data, name) != getattr(shared, name))
     ]
     if problems:
         raise DataError(*problems)
@@ -176,7 +197,8 @@ def open_task(name: str, splits: Splits, processor: Processor, recipe: Recipe, *
         SignalError: the gate refuses them.
     """
     data = recipe.tasks[name]
-    kind = make_kind(splits.train, processor, data, task=name)
+    shared = recipe.data if recipe.data.tasks else None
+    kind = make_kind(splits.train, processor, data, task=name, shared=shared)
     sides = _prepared({"train": splits.train, "validation": splits.validation, "test": splits.test}, kind, name)
     require_context(sides.values(), context)
     train, validation, test = sides["train"], sides.get("validation"), sides.get("test")

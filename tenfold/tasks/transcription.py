@@ -22,7 +22,7 @@ from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.objectives.objective import Objective
 from tenfold.objectives.transcript import TranscriptAlignment
 from tenfold.recipe import DataSection, OptimSection
-from tenfold.tasks.generation import Question, read_questions
+from tenfold.tasks.generation import Question, read_questions, require_metrics_of_words
 
 DEFAULT_NEW_TOKENS = 200
 """Longest transcript, in tokens, where the command does not say: half a minute of fast speech."""
@@ -44,25 +44,28 @@ class Transcription:
         """What must be known to open the kind again."""
         return {"kind": self.name, "format": "speech"}
 
-    def objective(self, optim: OptimSection) -> Objective:
-        """Return the loss: cross entropy for models with a decoder, alignment for those without.
+    @property
+    def smooths_labels(self) -> bool:
+        """Whether the loss is over tokens: an alignment of sound and transcript has no targets to smooth."""
+        return not self.processor.is_ctc
 
-        Raises:
-            DataError: label smoothing is asked of an alignment.
-        """
-        if not self.processor.is_ctc:
-            return CausalLanguageModelling(label_smoothing=optim.label_smoothing)
-        if optim.label_smoothing:
-            found = "an alignment of sound and transcript has no targets to smooth"
-            raise DataError(Problem("optim.label_smoothing", found, remedy="set it to 0 for this model"))
-        return TranscriptAlignment()
+    def objective(self, optim: OptimSection) -> Objective:
+        """Return the loss: cross entropy for models with a decoder, alignment for those without."""
+        if self.processor.is_ctc:
+            return TranscriptAlignment()
+        return CausalLanguageModelling(label_smoothing=optim.label_smoothing)
 
     def items(self, prepared: Prepared, *, max_rows: int, seed: int) -> list[Item]:
         """Return at most `max_rows` clips to write down, chosen by content and seed."""
         return items(prepared, self.renderer, max_rows=max_rows, seed=seed)
 
     def settled(self, items: Sequence[Item], data: DataSection) -> DataSection:
-        """Return `data` with word and character error rates, and room for the longest transcript."""
+        """Return `data` with word and character error rates, and room for the longest transcript.
+
+        Raises:
+            DataError: it names a metric of labels.
+        """
+        require_metrics_of_words(data)
         if not items:
             return data
         limit = data.max_new_tokens or default_max_new_tokens(

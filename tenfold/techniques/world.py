@@ -127,6 +127,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
     tasks = _open_tasks(splits, opened)
     _require_shared_heads(tasks)
     _require_something_to_train(recipe, tasks)
+    _require_something_to_smooth(recipe, tasks)
     return World(
         recipe=_resolved(recipe, tasks),
         files=files,
@@ -186,6 +187,13 @@ def _require_something_to_train(recipe: Recipe, tasks: Mapping[str, Task]) -> No
     if recipe.tuner.kind == "frozen" and all(task.kind.head is None for task in tasks.values()):
         found = "frozen trains heads alone, and no task has one: all are answered in words"
         raise RecipeError(Problem("tuner.kind", found, remedy="choose another tuner, or rows with labels"))
+
+
+def _require_something_to_smooth(recipe: Recipe, tasks: Mapping[str, Task]) -> None:
+    if recipe.optim.label_smoothing and not any(task.kind.smooths_labels for task in tasks.values()):
+        kinds = ", ".join(dict.fromkeys(task.kind.name for task in tasks.values()))
+        found = f"would be read by nothing: the loss of {kinds} is not over classes or tokens"
+        raise RecipeError(Problem("optim.label_smoothing", found, "0", "remove it"))
 
 
 def _resolved(recipe: Recipe, tasks: Mapping[str, Task]) -> Recipe:
