@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 from tenfold.artifact import Artifact, claim_output
 from tenfold.engine.log import Listener, Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Fit, Stage, StageResult
 from tenfold.engine.trackers import tracked
-from tenfold.recipe import Recipe
+from tenfold.recipe import Recipe, RuntimeSection
 from tenfold.saving import save_run
 from tenfold.techniques.context import Run
 from tenfold.techniques.fits import carry_out
@@ -37,10 +38,10 @@ def run(
     with claim_output(recipe, world.fingerprint, parts=world.parts) as output:
         if output.finished is not None:
             return output.finished
-        runtime = open_runtime(recipe.runtime.model_copy(update=output.machine))
+        runtime = open_runtime(_as_begun(recipe.runtime, output.machine))
         output.begin(world.fingerprint, recipe, parts=world.parts, machine=runtime.chosen)
-        with tracked(recipe, output.folder) as trackers:
-            log = Log(output.folder / "log.jsonl", (*listeners, *trackers))
+        log = Log(output.folder / "log.jsonl", listeners)
+        with tracked(recipe, output.folder, log):
             run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
             technique.begin(run, options)
             if recipe.optim.total_updates is not None:
@@ -49,6 +50,12 @@ def run(
             for result in drive(run, technique.stages(run, options)):
                 run.score(result.name)
             return save_run(run, technique)
+
+
+def _as_begun(section: RuntimeSection, machine: Mapping[str, Any]) -> RuntimeSection:
+    """Return `section` with what the run chose of the `machine` when it began; threads may be named anew since."""
+    named = {"threads": section.threads} if section.threads is not None else {}
+    return section.model_copy(update={**machine, **named})
 
 
 def drive(run: Run, stages: Generator[Stage | Fit, StageResult, None]) -> Generator[StageResult, None, None]:

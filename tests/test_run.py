@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -20,6 +20,7 @@ from tenfold.answering import predict_rows
 from tenfold.artifact import Artifact
 from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
+from tenfold.engine import trackers
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Judgement, Learned, Selection, Stage
@@ -410,6 +411,75 @@ def test_settings_that_move_no_weight_do_not_stop_a_run_from_going_on(settings: 
     heard = Heard()
     run(varied(settings, runtime={"checkpoint_every": 5, "threads": 1}), listeners=(heard,))
     assert heard.events.count("update") == 3
+
+
+@pytest.mark.parametrize(("named", "expected"), [(2, 2), (None, 1)])
+def test_the_threads_that_a_recipe_names_are_those_of_going_on(
+    settings: Settings, named: int | None, expected: int
+) -> None:
+    counted = Heard()
+    with pytest.raises(Interrupted):
+        run(
+            varied(settings, runtime={"threads": 1}),
+            listeners=(counted,),
+            stop_asked=lambda: counted.events.count("update") >= 3,
+        )
+    try:
+        artifact = run(varied(settings, runtime={"threads": named}))
+        assert torch.get_num_threads() == expected == artifact.recipe.runtime.threads
+    finally:
+        torch.set_num_threads(1)  # as all tests have it
+
+
+class Broken:
+    """A tracker that takes note of two updates, then fails whatever is asked of it."""
+
+    made: ClassVar[list[Broken]] = []
+
+    def __init__(self, *, project: str, folder: Path) -> None:
+        self.steps: list[int] = []
+        self.calls = 0
+        self.made.append(self)
+
+    def start(self, run_name: str, settings: Mapping[str, object]) -> None:
+        pass
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.calls += 1
+        if self.calls > 2:
+            raise ConnectionError("nobody answers\nat all")
+
+    def finish(self) -> None:
+        self.calls += 1
+
+
+class Deaf(Broken):
+    def start(self, run_name: str, settings: Mapping[str, object]) -> None:
+        raise PermissionError("not logged in")
+
+
+def test_a_tracker_that_fails_is_told_once_and_the_run_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(trackers._TRACKERS, "tensorboard", Broken)
+    monkeypatch.setattr("tenfold.techniques.world.require_trackers", lambda section: None)
+    artifact = run(varied(settings, log={"trackers": ["tensorboard"]}))
+    events = Log(artifact.folder / "log.jsonl").events()
+    told = [event["text"] for event in events if "failed" in str(event.get("text"))]
+    assert told == ["Broken failed (ConnectionError: nobody answers): the run goes on without it"]
+    assert Broken.made[-1].calls == 3, "it is asked for nothing more, not even to finish"
+    assert [event["event"] for event in events].count("update") == 6
+
+
+def test_a_tracker_that_cannot_be_started_is_told_before_anything_trains(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(trackers._TRACKERS, "tensorboard", Deaf)
+    monkeypatch.setattr("tenfold.techniques.world.require_trackers", lambda section: None)
+    heard = Heard()
+    with pytest.raises(RecipeError, match=r"tensorboard cannot be started: PermissionError: not logged in"):
+        run(varied(settings, log={"trackers": ["tensorboard"]}), listeners=(heard,))
+    assert heard.events == []
 
 
 def test_a_checkpoint_is_written_after_a_while_whatever_the_updates(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from tenfold.engine.log import Log, Value
 from tenfold.errors import Problem, RecipeError
 from tenfold.recipe import LogSection, Recipe
 
@@ -25,8 +26,8 @@ class Tracker(Protocol):
         """Open a run; `settings` is the resolved recipe as a tree of plain values."""
         ...
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
-        """Keep the values of one update."""
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep the values of one update; `step` counts updates over all stages, and never falls."""
         ...
 
     def finish(self) -> None:
@@ -49,10 +50,10 @@ class TensorBoard:
         lines = [f"    {key}: {value}" for key, value in flat(settings).items()]
         self._writer.add_text("recipe", "\n".join(lines))
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one point to each curve."""
         for name, value in values.items():
-            self._writer.add_scalar(name, value, update)
+            self._writer.add_scalar(name, value, step)
 
     def finish(self) -> None:
         """Write out and close."""
@@ -72,9 +73,9 @@ class WeightsAndBiases:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._run: Any = wandb.init(project=self.project, name=run_name, config=dict(settings), dir=str(self.folder))
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one step."""
-        self._run.log(dict(values), step=update)
+        self._run.log(dict(values), step=step)
 
     def finish(self) -> None:
         """Write out and close."""
@@ -105,10 +106,10 @@ class MLflow:
         for name, value in flat(settings).items():
             self._client.log_param(self._run_id, name, value)
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one step."""
         for name, value in values.items():
-            self._client.log_metric(self._run_id, name, value, step=update)
+            self._client.log_metric(self._run_id, name, value, step=step)
 
     def finish(self) -> None:
         """Mark the run as finished."""
@@ -126,9 +127,9 @@ class Trackio:
         trackio = _imported("trackio")
         self._run: Any = trackio.init(project=self.project, name=run_name, config=dict(settings), embed=False)
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add one step."""
-        self._run.log(dict(values), step=update)
+        self._run.log(dict(values), step=step)
 
     def finish(self) -> None:
         """Write out and close."""
@@ -149,16 +150,24 @@ def make_trackers(section: LogSection, folder: Path) -> tuple[Tracker, ...]:
 
 
 class TrackerListener:
-    """Hands the numbers of the log's events on to trackers."""
+    """Hands the numbers of the log's events on to trackers; one that fails is told in `log` and left out from there."""
 
-    def __init__(self, trackers: Sequence[Tracker]) -> None:
-        self.trackers = trackers
+    def __init__(self, trackers: Sequence[Tracker], log: Log) -> None:
+        self.trackers = tuple(trackers)
+        self.log = log
+        self._updates_before = 0
+        """Updates of the stages before the one that trains now."""
+        self._updates_now = 0
 
-    def hear(self, event: Mapping[str, object]) -> None:
+    def hear(self, event: Mapping[str, Value]) -> None:
         """Log every number of an `update` or `evaluation` event as `stage/name` (`stage/evaluation/name`)."""
         kind, update = event.get("event"), event.get("update")
+        if kind in ("stage", "stage_restored"):
+            self._updates_before += self._updates_now
+            self._updates_now = int(str(event["resumed_at" if kind == "stage" else "updates"]))
         if kind not in ("update", "evaluation") or not isinstance(update, int):
             return
+        self._updates_now = update
         prefix = f"{event['stage']}/" if kind == "update" else f"{event['stage']}/evaluation/"
         values = {
             f"{prefix}{name}": float(value)
@@ -166,22 +175,52 @@ class TrackerListener:
             if isinstance(value, (int, float)) and not isinstance(value, bool) and name != "update"
         }
         for tracker in self.trackers:
-            tracker.log(update, values)
+            self._try(tracker, lambda each: each.log(self._updates_before + update, values))
+
+    def finish(self) -> None:
+        """Close the trackers' runs."""
+        for tracker in self.trackers:
+            self._try(tracker, lambda each: each.finish())
+
+    def _try(self, tracker: Tracker, act: Callable[[Tracker], None]) -> None:
+        try:
+            act(tracker)
+        except Exception as error:  # whatever it is: no training may end because nobody took note of it
+            self.trackers = tuple(each for each in self.trackers if each is not tracker)
+            self.log.write("note", text=f"{type(tracker).__name__} failed ({_told(error)}): the run goes on without it")
 
 
 @contextmanager
-def tracked(recipe: Recipe, folder: Path) -> Iterator[tuple[TrackerListener, ...]]:
-    """Start the recipe's trackers, yield their listener (none without trackers), and finish them whatever happens."""
-    trackers = make_trackers(recipe.log, folder)
-    started: list[Tracker] = []
+def tracked(recipe: Recipe, folder: Path, log: Log) -> Iterator[None]:
+    """Let the recipe's trackers hear `log` inside the block, and finish them whatever happens.
+
+    Raises:
+        RecipeError: one of them cannot be started.
+    """
+    listener = TrackerListener((), log)
     try:
-        for tracker in trackers:
-            tracker.start(folder.name, recipe.model_dump(mode="json"))
-            started.append(tracker)
-        yield (TrackerListener(trackers),) if trackers else ()
+        for name, tracker in zip(recipe.log.trackers, make_trackers(recipe.log, folder), strict=True):
+            _start(name, tracker, folder.name, recipe.model_dump(mode="json"))
+            listener.trackers += (tracker,)
+        log.listeners += (listener,)
+        yield
     finally:
-        for tracker in started:
-            tracker.finish()
+        listener.finish()
+
+
+def _start(name: str, tracker: Tracker, run_name: str, settings: Settings) -> None:
+    try:
+        tracker.start(run_name, settings)
+    except RecipeError:
+        raise
+    except Exception as error:  # a service's own: nobody there, nobody logged in
+        found = f"{name} cannot be started: {_told(error)}"
+        remedy = f"mend that, or take {name!r} out of log.trackers"
+        raise RecipeError(Problem("log.trackers", found, remedy=remedy)) from error
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".split("\n")[0]
 
 
 def flat(settings: Settings, prefix: str = "") -> dict[str, object]:

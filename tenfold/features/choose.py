@@ -123,12 +123,17 @@ def make_folds(targets: Targets, groups: np.ndarray, *, count: int, seed: int) -
     """Return `count` folds that share no group, with classes spread evenly; equal for equal seeds.
 
     Raises:
-        DataError: there are fewer groups than folds.
+        DataError: there are fewer groups than folds, or no class has a row for each.
     """
     num_groups = len(np.unique(groups))
     if num_groups < count:
         found = f"{len(groups)} training rows in {num_groups} groups cannot make {count} folds"
         raise DataError(Problem("technique.folds", found, f"at most {num_groups}", "lower it, or add rows"))
+    most = int(np.bincount(targets.values).max()) if targets.form == "class" else count
+    if most < count:
+        found = f"no class has more than {most} training rows, which cannot be spread over {count} folds"
+        allowed = f"at most {most}" if most > 1 else ""
+        raise DataError(Problem("technique.folds", found, allowed, "lower it, or add rows"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class with fewer rows than folds: its rows go where they can
         if targets.form != "class":
@@ -137,12 +142,7 @@ def make_folds(targets: Targets, groups: np.ndarray, *, count: int, seed: int) -
             splitter = StratifiedKFold(count, shuffle=True, random_state=seed % 2**32)
         else:
             splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed % 2**32)
-        places = np.zeros(len(groups))
-        try:
-            return [(fit, judge) for fit, judge in splitter.split(places, targets.values, groups)]
-        except ValueError as error:
-            found = f"{first_line(error)} ({count} folds of {len(groups)} rows)"
-            raise DataError(Problem("technique.folds", found, remedy="lower it, or add rows")) from error
+        return list(splitter.split(np.zeros(len(groups)), targets.values, groups))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from tenfold.errors import Problem, nearest
+from tenfold.errors import ModelError, Problem, nearest
 from tenfold.recipe import Recipe
 from tenfold.techniques.adapters_claims import (
     base_is_restored,
@@ -29,6 +29,7 @@ from tenfold.techniques.technique import Plan, Technique
 if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.techniques.context import Run
+    from tenfold.techniques.world import World
 
 
 def plan(run: Run, options: AdapterOptions) -> Plan:
@@ -56,6 +57,21 @@ def adapters(run: Run, options: AdapterOptions) -> Generator[Stage, StageResult,
         run.let_adapters_answer(fusion.tasks[0], stages.fused.composition)
         yield fusion
     stages.report()
+
+
+def meet(world: World, options: AdapterOptions) -> None:
+    """Refuse to leave out the adapters of more blocks than the model can spare.
+
+    Raises:
+        ModelError: as said.
+    """
+    from tenfold.models.layout import find_blocks
+    from tenfold.models.load import outline
+
+    count = len(find_blocks(outline(world.files.folder, trust_remote_code=world.recipe.model.trust_remote_code)))
+    if options.drop_blocks >= count:
+        found = f"found {options.drop_blocks}, and the model has {count} blocks, one of which must keep its adapter"
+        raise ModelError(Problem("technique.drop_blocks", found, f"0 to {count - 1}", "lower it"))
 
 
 def check(recipe: Recipe, options: AdapterOptions) -> list[Problem]:
@@ -99,6 +115,7 @@ TECHNIQUE = Technique(
     stages=adapters,
     options=AdapterOptions,
     check=check,
+    meet=meet,
     plan=plan,
     claims=(
         trains_few_a_task(share=0.05, source="Houlsby et al. 2019, arXiv 1902.00751, abstract: 3.6 % a task"),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.engine.log import Log
 from tenfold.engine.trackers import Tracker, TrackerListener, flat, make_trackers
 from tenfold.errors import RecipeError
 from tenfold.recipe import LogSection
@@ -21,8 +22,8 @@ class Stub:
     def start(self, run_name: str, settings: Mapping[str, object]) -> None:
         self.calls.append((run_name, dict(settings)))
 
-    def log(self, update: int, values: Mapping[str, float]) -> None:
-        self.calls.append((update, dict(values)))
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.calls.append((step, dict(values)))
 
     def finish(self) -> None:
         self.calls.append("finish")
@@ -31,8 +32,8 @@ class Stub:
 def test_numbers_of_updates_and_evaluations_reach_every_tracker() -> None:
     stubs = [Stub(), Stub()]
     trackers: list[Tracker] = [*stubs]
-    listener = TrackerListener(trackers)
-    listener.hear({"event": "stage", "stage": "instruction", "updates": 9})
+    listener = TrackerListener(trackers, Log(None))
+    listener.hear({"event": "stage", "stage": "instruction", "updates": 9, "resumed_at": 0})
     listener.hear({"event": "update", "stage": "instruction", "update": 3, "loss": 0.5, "tokens": 100, "ok": True})
     listener.hear(
         {
@@ -50,6 +51,22 @@ def test_numbers_of_updates_and_evaluations_reach_every_tracker() -> None:
         (3, {"instruction/evaluation/value": 0.8}),
     ]
     assert [stub.calls for stub in stubs] == [expected, expected]
+
+
+def test_steps_go_on_over_stages_whether_trained_restored_or_resumed() -> None:
+    stub = Stub()
+    listener = TrackerListener([stub], Log(None))
+    listener.hear({"event": "stage_restored", "stage": "first", "updates": 4, "seconds": 1.0})
+    listener.hear({"event": "stage", "stage": "second", "updates": 9, "resumed_at": 2})
+    listener.hear({"event": "update", "stage": "second", "update": 3, "loss": 0.5})
+    listener.hear({"event": "stage", "stage": "third", "updates": 9, "resumed_at": 0})
+    listener.hear({"event": "update", "stage": "third", "update": 1, "loss": 0.25})
+    listener.hear({"event": "evaluation", "stage": "third", "update": 1, "value": 1.0})
+    assert stub.calls == [
+        (7, {"second/loss": 0.5}),
+        (8, {"third/loss": 0.25}),
+        (8, {"third/evaluation/value": 1.0}),
+    ]
 
 
 def test_trackers_are_made_as_the_recipe_names_them_and_import_nothing_yet(tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ def test_fewer_groups_than_folds_are_refused() -> None:
         make_folds(targets(), np.arange(90) // 45, count=5, seed=0)
 
 
+@pytest.mark.parametrize("size", [1, 3], ids=["rows", "groups"])
+def test_classes_without_a_row_for_each_fold_are_refused_in_our_own_words(size: int) -> None:
+    classes = Targets("class", np.repeat([0, 1, 2], [7, 6, 5]), 3)
+    assert len(make_folds(classes, np.arange(18) // size, count=6, seed=0)) == 6
+    told = r"no class has more than 7 training rows, which cannot be spread over 8 folds\n  allowed: at most 7"
+    with pytest.raises(DataError, match=told):
+        make_folds(classes, np.arange(18), count=8, seed=0)
+
+
 def test_scores_of_folds_are_those_of_scikit_learn_by_hand() -> None:
     folds = make_folds(targets(), np.arange(90), count=4, seed=0)
     trials = Trials(folds, scoring_of("macro_f1", "class"), standardise=True, seed=0)

@@ -223,6 +223,14 @@ def test_what_does_not_fit_is_refused(
         TECHNIQUE.require_fit(write({**KIND, **technique}, tuner=tuner))
 
 
+@pytest.mark.parametrize("count", [2, 99])
+def test_leaving_out_more_blocks_than_there_are_is_refused_before_anything_trains(count: int, write: Write) -> None:
+    recipe = write({**KIND, "drop_blocks": count}, tuner=TUNER)
+    with pytest.raises(ModelError, match=rf"technique.drop_blocks: found {count}, and the model has 2 blocks"):
+        run(recipe)
+    assert not Path(recipe.output).exists()
+
+
 def test_a_task_may_not_be_called_what_means_something_else(write: Write, words_file: Path, rows_file: Path) -> None:
     recipe = write(KIND, tuner=TUNER, data={"tasks": {"fusion": str(rows_file), "words": str(words_file)}})
     with pytest.raises(RecipeError, match=r"data.tasks.fusion: 'fusion' means something else here"):
