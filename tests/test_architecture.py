@@ -260,6 +260,30 @@ def test_functions_and_files_fit_a_screen() -> None:
     assert not long
 
 
+def of_run(node: ast.AST, name: str = "run") -> str | None:
+    """Return the attribute of `run` (or `self.run`) that `node` is, if it is one."""
+    is_one = isinstance(node, ast.Attribute) and ast.unparse(node.value) in (name, f"self.{name}")
+    return node.attr if is_one and isinstance(node, ast.Attribute) else None
+
+
+def test_techniques_change_a_run_by_the_methods_that_its_docstring_names() -> None:
+    driver = ("context.py", "ledger.py", "fits.py")
+    written, called = [], set()
+    for file in (file for file in TREES if room_of(file) == "techniques" and not file.endswith(driver)):
+        for node in ast.walk(TREES[file]):
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            targets = [node.target] if isinstance(node, ast.AugAssign | ast.AnnAssign) else targets
+            written += [f"{file}: run.{of_run(target)}" for target in targets if of_run(target)]
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called |= {of_run(node.func)}
+                if node.func.attr in ("append", "extend", "update", "setdefault") and of_run(node.func.value):
+                    written.append(f"{file}: run.{of_run(node.func.value)}.{node.func.attr}")
+    assert not written
+    context = next(node for node in TREES["techniques/context.py"].body if isinstance(node, ast.ClassDef))
+    named = set(re.findall(r"`(\w+)`", ast.get_docstring(context) or ""))
+    assert called - {None} - {"stop_asked"} <= named
+
+
 def recipes() -> list[Path]:
     return sorted(path for path in (ROOT / "recipes").rglob("*") if path.suffix in (".yaml", ".yml"))
 

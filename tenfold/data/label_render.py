@@ -19,7 +19,7 @@ from tenfold.data.batch import IGNORED, Batch, Entry, LabelForm, pack_labelled
 from tenfold.data.fields import RowFault
 from tenfold.data.label_space import LabelSpace
 from tenfold.data.labelled import Answer, Labelled
-from tenfold.data.rendered import Rendered, spaced_text, tokenizer_content
+from tenfold.data.rendered import Rendered, each_or_fault, spaced_text, tokenizer_content
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
@@ -70,13 +70,7 @@ class LabelRenderer:
         Rows are cut to `max_length` here: the longer one of two texts loses its end (of question and context, the
         context), and what frames them stays.
         """
-        results: list[Rendered | RowFault] = []
-        for example, laid in zip(examples, self.lay(examples), strict=True):
-            try:
-                results.append(self._labelled(example, laid))
-            except RowFault as fault:
-                results.append(fault)
-        return results
+        return each_or_fault(self._labelled, examples, self.lay(examples))
 
     def cut(self, example: Labelled, rendered: Rendered) -> list[Rendered]:
         """Return `rendered`, which is cut already."""

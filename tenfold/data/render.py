@@ -22,7 +22,7 @@ from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
 from tenfold.data.mask import supervise
-from tenfold.data.rendered import Rendered, special_ids, tokenizer_content
+from tenfold.data.rendered import Rendered, each_or_fault, special_ids, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
 from tenfold.data.translation import INSTRUCTION, with_prompt
 from tenfold.errors import DataError, Problem
@@ -57,12 +57,7 @@ class Renderer:
 
     def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
         """Return what `render` gives for each example, faults in their place; one call of the tokenizer."""
-        texts: list[SpannedText | RowFault] = []
-        for example in examples:
-            try:
-                texts.append(self._spanned(example))
-            except RowFault as fault:
-                texts.append(fault)
+        texts = each_or_fault(self._spanned, examples)
         tokens = iter(self._tokenise([text for text in texts if isinstance(text, SpannedText)]))
         results: list[Rendered | RowFault] = []
         for example, text in zip(examples, texts, strict=True):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from transformers import PreTrainedTokenizerBase
 
@@ -13,6 +13,8 @@ from tenfold.data.batch import Batch, Entry, LabelForm
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.recipe import DataSection
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,17 @@ class WordRenderer(RowRenderer, Protocol):
     def reference(self, example: Example) -> str:
         """Return the last reply as the row has it; empty for raw text."""
         ...
+
+
+def each_or_fault(make: Callable[..., Made], *rows: Iterable[Any]) -> list[Made | RowFault]:
+    """Return what `make` gives for each of the `rows` (of several tables, for those side by side), faults in place."""
+    results: list[Made | RowFault] = []
+    for row in zip(*rows, strict=True):
+        try:
+            results.append(make(*row))
+        except RowFault as fault:
+            results.append(fault)
+    return results
 
 
 def tokenizer_content(tokenizer: PreTrainedTokenizerBase) -> object:

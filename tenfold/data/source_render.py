@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from tenfold.data.batch import Batch, Entry, LabelForm, TokenSource, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
-from tenfold.data.rendered import Rendered, tokenizer_content
+from tenfold.data.rendered import Rendered, each_or_fault, tokenizer_content
 from tenfold.data.translation import BARE, with_prompt
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
@@ -46,13 +46,7 @@ class SourceRenderer:
 
     def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
         """Return each example as tokens of encoder and decoder, faults in their place."""
-        results: list[Rendered | RowFault] = []
-        for example in examples:
-            try:
-                results.append(self._render(example))
-            except RowFault as fault:
-                results.append(fault)
-        return results
+        return each_or_fault(self._render, examples)
 
     def cut(self, example: Example, rendered: Rendered) -> list[Rendered]:
         """Return `rendered` with what is longer than `max_length` cut, on either side."""

@@ -20,7 +20,7 @@ from tenfold.data.audio import AudioFeatures, AudioSource, Clip, look_at
 from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
-from tenfold.data.rendered import Rendered, tokenizer_content
+from tenfold.data.rendered import Rendered, each_or_fault, tokenizer_content
 from tenfold.recipe import DataSection
 
 _VERSION = 1  # raise it when the same example would give other tokens or another mask
@@ -70,13 +70,7 @@ class SpeechRenderer:
 
     def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
         """Return each clip's transcript as tokens, faults in their place; every file is looked at."""
-        results: list[Rendered | RowFault] = []
-        for example in examples:
-            try:
-                results.append(self._render(example))
-            except RowFault as fault:
-                results.append(fault)
-        return results
+        return each_or_fault(self._render, examples)
 
     def cut(self, example: Example, rendered: Rendered) -> list[Rendered]:
         """Return `rendered` with a transcript longer than `max_length` cut."""

@@ -27,6 +27,7 @@ from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.budget import in_budget, shared_out
+from tenfold.techniques.ledger import Ledger
 from tenfold.techniques.measured import measured_once
 from tenfold.techniques.selection import selection_by
 from tenfold.techniques.subject import Subject
@@ -40,10 +41,14 @@ ADAPTER_TOKENS_ON_CPU = 512
 so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
 
 
-class Run:
+class Run(Ledger):
     """One run of a recipe: the context a technique reads, and what `run()` drives.
 
-    A technique calls `stage` (and `save_merged`); everything else is the driver's.
+    Every technique asks for its stages by `stage`. Those that need more have `selection` and `attach` for a stage's
+    parts, `let_adapters_answer` and `answer_with` for what answers a task, `measure`, `score_with`, `score_other` and
+    `state` for scores of their own, and what `Ledger` keeps: `record`, `report`, `keep_timings`, `take_over`, `spend`,
+    `save_merged`. `train`, `score`, `keep_to_budget`, `keep_result` and `keep_fit` are the driver's, and those of a
+    technique only on a `Run` that it opened itself, on a model beside this one.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Run:
         log: Log,
         stop_asked: Callable[[], bool] = lambda: False,
     ) -> None:
+        super().__init__()
         self.world = world
         self.recipe = world.recipe
         self.folder = folder
@@ -62,20 +68,11 @@ class Run:
         self.log = log
         self.stop_asked = stop_asked
         self.subject = Subject(world, runtime)
-        self.scorecard = Scorecard()
-        self.results: list[StageResult] = []
-        self.fitted: dict[str, Path] = {}  # for each task that an estimator was fitted to, the folder of what was made
         self._answered_by: tuple[str, ...] = ()
-        self.evaluation_seconds = 0.0
-        self.wants_merged = False
         self.budget: Mapping[str, int] = {}
         """Updates of each stage, where they share a total."""
         self.adapters_of: dict[str, Composition | None] = {}
         """Which of the model's adapters answer each task; what acts anyway where unset."""
-        self.reported: dict[str, object] = {}
-        """What the technique found worth telling, as plain JSON values by name; kept with the artifact."""
-        self.timings = Scorecard()
-        """What was timed, stage by stage: apart from the scorecard, since no two runs give the same figures."""
 
     @property
     def model(self) -> Trunk:
@@ -150,10 +147,6 @@ class Run:
         key = fingerprint(self.state, task.judged_by, {"acting": acting.content})
         return self._measured(stage, task.name, key, task.score, acting=acting)
 
-    def record(self, score: Score) -> None:
-        """Add a score of the technique's own, beside those of the recipe's tasks."""
-        self.scorecard = self.scorecard.add(score)
-
     @property
     def state(self) -> str:
         """The hash of all that makes the model answer as it does now."""
@@ -163,14 +156,6 @@ class Run:
         """Let `reader`, which `key` tells from any other, answer `task` from now on in place of a head."""
         self.subject.readers[task] = reader
         self._answered_by = (*self._answered_by, task, key)
-
-    def save_merged(self) -> None:
-        """Ask that the artifact also holds the base model with the adapter merged in."""
-        self.wants_merged = True
-
-    def report(self, name: str, value: object) -> None:
-        """Keep `value` (plain JSON values) under `name` in the artifact, and show it with the scores."""
-        self.reported[name] = value
 
     def attach(self, stage: Stage) -> Stage:
         """Bring the model to where `stage` begins and let its tuner take hold; all else is frozen from here on.
@@ -207,9 +192,9 @@ class Run:
                 store_stage(
                     key, StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
                 )
-        self.evaluation_seconds += result.selection_seconds
+        self.spend(result.selection_seconds)
         self.subject.finish(stage, key)
-        self.results.append(result)
+        self.keep_result(result)
         return result
 
     def _fit(self, stage: Stage, key: str) -> StageResult:
@@ -287,7 +272,7 @@ class Run:
                 return (measure(self.model, stage=stage),)
 
         known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked)
-        self.evaluation_seconds += known.seconds
+        self.spend(known.seconds)
         (found,) = Scorecard.from_json(known.scorecard).scores
         return replace(found, stage=stage)
 

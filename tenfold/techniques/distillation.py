@@ -56,7 +56,9 @@ def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, Sta
     yield replace(learning, starts_from=BEFORE)
     lessons.release()
     pairs[STUDENT] = lessons.timed(run, STUDENT)
-    run.timings = Scorecard((*pairs[STUDENT].scores, *run.timings.scores))
+    run.keep_timings(pairs[STUDENT].scores)
+    for name in (name for name in pairs if name != STUDENT):
+        run.keep_timings(score for score in pairs[name].scores if score.stage == name)
     if options.curve:
         for name, figures in curve.table(run.scorecard, pairs, lessons.layers):
             run.report(name, figures)

@@ -47,11 +47,7 @@ def train(
     beside.train(replace(learn(beside), name=name, starts_from=BEFORE))
     beside.score(name)
     pair = timed(beside, name)
-    own = tuple(score for score in pair.scores if score.stage == name)
-    run.scorecard = Scorecard((*run.scorecard.scores, *beside.scorecard.scores))
-    run.timings = Scorecard((*run.timings.scores, *own))
-    run.results += beside.results
-    run.evaluation_seconds += beside.evaluation_seconds
+    run.take_over(beside)
     return {name: pair}
 
 

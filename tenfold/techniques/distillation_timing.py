@@ -37,7 +37,7 @@ def time_both(run: Run, teacher: Teacher, load: Callable[[], Trunk], task: Task,
         return serving_scores({TEACHER: _served(load(), task), student: _served(run.model, run.world.first)})
 
     known = measured_once(student, SERVING, key, measure, log=run.log, stop_asked=run.stop_asked)
-    run.evaluation_seconds += known.seconds
+    run.spend(known.seconds)
     return Scorecard.from_json(known.scorecard)
 
 

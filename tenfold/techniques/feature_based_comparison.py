@@ -8,8 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from tenfold.data.prepare import Prepared
-from tenfold.engine.stage import StageResult
-from tenfold.evaluation.scorecard import Score
 from tenfold.features.choose import best_of, make_folds
 from tenfold.features.extract import Extraction
 from tenfold.features.fit import Choice
@@ -25,11 +23,9 @@ from tenfold.techniques.feature_based_plan import groups_of, targets_of
 def compare(run: Run, options: FeatureBasedOptions, task: Task) -> None:
     """Fine-tune the model on all training rows of `task`; record its score and what it took."""
     name = FINE_TUNING if len(run.tasks) == 1 else f"{FINE_TUNING}_{task.name}"
-    score, result = _fine_tuned(run, options, task, rows=task.train, name=name, updates=None)
-    if score is not None:
-        run.record(score)
-    run.results.append(result)
-    timed(run, task, {FINE_TUNING: result.seconds})
+    other = _fine_tuned(run, options, task, rows=task.train, name=name, updates=None)
+    run.take_over(other)
+    timed(run, task, {FINE_TUNING: other.results[-1].seconds})
 
 
 def timed(run: Run, task: Task, seconds: Mapping[str, float]) -> None:
@@ -50,7 +46,8 @@ def draw_curve(run: Run, options: FeatureBasedOptions, task: Task, choice: Choic
             point[FINE_TUNING] = tuned = []
             for seed, places in zip(options.curve_seeds, drawn, strict=True):
                 rows, name = task.train.select(places), f"{FINE_TUNING}_{task.name}_{num_rows}_{seed}"
-                score, _ = _fine_tuned(run, options, task, rows=rows, name=name, updates=options.curve_updates)
+                other = _fine_tuned(run, options, task, rows=rows, name=name, updates=options.curve_updates)
+                score = other.scorecard.score(name, task.name)
                 assert score is not None, "there are test rows"
                 tuned.append(score.measures[choice.metric].value)
         run.report(f"{choice.metric} of {task.name}, {num_rows} rows a class", point)
@@ -58,8 +55,8 @@ def draw_curve(run: Run, options: FeatureBasedOptions, task: Task, choice: Choic
 
 def _fine_tuned(
     run: Run, options: FeatureBasedOptions, task: Task, *, rows: Prepared, name: str, updates: int | None
-) -> tuple[Score | None, StageResult]:
-    """Return the score on the test rows of the model fine-tuned on `rows`, and what that took."""
+) -> Run:
+    """Return the run of the model fine-tuned on `rows`, scored on the test rows."""
     tuner = options.compare_tuner
     rate = options.compare_learning_rate or type(tuner).learning_rate
     recipe = run.recipe.model_copy(
@@ -75,9 +72,9 @@ def _fine_tuned(
     windows = replace(task.windows, prepared=rows)
     optim = recipe.optim
     total = windows.total_updates(optim.epochs, optim.max_updates) if updates is None else updates
-    result = other.train(replace(other.stage(name, task), windows=windows, total_updates=total))
+    other.train(replace(other.stage(name, task), windows=windows, total_updates=total))
     other.score(name)
-    return other.scorecard.score(name, task.name), result
+    return other
 
 
 def _drawn(choice: Choice, num_rows: int, seed: int) -> list[int]:

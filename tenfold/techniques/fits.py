@@ -25,6 +25,5 @@ def carry_out(run: Run, fit: Fit) -> StageResult:
         folder, result = stored[0], replace(stored[1], from_store=True)
         run.log.write("stage_restored", stage=fit.name, updates=0, seconds=result.seconds)
     run.answer_with(fit.task, fit.reader(folder), key=key)
-    run.fitted[fit.task] = folder
-    run.results.append(result)
+    run.keep_fit(fit.task, folder, result)
     return result

@@ -12,6 +12,7 @@ from transformers.tokenization_python import PreTrainedTokenizer
 from tenfold.data.examples import Example, Turn
 from tenfold.data.fields import RowFault
 from tenfold.data.render import Rendered, Renderer
+from tenfold.data.rendered import each_or_fault
 from tenfold.errors import DataError
 from tenfold.recipe import DataSection
 from tests.tiny_tokenizers import CHATML, ENDLESS, FORGETFUL, HARMONY, LLAMA2, PHI, byte_tokenizer
@@ -304,3 +305,13 @@ def test_tokenizer_without_offsets_is_cut_at_borders_or_refused() -> None:
     assert list(compress(rendered.input_ids, rendered.supervised)) == [*map(ord, "xyz"), tokenizer.eos_token_id]
     with pytest.raises(DataError, match="LetterTokenizer gives no offsets"):
         Renderer(LetterTokenizer(width=2), DataSection()).render(example)
+
+
+def test_faults_stand_where_their_rows_do() -> None:
+    def halved(number: int, name: str) -> str:
+        if number % 2:
+            raise RowFault(f"{name} is odd")
+        return name * (number // 2)
+
+    made = each_or_fault(halved, [2, 3, 4], "abc")
+    assert [str(each) for each in made] == ["a", "b is odd", "cc"] and isinstance(made[1], RowFault)
