@@ -11,9 +11,9 @@ from typing import Annotated
 import typer
 
 from tenfold import __version__
-from tenfold.errors import Problem, RecipeError, TenfoldError, nearest
+from tenfold.errors import Interrupted, Problem, RecipeError, TenfoldError, nearest
 from tenfold.paths import shows_tracebacks
-from tenfold.terminal.faults import unforeseen, wrapped
+from tenfold.terminal.faults import STOPPED, unforeseen, wrapped
 from tenfold.terminal.options import (
     Adapter,
     ArtifactFolder,
@@ -288,6 +288,10 @@ def main() -> None:
         heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
         print(wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == Interrupted.exit_code:  # what typer makes of Ctrl-C, wherever it comes; it prints nothing
+            print(wrapped(f"tenfold: {STOPPED}"), file=sys.stderr)
+        raise
     except Exception as error:
         if shows_tracebacks():
             raise

@@ -428,6 +428,17 @@ def test_stopped_at_once_nothing_that_was_finished_is_lost(desk: Desk, event: st
     assert ("going on after update 2 of 6" in told.out) == (event == "update")
 
 
+@pytest.mark.parametrize("place", ["recipe.load_recipe", "terminal.run_view.announce_model", "running.open_world"])
+def test_stopped_while_it_loads_a_run_says_so_and_how_to_go_on(desk: Desk, place: str) -> None:
+    recipe = desk.recipe()
+    with desk.monkeypatch.context() as patch:
+        patch.setattr(f"tenfold.{place}", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        told = desk.tenfold("run", recipe)
+    assert told.code == 130
+    assert told.err.count("stopped: at once, as asked") == 1 and "again" in told.err
+    assert desk.tenfold("run", recipe).code == 0
+
+
 def test_sigterm_ends_a_real_process_with_a_checkpoint(desk: Desk, cache: Path) -> None:
     recipe = desk.recipe(optim={"max_updates": 100_000, "epochs": 1000.0, "batch_size": 1})
     command = [sys.executable, "-m", "tenfold.cli", "run", recipe]

@@ -13,6 +13,13 @@ from tenfold.errors import Problem, TenfoldError
 from tenfold.files import write_atomic
 from tenfold.paths import cache_folder
 
+STOPPED = Problem(
+    "stopped",
+    "at once, as asked; what was finished before is kept",
+    remedy="give the same command again; `run` and `compare` go on from what is finished",
+)
+"""What to say of Ctrl-C where nobody else does: while files are read and models are opened."""
+
 
 def unforeseen(error: Exception, version: str) -> Problem:
     """Return what to say of an error that nobody provided for; its traceback goes into a file."""
