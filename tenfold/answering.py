@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenfold.artifact import Artifact
 from tenfold.data.formats import FORMATS, PROMPTS
 from tenfold.data.gate import require_whole_replies
 from tenfold.data.prepare import prepare
+from tenfold.data.seen import count_seen
 from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import DataError, Problem, UserError
 from tenfold.evaluation.scorecard import Score
@@ -70,8 +71,11 @@ def evaluate_rows(
     task: str | None = None,
     adapter: str | None = None,
     drop_blocks: int = 0,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> Score:
     """Return the tuned model's score on the rows of `data`, read by `columns` (without, as the recipe maps them).
+
+    `tell` is given a note where the run has trained on some of them.
 
     Raises:
         UserError: the artifact, its base or the rows cannot be used, or `data.max_length` cuts a reply.
@@ -89,6 +93,9 @@ def evaluate_rows(
         raise DataError(*error.problems, *_told_of(artifact, name, task)) from None
     require_whole_replies(prepared, section.max_length)
     items = kind.items(prepared, max_rows=max_rows or len(rows), seed=0)
+    if seen := count_seen(folder, name, prepared, [item.row for item in items]):
+        found = f"{seen} of {len(items)} rows have a prompt that is also among the run's training rows"
+        tell(f"{found}: their score says little about new rows")
     return kind.score(model, items, stage="evaluate", task=rows.name, data=section)
 
 

@@ -9,7 +9,7 @@ cost.json          seconds, tokens/s, peak memory, parameters, bytes; beside it 
 claims.json        what the technique promises, and whether it held here
 lineage.json       which stage came from which: what sits on what, by hash
 provenance.json    versions, platform, git state, hashes of model, template and data, seed, allowed gate rules
-preview.txt        rows as the trainer saw them, supervised tokens marked
+preview.txt        rows as the trainer saw them, supervised tokens marked; training_rows.npz: keys of all of them
 generations.jsonl  prompts, references, and answers before and after
 README.md          the model card
 log.jsonl          one line an event

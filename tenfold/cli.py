@@ -169,6 +169,7 @@ def evaluate(
     from tenfold.terminal.run_view import show_score
 
     announce_model(Artifact.open(artifact).recipe.model)
+    notes: list[str] = []
     score = evaluate_rows(
         artifact,
         data=data,
@@ -178,8 +179,11 @@ def evaluate(
         task=task,
         adapter=adapter,
         drop_blocks=drop_blocks,
+        tell=notes.append,
     )
     show_score(score)
+    for note in notes:
+        typer.echo(note)
 
 
 @app.command()

@@ -12,6 +12,7 @@ from tenfold import __version__
 from tenfold.artifact import FORMAT, Artifact
 from tenfold.card import model_card
 from tenfold.data.preview import preview
+from tenfold.data.seen import save_seen
 from tenfold.engine.stage import StageResult
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE
@@ -55,6 +56,7 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     write_json(folder / "provenance.json", provenance(run))
     write_atomic(folder / "preview.txt", _preview(run))
     write_atomic(folder / "generations.jsonl", _generations(run))
+    save_seen(folder, {task.name: task.train for task in run.tasks})
     facts = {
         "format": FORMAT,
         "tenfold": __version__,

@@ -347,6 +347,20 @@ def test_evaluate_scores_rows_and_raw_text(done: Desk) -> None:
     assert (told.code, "response loss" in told.out, fits(told.out, done.folder)) == (0, True, True)
 
 
+def test_evaluate_says_of_rows_that_the_run_has_trained_on(done: Desk) -> None:
+    trained = json.loads((done.folder / "out" / "provenance.json").read_text())["data"]["main"]["train"]["rows"]
+    told = f"{trained} of 64 rows have a prompt that is also among the run's training rows"
+    assert told in done.tenfold("evaluate", "out", "--data", "rows.jsonl").out
+    rows = [json.loads(line) for line in (done.folder / "rows.jsonl").read_text().splitlines()]
+    copied = "".join(json.dumps({"prompt": f" {row['prompt'].upper()}!", "completion": "no"}) + "\n" for row in rows)
+    assert told in done.tenfold("evaluate", "out", "--data", done.write("copied.jsonl", copied)).out
+    held = [json.loads(line)["prompt"] for line in (done.folder / "out" / "generations.jsonl").read_text().splitlines()]
+    new = "".join(json.dumps({"prompt": prompt, "completion": "no"}) + "\n" for prompt in held)
+    assert "training rows" not in done.tenfold("evaluate", "out", "--data", done.write("new.jsonl", new)).text
+    (done.folder / "out" / "training_rows.npz").unlink()  # as runs of before have none
+    assert "training rows" not in done.tenfold("evaluate", "out", "--data", "rows.jsonl", "--max-rows", "3").text
+
+
 def test_chat_answers_until_the_input_ends(done: Desk) -> None:
     assert done.tenfold("chat", "out").code == 0
     told = done.tenfold(

@@ -210,6 +210,7 @@ def test_the_artifact_holds_what_the_layout_promises(recipe: Recipe) -> None:
     artifact = run(recipe)
     promised = (
         "recipe.yaml adapter scorecard.json cost.json claims.json provenance.json preview.txt generations.jsonl "
+        "training_rows.npz "
         "README.md log.jsonl artifact.json"
     )
     assert set(promised.split()) <= {path.name for path in artifact.folder.iterdir()}
