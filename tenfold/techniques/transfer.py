@@ -46,6 +46,8 @@ class TransferOptions(Options):
     """Each block's rate as a share of that of the block above it (ULMFiT's 1 / 2.6 is for three layers)."""
     curve: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Also train on so many rows, with the model as it came and from random weights: the data-efficiency curve."""
+    scratch_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 5e-4
+    """Peak rate from random weights, which have further to go than those of a model that only bends."""
 
 
 def plan(run: Run, options: TransferOptions) -> Plan:
@@ -55,6 +57,8 @@ def plan(run: Run, options: TransferOptions) -> Plan:
     if curve:
         updates = sum(stage.total_updates for stage in curve)
         notes.append(f"curve trains {len(curve)} more models, {updates} updates and {len(curve)} scorings more")
+        rates = f"{run.recipe.optim.learning_rate:g}, and from random weights at {options.scratch_learning_rate:g}"
+        notes.append(f"the model as it came trains at a rate of {rates} (technique.scratch_learning_rate)")
     return Plan((*curve, *_from_the_top(run, options, is_first=not curve)), tuple(notes))
 
 
@@ -128,7 +132,8 @@ def _curve(run: Run, options: TransferOptions) -> Iterator[Stage]:
             starts_from=BEFORE,
         )
         yield replace(common, name=f"pretrained-{count}", layer_decay=options.layer_decay)
-        yield replace(common, name=f"scratch-{count}", tuner=make_tuner(Full(start="scratch")))
+        scratch = replace(common, name=f"scratch-{count}", tuner=make_tuner(Full(start="scratch")))
+        yield replace(scratch, learning_rate=options.scratch_learning_rate)
 
 
 def check(recipe: Recipe, options: TransferOptions) -> list[Problem]:
@@ -142,6 +147,9 @@ def check(recipe: Recipe, options: TransferOptions) -> list[Problem]:
     if options.curve and recipe.tuner.kind != "full":
         found = f"{recipe.tuner.kind} cannot train a model from random weights, which the curve compares with"
         problems.append(Problem("technique.curve", found, "tuner: full", remedy="set tuner: full, or remove curve"))
+    if not options.curve and "scratch_learning_rate" in options.model_fields_set:
+        remedy = "set curve, or remove it; for a run from random weights, set optim.learning_rate"
+        problems.append(Problem("technique.scratch_learning_rate", "would be read by the curve alone", remedy=remedy))
     if options.embeddings_epochs and recipe.tuner.kind != "full":
         found = f"trained embeddings are part of the model, and {recipe.tuner.kind} leaves it as it is"
         problems.append(Problem("technique.embeddings_epochs", found, "tuner: full", remedy="set tuner: full"))

@@ -25,8 +25,9 @@ from tenfold.recipe import DataSection, Recipe, parse_recipe
 from tenfold.recipe.tuners import Full
 from tenfold.running import run
 from tenfold.techniques.context import Run
-from tenfold.techniques.transfer import TransferOptions, plan
+from tenfold.techniques.transfer import TECHNIQUE, TransferOptions, plan
 from tenfold.techniques.world import open_world
+from tenfold.terminal.check_view import show_check
 from tenfold.tuning.tuner import make_tuner
 from tests.tiny_models import FAMILIES, tiny_model
 from tests.tiny_sources import save_ctc, save_encoder_decoder, save_whisper
@@ -195,12 +196,26 @@ def test_the_curve_compares_with_random_weights_at_every_size(settings: Settings
     assert "against 24 from scratch" in claim["because"]
 
 
+@pytest.mark.parametrize(("asked", "rate"), [({}, 5e-4), ({"scratch_learning_rate": 3e-2}, 3e-2)])
+def test_random_weights_train_at_a_rate_of_their_own(
+    asked: Settings, rate: float, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = recipe_of(settings, technique={"curve": [8, 24], "unfreeze_steps": 0, **asked}, optim={"max_updates": 2})
+    options = TECHNIQUE.require_fit(recipe)
+    rates = {stage.name: stage.learning_rate for stage in TECHNIQUE.plan(opened(recipe, tmp_path), options).stages}
+    own = recipe.optim.learning_rate
+    assert rates == {"pretrained-8": own, "scratch-8": rate, "pretrained-24": own, "scratch-24": rate, "all": own}
+    show_check(recipe, trial=False)
+    assert f"from random weights at {rate:g}" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("technique", "sections", "told"),
     [
         ({"curve": [64, 8]}, {}, "numbers of rows that rise"),
         ({"curve": [8, 16]}, {"tuner": {"kind": "lora"}}, "lora cannot train a model from random weights"),
         ({"embeddings_epochs": 1}, {"tuner": {"kind": "lora"}}, "lora leaves it as it is"),
+        ({"scratch_learning_rate": 1e-3}, {}, "technique.scratch_learning_rate: would be read by the curve alone"),
         ({"layer_decay": 0}, {}, "technique.layer_decay"),
     ],
 )
