@@ -11,9 +11,8 @@ from typing import Annotated
 import typer
 
 from tenfold import __version__
-from tenfold.errors import Interrupted, Problem, RecipeError, TenfoldError, nearest
-from tenfold.paths import shows_tracebacks
-from tenfold.terminal.faults import STOPPED, unforeseen, wrapped
+from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.terminal.faults import told_errors
 from tenfold.terminal.options import (
     Adapter,
     ArtifactFolder,
@@ -169,7 +168,6 @@ def evaluate(
     from tenfold.terminal.run_view import show_score
 
     announce_model(Artifact.open(artifact).recipe.model)
-    notes: list[str] = []
     score = evaluate_rows(
         artifact,
         data=data,
@@ -179,11 +177,9 @@ def evaluate(
         task=task,
         adapter=adapter,
         drop_blocks=drop_blocks,
-        tell=notes.append,
+        tell=typer.echo,
     )
     show_score(score)
-    for note in notes:
-        typer.echo(note)
 
 
 @app.command()
@@ -286,21 +282,8 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that knows no ↓ is no reason to fail
     # bitsandbytes, which PEFT imports where it is installed, warns of a kernel that nothing here uses
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    try:
+    with told_errors(__version__):
         app()
-    except TenfoldError as error:
-        heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
-        print(wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
-        sys.exit(error.exit_code)
-    except SystemExit as ended:
-        if ended.code == Interrupted.exit_code:  # what typer makes of Ctrl-C, wherever it comes; it prints nothing
-            print(wrapped(f"tenfold: {STOPPED}"), file=sys.stderr)
-        raise
-    except Exception as error:
-        if shows_tracebacks():
-            raise
-        print(wrapped(str(unforeseen(error, __version__))), file=sys.stderr)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ import sys
 import textwrap
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from tenfold.errors import Problem, TenfoldError
+from tenfold.errors import Interrupted, Problem, TenfoldError
 from tenfold.files import write_atomic
-from tenfold.paths import cache_folder
+from tenfold.paths import cache_folder, shows_tracebacks
 
 STOPPED = Problem(
     "stopped",
@@ -19,6 +21,26 @@ STOPPED = Problem(
     remedy="give the same command again; `run` and `compare` go on from what is finished",
 )
 """What to say of Ctrl-C where nobody else does: while files are read and models are opened."""
+
+
+@contextmanager
+def told_errors(version: str) -> Iterator[None]:
+    """End the process with one short message and the error's exit code where the block fails or is stopped."""
+    try:
+        yield
+    except TenfoldError as error:
+        heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
+        print(wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
+        sys.exit(error.exit_code)
+    except SystemExit as ended:
+        if ended.code == Interrupted.exit_code:  # what typer makes of Ctrl-C, wherever it comes; it prints nothing
+            print(wrapped(f"tenfold: {STOPPED}"), file=sys.stderr)
+        raise
+    except Exception as error:
+        if shows_tracebacks():
+            raise
+        print(wrapped(str(unforeseen(error, version))), file=sys.stderr)
+        sys.exit(1)
 
 
 def unforeseen(error: Exception, version: str) -> Problem:
