@@ -59,7 +59,7 @@ ROOMS: dict[str, str] = {
     " running answering extending compare",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
-    "cli": "extending compare errors paths recipe artifact answering terminal",
+    "cli": "extending compare errors recipe artifact answering terminal",
     "__main__": "cli",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
