@@ -46,8 +46,8 @@ class TransferOptions(Options):
     """Each block's rate as a share of that of the block above it (ULMFiT's 1 / 2.6 is for three layers)."""
     curve: tuple[Annotated[int, Field(ge=1)], ...] = ()
     """Also train on so many rows, with the model as it came and from random weights: the data-efficiency curve."""
-    scratch_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 5e-4
-    """Peak rate from random weights, which have further to go than those of a model that only bends."""
+    scratch_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-4
+    """Peak rate from random weights, whatever the model's own: that of BERT's training (Devlin et al. 2018, A.2)."""
 
 
 def plan(run: Run, options: TransferOptions) -> Plan:
