@@ -305,7 +305,8 @@ def test_check_run_show_and_chat(tree: Settings, desk: Desk, tmp_path: Path) -> 
     recipe = desk.recipe()
     checked = desk.tenfold("check", recipe)
     assert checked.code == 0, checked.text
-    assert "no parameter of the model trains" in checked.out and "estimators LogisticRegression, " in checked.out
+    told = " ".join(checked.out.split())
+    assert "no parameter of the model trains" in told and "estimators LogisticRegression, " in told
     assert desk.tenfold("run", recipe).code == 0
     shown = desk.tenfold("show", "out").out
     assert "before: without features" in shown and "KNeighborsClassifier" in shown
