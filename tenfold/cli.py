@@ -12,19 +12,8 @@ import typer
 
 from tenfold import __version__
 from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.terminal import options
 from tenfold.terminal.faults import told_errors
-from tenfold.terminal.options import (
-    Adapter,
-    ArtifactFolder,
-    Base,
-    Columns,
-    DropBlocks,
-    Overrides,
-    RecipeFile,
-    TaskName,
-    read_columns,
-    split_pairs,
-)
 
 app = typer.Typer(
     name="tenfold",
@@ -53,24 +42,34 @@ def techniques() -> None:
     show_techniques()
 
 
+@app.command(short_help="Say which techniques suit your rows and machine: a first guess.")
+def advise(
+    data: options.SeveralData, model: options.ModelName = options.DEFAULT_MODEL, columns: options.Columns = None
+) -> None:
+    """Say in seconds which techniques suit your rows, model and machine: a prior, from rules, without any training."""
+    from tenfold.terminal.advise_view import show_advice
+
+    show_advice(data, model, columns=options.read_columns(columns))
+
+
 @app.command()
 def init(
     technique: Annotated[str, typer.Argument(help="A technique; `tenfold techniques` lists them.")],
-    data: Annotated[list[str], typer.Option(help="File, folder, hub id, or sample:NAME; again for each task.")],
-    model: Annotated[str, typer.Option(help="Alias, hub id, folder or .gguf file.")] = "smollm2-135m-instruct",
+    data: options.SeveralData,
+    model: options.ModelName = options.DEFAULT_MODEL,
     out: Annotated[Path, typer.Option(help="Where to write the recipe.")] = Path("recipe.yaml"),
-    columns: Columns = None,
+    columns: options.Columns = None,
 ) -> None:
     """Write a commented starter recipe for your data."""
     from tenfold.terminal.starter import write_starter
 
-    write_starter(technique, data, model, out, columns=read_columns(columns))
+    write_starter(technique, data, model, out, columns=options.read_columns(columns))
 
 
 @app.command(short_help="Find every problem; show what would be trained and cost.")
 def check(
-    recipe: RecipeFile,
-    overrides: Overrides = None,
+    recipe: options.RecipeFile,
+    overrides: options.Overrides = None,
     trial: Annotated[bool, typer.Option(help="Make a few real updates to measure memory and time.")] = True,
     full: Annotated[bool, typer.Option("--full", help="Show every setting, not only what is no default.")] = False,
 ) -> None:
@@ -84,7 +83,7 @@ def check(
 
 
 @app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")
-def run(recipe: RecipeFile, overrides: Overrides = None) -> None:
+def run(recipe: options.RecipeFile, overrides: options.Overrides = None) -> None:
     """Fine-tune as the recipe says; run it again after an interruption and it goes on by itself."""
     from tenfold.recipe import load_recipe
 
@@ -95,7 +94,7 @@ def run(recipe: RecipeFile, overrides: Overrides = None) -> None:
 
 
 @app.command(short_help="Show an artifact: scores, claims, cost, answers.")
-def show(artifact: ArtifactFolder) -> None:
+def show(artifact: options.ArtifactFolder) -> None:
     """Show an artifact: scores before and after, claims, cost, answers side by side."""
     from tenfold.artifact import Artifact
     from tenfold.terminal.run_view import show_artifact
@@ -116,16 +115,16 @@ def report(
 
 @app.command()
 def predict(
-    artifact: ArtifactFolder,
+    artifact: options.ArtifactFolder,
     prompt: Annotated[list[str] | None, typer.Option(help="A prompt; may be given several times.")] = None,
     data: Annotated[str | None, typer.Option(help="Rows to answer, in any format that a recipe reads.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write JSON lines here instead of printing them.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Longest answer, in tokens.")] = None,
-    columns: Columns = None,
-    base: Base = None,
-    task: TaskName = None,
-    adapter: Adapter = None,
-    drop_blocks: DropBlocks = 0,
+    columns: options.Columns = None,
+    base: options.Base = None,
+    task: options.TaskName = None,
+    adapter: options.Adapter = None,
+    drop_blocks: options.DropBlocks = 0,
 ) -> None:
     """Answer prompts with the tuned model: one JSON line a row."""
     if not prompt and data is None:
@@ -139,7 +138,7 @@ def predict(
         artifact,
         prompts=prompt or [],
         data=data,
-        columns=read_columns(columns),
+        columns=options.read_columns(columns),
         out=out,
         max_new_tokens=max_new_tokens,
         base=base,
@@ -152,14 +151,14 @@ def predict(
 
 @app.command()
 def evaluate(
-    artifact: ArtifactFolder,
+    artifact: options.ArtifactFolder,
     data: Annotated[str, typer.Option(help="Rows with references, in any format that a recipe reads.")],
     max_rows: Annotated[int | None, typer.Option(min=1, help="Score at most this many rows.")] = None,
-    columns: Columns = None,
-    base: Base = None,
-    task: TaskName = None,
-    adapter: Adapter = None,
-    drop_blocks: DropBlocks = 0,
+    columns: options.Columns = None,
+    base: options.Base = None,
+    task: options.TaskName = None,
+    adapter: options.Adapter = None,
+    drop_blocks: options.DropBlocks = 0,
 ) -> None:
     """Score the tuned model on rows of yours, with intervals."""
     from tenfold.answering import evaluate_rows
@@ -171,7 +170,7 @@ def evaluate(
     score = evaluate_rows(
         artifact,
         data=data,
-        columns=read_columns(columns),
+        columns=options.read_columns(columns),
         max_rows=max_rows,
         base=base,
         task=task,
@@ -184,13 +183,13 @@ def evaluate(
 
 @app.command()
 def chat(
-    artifact: ArtifactFolder,
+    artifact: options.ArtifactFolder,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 answers greedily.")] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 512,
-    base: Base = None,
-    task: TaskName = None,
-    adapter: Adapter = None,
+    base: options.Base = None,
+    task: options.TaskName = None,
+    adapter: options.Adapter = None,
 ) -> None:
     """Talk to the tuned model; its answer streams. An empty line or Ctrl-D ends."""
     from tenfold.terminal.chat import chat_loop
@@ -215,7 +214,7 @@ def extend(
     init: Annotated[
         str, typer.Option(help="New embeddings start from their old pieces' mean, all tokens' mean, or noise.")
     ] = "pieces",
-    columns: Columns = None,
+    columns: options.Columns = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="COLUMN=VALUE", help="Only rows that have it; several values of a column may be named."),
@@ -231,25 +230,22 @@ def extend(
     from tenfold.terminal.extension_view import show_extension
 
     wanted: dict[str, tuple[str, ...]] = {}
-    for column, value in split_pairs(where or [], "--where", "COLUMN=VALUE, e.g. language=Welsh"):
+    for column, value in options.split_pairs(where or [], "--where", "COLUMN=VALUE, e.g. language=Welsh"):
         wanted[column] = (*wanted.get(column, ()), value)
+    renamed = options.read_columns(columns)
     show_extension(
-        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=read_columns(columns), where=wanted)  # type: ignore[arg-type]
+        extend_model(model, data, num_tokens=tokens, init=init, out=out, columns=renamed, where=wanted)  # type: ignore[arg-type]
     )
 
 
 @app.command(short_help="Which technique for your data, model and budget? Train them side by side.")
 def compare(
-    recipe: Annotated[
-        Path, typer.Argument(help="A recipe for your rows, or a grid file: `recipe:` and lists to cross.")
-    ],
-    techniques: Annotated[str | None, typer.Option(help="`all`, or some by name: `instruction,feature_based`.")] = None,
-    budget: Annotated[str | None, typer.Option(help="What all of it may take: 90s, 30m, 2h.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each, with other orders and starts.")] = None,
-    binds: Annotated[str | None, typer.Option(help="What is equal for all runs: seconds, updates, tokens.")] = None,
-    rates: Annotated[
-        str | None, typer.Option(help="Multiples of the usual learning rate to search: `0.3,1,3`.")
-    ] = None,
+    recipe: options.GridFile,
+    techniques: options.Techniques = None,
+    budget: options.Budget = None,
+    seeds: options.Seeds = None,
+    binds: options.Binds = None,
+    rates: options.Rates = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what applies, and how long it would take.")] = False,
     out: Annotated[Path | None, typer.Option(help="Its folder.  [default: runs/compare-NAME]")] = None,
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.cells import cell_len
 
 from tenfold import cli
 from tenfold.files import sha256_file
@@ -68,3 +69,8 @@ class Desk:
         """Return the hash of every file that is the user's."""
         kept = [path for path in self.folder.rglob("*") if path.is_file() and "cache" not in path.parts]
         return {str(path.relative_to(self.folder)): sha256_file(path) for path in kept if path.name != ".lock"}
+
+
+def fits(text: str, folder: Path) -> bool:
+    """Whether no line is wider than 80 columns but those that hold a path, which is never cut."""
+    return all(cell_len(line) <= 80 or str(folder) in line for line in text.splitlines())

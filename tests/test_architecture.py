@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
-    "compare": "errors files recipe data evaluation engine tasks teaching techniques artifact",
+    "compare": "errors files recipe data models evaluation engine tasks teaching techniques artifact",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
     " running answering extending compare",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
@@ -72,7 +72,7 @@ FENCES: dict[str, str] = {
     "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
     "peft": "tuning/",
-    "psutil": "evaluation/cost.py",
+    "psutil": "engine/runtime.py evaluation/cost.py",
     "pyarrow": "data/",
     "pydantic": "recipe/ techniques/ compare/grid.py",
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
@@ -84,7 +84,7 @@ FENCES: dict[str, str] = {
     "skops": "features/estimator_files.py",
     "soundfile": "data/audio.py",
     "threadpoolctl": "features/fit.py",
-    "tokenizers": "models/vocabulary.py",
+    "tokenizers": "models/headers.py models/vocabulary.py",
     "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
     " teaching/ techniques/ loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/masking.py data/label_render.py data/source_render.py"

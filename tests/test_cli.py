@@ -14,21 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.cells import cell_len
 
 from tenfold import __version__
 from tenfold.engine.log import Log
 from tenfold.recipe import load_recipe
 from tenfold.techniques.distillation_options import DistillationOptions
 from tenfold.techniques.technique import find_technique
-from tests.command import Desk
+from tests.command import Desk, fits
 
-COMMANDS = ("techniques", "init", "check", "run", "show", "report", "predict", "evaluate", "chat", "cache")
-
-
-def fits(text: str, folder: Path) -> bool:
-    """Whether no line is wider than 80 columns but those that hold a path, which is never cut."""
-    return all(cell_len(line) <= 80 or str(folder) in line for line in text.splitlines())
+COMMANDS = ("techniques", "advise", "init", "check", "run", "show", "report", "predict", "evaluate", "chat", "cache")
 
 
 @pytest.fixture
@@ -136,11 +130,14 @@ def test_a_starter_of_every_technique_passes_its_check(desk: Desk, case: str) ->
         ("instruction", ["ask.jsonl", "tell.jsonl"], "use one of multi_task, sequential, adapters, cross_lingual"),
         ("cross_lingual", ["ask.jsonl"], "--columns language=COLUMN"),
         ("feature_based", ["ask.jsonl"], "answered in words"),
+        ("feature_based", ["tags.jsonl"], "whose labels lie on tokens"),
+        ("distillation", ["tags.jsonl"], "whose labels lie on tokens"),
         ("multi_task", ["ask.jsonl", "new/ask.jsonl"], "would both be the task 'ask'"),
     ],
 )
 def test_a_starter_that_could_not_run_is_not_written(desk: Desk, technique: str, given: list[str], told: str) -> None:
     _tables(desk)
+    desk.write("tags.jsonl", json.dumps({"tokens": ["in", "Rome"], "tags": ["O", "B-place"]}) + "\n")
     desk.write("new/ask.jsonl", (desk.folder / "ask.jsonl").read_text(encoding="utf-8"))
     refused = desk.tenfold("init", technique, *(part for name in given for part in ("--data", name)))
     assert (refused.code, told in " ".join(refused.err.split())) == (2, True), refused.text

@@ -27,6 +27,9 @@ LABELLED: dict[str, tuple[str, ...]] = {
 }
 """The formats that are answered with labels, and the columns that each needs."""
 
+OF_WHOLE_ROWS = ("classification", "multi_label", "regression")
+"""Those of them whose labels are each of a whole row, not of its tokens."""
+
 FORMATS: dict[str, tuple[str, ...]] = WORDS | LABELLED
 """The columns that each format needs."""
 

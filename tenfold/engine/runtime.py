@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
+import psutil
 import torch
 
 from tenfold.errors import Problem, RecipeError
@@ -39,6 +42,49 @@ class Runtime:
     def autocast(self) -> torch.dtype | None:
         """The type that fp32 weights are multiplied in while they train, or None for their own."""
         return torch.bfloat16 if self.precision == "bf16" else None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What there is to train on, and how fast it multiplies."""
+
+    cores: int
+    device: str
+    """`cpu`, or the name of the GPU."""
+    memory_bytes: int
+    """The device's, in all; for a CPU the machine's, or what its container may use."""
+    precision: str
+    """What `auto` would choose: "fp32" or "bf16"."""
+    flops: float
+    """Floating-point operations a second of matrix products in that precision, measured for a moment."""
+
+
+def read_machine() -> Machine:
+    """Return what this machine has, as busy as it is now; takes a fraction of a second."""
+    device = torch.device(_device("auto"))
+    precision = measured_precision(device)
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        name, memory = str(properties.name), int(properties.total_memory)
+    else:
+        name, memory = device.type, _main_memory()
+    own, seconds = torch.get_num_threads(), []
+    for threads in (own, 1):  # one is faster where another process holds a core: see `measured_threads`
+        torch.set_num_threads(threads)
+        seconds += [_matmul_seconds(_DTYPES[precision], repeats=3, device=device) for _ in range(3)]
+    torch.set_num_threads(own)
+    cores = len(os.sched_getaffinity(0)) if _HAS_AFFINITY else os.cpu_count() or 1
+    return Machine(cores, name, memory, precision, _MATMUL_OPERATIONS / min(seconds))
+
+
+_HAS_AFFINITY = hasattr(os, "sched_getaffinity")
+
+
+def _main_memory() -> int:
+    there = int(psutil.virtual_memory().total)
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        there = min(there, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    return there
 
 
 def open_runtime(section: RuntimeSection) -> Runtime:
@@ -107,13 +153,25 @@ def measured_precision(device: torch.device) -> str:
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def _matmul_seconds(dtype: torch.dtype, *, repeats: int = 7) -> float:
-    left, right = torch.ones(512, 1024, dtype=dtype), torch.ones(1024, 1024, dtype=dtype)
+_MATMUL_OPERATIONS = 2 * 512 * 1024 * 1024
+
+
+def _matmul_seconds(dtype: torch.dtype, *, repeats: int = 7, device: torch.device | None = None) -> float:
+    left, right = torch.ones(512, 1024, dtype=dtype, device=device), torch.ones(1024, 1024, dtype=dtype, device=device)
     left @ right
+    _wait_for(left.device)
     start = time.perf_counter()
     for _ in range(repeats):
         left @ right
+    _wait_for(left.device)
     return (time.perf_counter() - start) / repeats
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def _processor() -> str:

@@ -45,6 +45,9 @@ BUILTIN = {
 }
 
 
+WEIGHTS = "*.safetensors"
+
+
 @dataclass(frozen=True)
 class ModelFiles:
     """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` for the provenance record."""
@@ -98,6 +101,25 @@ def resolve(section: ModelSection) -> ModelFiles:
     Raises:
         ModelError: no such model, no safetensors weights, a hash that differs, or the hub cannot be reached.
     """
+    files = _local(section)
+    if files is not None:
+        return files
+    files = _hub(section, WEIGHTS)
+    _require_safetensors(files.folder, section.name)
+    return files
+
+
+def resolve_headers(section: ModelSection) -> ModelFiles:
+    """Return the same, but of a model on a hub fetch no weights: its folder may hold none.
+
+    Raises:
+        ModelError: as `resolve`.
+    """
+    return _local(section) or _hub(section)
+
+
+def _local(section: ModelSection) -> ModelFiles | None:
+    """Return the files of a model that is no hub's."""
     name = section.name
     path = Path(name).expanduser()
     if section.revision is not None and (name in BUILTIN or path.exists() or path.suffix == ".gguf"):
@@ -117,7 +139,7 @@ def resolve(section: ModelSection) -> ModelFiles:
         raise ModelError(Problem("model.name", f"{name} is a file", allowed="a folder, a .gguf file, or a hub id"))
     if name.startswith((".", "/", "~")) or name.count("/") > 1:  # no hub id looks like this
         raise ModelError(Problem("model.name", f"no folder {name}", remedy="check the path, from where you run"))
-    return _hub(section)
+    return None
 
 
 def first_use(section: ModelSection) -> str:
@@ -222,10 +244,11 @@ def _convert_gguf(path: Path, folder: Path) -> None:
             tokenizer.save_pretrained(partial)
 
 
-def _hub(section: ModelSection) -> ModelFiles:
+def _hub(section: ModelSection, *more: str) -> ModelFiles:
+    """Return the hub's model with its small files, and those of the patterns `more`."""
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
+    patterns = [*more, "*.json", "*.jinja", "*.model", "*.txt"]
     if section.trust_remote_code:
         patterns.append("*.py")
     try:
@@ -247,7 +270,6 @@ def _hub(section: ModelSection) -> ModelFiles:
                 remedy=nearest(section.name, BUILTIN) or "check the name and the network",
             )
         ) from error
-    _require_safetensors(folder, section.name)
     return ModelFiles(section.name, folder, f"hub {section.name}, snapshot {folder.name}")
 
 

@@ -17,7 +17,7 @@ from tenfold.data.splits import Splits
 from tenfold.data.windows import MICRO_BATCH_TOKENS, Windows
 from tenfold.errors import DataError, Problem, collecting
 from tenfold.evaluation.scorecard import Score
-from tenfold.models.architecture import Family
+from tenfold.models.families import require_family
 from tenfold.models.processor import Processor
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Objective
@@ -119,7 +119,7 @@ def make_kind(
             would be read by nothing.
     """
     _require_readers(rows.format, data, shared)
-    _require_family(rows.format, processor.family)
+    require_family(rows.format, processor.family)
     kind = LABEL_KINDS.get(rows.format)
     if kind is None:
         return _words(rows.format, processor, data, task=task)
@@ -153,24 +153,6 @@ def _words(format: str, processor: Processor, data: DataSection, *, task: str) -
         return MaskedWords(processor, data, task=task)
     kind = Translation if format == "translation" else Generation
     return kind(processor, data, format=format)
-
-
-def _require_family(format: str, family: Family) -> None:
-    """Refuse rows that models of this family do not learn from."""
-    allowed: tuple[Family, ...] = ("decoder", "encoder_decoder")
-    if format in LABEL_KINDS:
-        allowed = ("decoder", "encoder")
-    elif format == "speech":
-        allowed = ("speech_encoder_decoder", "speech_encoder")
-    elif format == "text":
-        allowed = ("decoder", "encoder")
-    if family not in allowed:
-        answered = "with labels" if format in LABEL_KINDS else "in words"
-        found = f"rows of format {format} are answered {answered}, and the model is of the family {family}"
-        remedy = f"choose a model of another family ({', '.join(allowed)})"
-        if format not in LABEL_KINDS and family == "encoder":
-            remedy += ", or raw text, or rows with labels (columns text and label; `columns` maps yours)"
-        raise DataError(Problem("data", found, remedy=remedy))
 
 
 def _require_readers(format: str, data: DataSection, shared: DataSection | None) -> None:

@@ -18,6 +18,11 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(metavar="OURS=YOURS", help="Your column for one of ours, e.g. prompt=question; may be repeated."),
 ]
+SeveralData = Annotated[
+    list[str], typer.Option("--data", help="File, folder, hub id, or sample:NAME; again for each task.")
+]
+ModelName = Annotated[str, typer.Option("--model", help="Alias, hub id, folder or .gguf file.")]
+DEFAULT_MODEL = "smollm2-135m-instruct"
 TaskName = Annotated[str | None, typer.Option("--task", help="Which of the artifact's tasks; the first when unset.")]
 Adapter = Annotated[
     str | None,
@@ -25,6 +30,13 @@ Adapter = Annotated[
 ]
 DropBlocks = Annotated[int, typer.Option(min=0, help="Leave the adapters of the first so many blocks out: faster.")]
 Base = Annotated[str | None, typer.Option(help="Another copy of the base model (its hash is checked).")]
+
+GridFile = Annotated[Path, typer.Argument(help="A recipe for your rows, or a grid file: `recipe:` and lists to cross.")]
+Techniques = Annotated[str | None, typer.Option(help="`all`, or some by name: `instruction,feature_based`.")]
+Budget = Annotated[str | None, typer.Option(help="What all of it may take: 90s, 30m, 2h.")]
+Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with other orders and starts.")]
+Binds = Annotated[str | None, typer.Option(help="What is equal for all runs: seconds, updates, tokens.")]
+Rates = Annotated[str | None, typer.Option(help="Multiples of the usual learning rate to search: `0.3,1,3`.")]
 
 
 def read_columns(pairs: list[str] | None) -> dict[str, str] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tenfold.data.formats import LABELLED
+from tenfold.data.formats import LABELLED, OF_WHOLE_ROWS
 from tenfold.data.sources import Rows, open_rows
 from tenfold.errors import Problem, RecipeError
 
@@ -155,13 +155,23 @@ def _features(given: Given) -> Part:
         named = {"text": there[0], "label": there[-1]}
         options = " ".join(f"--columns {ours}={shlex.quote(theirs)}" for ours, theirs in named.items())
         remedy = f"name the columns, such as {options}"
-        raise RecipeError(Problem("--data", found, "rows with " + _columns_of(LABELLED), remedy))
+        allowed = {name: LABELLED[name] for name in OF_WHOLE_ROWS}
+        raise RecipeError(Problem("--data", found, "rows with " + _columns_of(allowed), remedy))
+    _require_whole_rows(given)
     return Part(FEATURES, "technique.folds=10 --set output=runs/ten-folds")
 
 
 def _distilled(given: Given) -> Part:
+    _require_whole_rows(given)
     has_labels = any(table.format in LABELLED for table in given.tables.values())
     return Part(DISTILLED_LABELS if has_labels else DISTILLED, "technique.alpha=0.9 --set output=runs/alpha-0.9")
+
+
+def _require_whole_rows(given: Given) -> None:
+    (format,) = given.formats
+    if format in LABELLED and format not in OF_WHOLE_ROWS:
+        found = f"{given.only} is of format {format}, whose labels lie on tokens; {given.technique} takes one a row"
+        raise RecipeError(Problem("--data", found, ", ".join(OF_WHOLE_ROWS), "use task_specific"))
 
 
 def _mixed(given: Given) -> Part:
@@ -211,16 +221,19 @@ def _require_several(given: Given) -> None:
         raise RecipeError(Problem("--data", found, remedy=f"name a file for each: --data {given.only} --data OTHER"))
 
 
-def _language_column(rows: Rows, named: str | None) -> tuple[str, Counter[str]]:
-    """Return the column that says a row's language, and how many rows each language has."""
+def spoken_languages(rows: Rows, named: str | None) -> tuple[str, Counter[str]] | None:
+    """Return the column that says a row's language and how many rows each has; None where there are not two."""
     counts: dict[str, Counter[str]] = {}
     for row in _rows(rows):
         for column in (named,) if named else LANGUAGE_COLUMNS:
             if row.get(column):
                 counts.setdefault(column, Counter())[str(row[column])] += 1
-    for column, spoken in counts.items():
-        if len(spoken) > 1:
-            return column, spoken
+    return next(((column, spoken) for column, spoken in counts.items() if len(spoken) > 1), None)
+
+
+def _language_column(rows: Rows, named: str | None) -> tuple[str, Counter[str]]:
+    if spoken := spoken_languages(rows, named):
+        return spoken
     found = f"{rows.name} has no column {named!r} of" if named else f"{rows.name} does not say"
     remedy = "name the column: --columns language=COLUMN, or a file for each language: --data en.jsonl --data de.jsonl"
     known = ", ".join(dict.fromkeys(column for row in islice(_rows(rows), 100) for column in row))

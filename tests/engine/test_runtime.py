@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
 from tenfold.engine import runtime
-from tenfold.engine.runtime import derived_seed, measured_precision, measured_threads, open_runtime
+from tenfold.engine.runtime import derived_seed, measured_precision, measured_threads, open_runtime, read_machine
 from tenfold.errors import RecipeError
 from tenfold.recipe import RuntimeSection
 
@@ -87,6 +88,20 @@ def test_one_thread_is_taken_where_more_are_slower(monkeypatch: pytest.MonkeyPat
     torch.set_num_threads(2)
     monkeypatch.setattr(runtime, "_matmul_seconds", lambda dtype: 1.0 if torch.get_num_threads() == 1 else 0.6)
     assert measured_threads(CPU) == 2
+
+
+def test_the_machine_is_told_with_the_faster_of_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(runtime, "_device", lambda asked: "cpu")
+    monkeypatch.setattr(runtime, "measured_precision", lambda device: "fp32")
+    monkeypatch.setattr(runtime, "_matmul_seconds", lambda dtype, **_: 0.25 if torch.get_num_threads() == 1 else 0.5)
+    machine = read_machine()
+    assert (machine.device, machine.precision, machine.flops) == ("cpu", "fp32", 2 * 512 * 1024 * 1024 / 0.25)
+    assert torch.get_num_threads() == 2
+    assert machine.cores >= 1
+    assert 10**8 < machine.memory_bytes <= psutil.virtual_memory().total
+    torch.set_num_threads(own)
 
 
 def test_every_part_of_a_run_has_a_seed_of_its_own() -> None:

@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from tenfold.errors import ModelError
 from tenfold.files import sha256_file
 from tenfold.models import sources
-from tenfold.models.sources import Builtin, ModelFiles, first_use, resolve
+from tenfold.models.headers import read_headers
+from tenfold.models.sources import Builtin, ModelFiles, first_use, resolve, resolve_headers
 from tenfold.recipe import ModelSection
 from tests.tiny_models import FAMILIES, tiny_model
 from tests.tiny_tokenizers import byte_tokenizer
@@ -81,6 +82,24 @@ def test_hub_files_are_taken_without_pickles_and_without_code(
     resolve(ModelSection(name="me/mine", trust_remote_code=True))
     assert not any(pattern.endswith((".bin", ".pt", ".pth", ".py")) for pattern in asked[0])
     assert set(asked[1]) - set(asked[0]) == {"*.py"}
+
+
+def test_of_a_hubs_model_the_headers_are_to_be_had_without_weights(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "snapshot"
+    small.mkdir()
+    for path in model_folder.glob("*.json"):
+        shutil.copy(path, small)
+
+    def download(name: str, *, allow_patterns: list[str], **_: object) -> str:
+        assert not any(fnmatch("model.safetensors", pattern) for pattern in allow_patterns)
+        return str(small)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    files = resolve_headers(ModelSection(name="me/mine"))
+    whole = read_headers(resolve_headers(ModelSection(name=str(model_folder))))
+    assert read_headers(files) == whole
 
 
 @pytest.mark.parametrize("family", FAMILIES)
