@@ -199,7 +199,7 @@ class Campaign:
 
     def _title(self) -> str:
         names = ", ".join(str(data.train) for data in self.base.tasks.values())
-        return f"{names} with {self.base.model.name}"
+        return f"{names} with {Path(self.base.model.name).name}"
 
     def rules(self) -> tuple[str, ...]:
         """Return the terms, a sentence each."""

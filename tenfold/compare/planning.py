@@ -18,7 +18,7 @@ from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
-from tenfold.techniques.trial import try_reading, try_updates
+from tenfold.techniques.trial import Trial, try_reading, try_updates
 from tenfold.techniques.world import World, open_world
 
 SEARCH_SHARE = 0.25
@@ -116,10 +116,16 @@ def _tried(recipe: Recipe) -> _Tried:
         scoring,
         num_stages=len(stages),
         own_updates=world.first.windows.total_updates(recipe.optim.epochs, recipe.optim.max_updates),
-        seconds_per_update=trial.seconds_per_update,
+        seconds_per_update=_undisturbed(trial, run),
         tokens_per_update=trial.tokens_per_second * trial.seconds_per_update,
     )
     return _Tried(pace, asked, training)
+
+
+def _undisturbed(trial: Trial, run: Run) -> float:
+    """Return the seconds of an update; on a CPU what other work on the machine takes from it is left out."""
+    is_shared = run.runtime.device.type == "cpu"
+    return trial.processor_seconds_per_update if is_shared else trial.seconds_per_update
 
 
 def _reading_seconds(run: Run, world: World) -> float:

@@ -28,6 +28,8 @@ class Trial:
     peak_memory_bytes: int
     seconds_per_update: float
     tokens_per_second: float
+    processor_seconds_per_update: float
+    """Of one thread: what it would take, on a CPU, if nobody else used the machine."""
 
 
 def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
@@ -56,10 +58,11 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
     model.train()
     with PeakMemory(model.device) as memory:
         _try(model, stage, largest, training)
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), time.process_time()
         for _ in range(2):
             update_once(model, stage, usual, training)
         seconds = (time.perf_counter() - started) / 2
+        busy = (time.process_time() - busy) / 2 / torch.get_num_threads()
     speed = usual.num_tokens / seconds
     per_update = sum(window.num_tokens for window in seen) / len(seen) / speed
     return Trial(
@@ -67,6 +70,7 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
         peak_memory_bytes=memory.peak_bytes,
         seconds_per_update=per_update,
         tokens_per_second=speed,
+        processor_seconds_per_update=busy * per_update / seconds,
     )
 
 

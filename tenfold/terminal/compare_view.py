@@ -127,12 +127,13 @@ def _leaderboard(comparison: Comparison, standings: Sequence[Standing]) -> Table
     measure = entries[standings[0].name].measures()[0]
     table = Table(box=None, pad_edge=False)
     table.add_column("way")
-    table.add_column(f"{measure.title}{'' if measure.higher_is_better else ' ↓'}")
-    for heading in ("against the best", "training", "search", "memory"):
-        table.add_column(heading, justify="right")
+    table.add_column(no_wrap=True, header=f"{measure.title}{'' if measure.higher_is_better else ' ↓'}")
+    table.add_column("")
+    for heading in ("training", "search", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for standing in standings:
         bill = bill_of(entries[standing.name])
-        against = "best" if standing is standings[0] else "ties" if standing.is_tied else "clearly worse"
+        against = "best" if standing is standings[0] else "ties" if standing.is_tied else "worse"
         table.add_row(
             escape(plain(standing.name)),
             escape(interval_text(standing.score)),
