@@ -61,6 +61,7 @@ ROOMS: dict[str, str] = {
     " terminal",
     "cli": "extending compare errors recipe artifact answering terminal",
     "__main__": "cli",
+    "tethered": "cli",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
 
@@ -75,6 +76,7 @@ FENCES: dict[str, str] = {
     "psutil": "engine/runtime.py evaluation/cost.py",
     "pyarrow": "data/",
     "pydantic": "recipe/ techniques/ compare/grid.py",
+    "ray": "compare/on_ray.py",
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",

@@ -30,8 +30,10 @@ def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor |
     show_plan(console, campaign, campaign.plan)
     if only_plan:
         return
-    with LiveTable(console, campaign) as table:
-        comparison = campaign.carry_out(executor or HereOneByOne(), table.hear)
+    executor = executor or HereOneByOne()
+    table = LiveTable(console, campaign.plan.expected_seconds / executor.at_once(campaign.base))
+    with table:
+        comparison = campaign.carry_out(executor, table.hear)
     show_outcome(console, comparison, campaign.folder)
 
 
@@ -56,9 +58,9 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
 class LiveTable:
     """Hears of every job, and shows them all: a table that moves on a terminal, else a line for each change."""
 
-    def __init__(self, console: Console, campaign: Campaign) -> None:
+    def __init__(self, console: Console, expected_seconds: float) -> None:
         self.console = console
-        self.campaign = campaign
+        self.expected_seconds = expected_seconds
         self.reports: dict[str, Report] = {}
         self.started = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -91,7 +93,7 @@ class LiveTable:
         for name, report in self.reports.items():
             table.add_row(escape(name), escape(_state(report)))
         took = time.monotonic() - self.started
-        left = max(0.0, self.campaign.plan.expected_seconds - took)
+        left = max(0.0, self.expected_seconds - took)
         table.caption = f"{duration(took)} so far, about {duration(left)} left"
         table.caption_justify = "left"
         return table
