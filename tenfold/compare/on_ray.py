@@ -128,7 +128,7 @@ def on_ray(text: str) -> OnRay:
         allowed = "ray, ray:cpus=4 or ray:cpus=4,gpus=1 (for each run)"
         raise RecipeError(Problem("--on", f"found {text!r}", allowed)) from None
     _ray()
-    return OnRay(**asked)  # type: ignore[arg-type]
+    return OnRay(**asked)
 
 
 def _ray() -> Any:
