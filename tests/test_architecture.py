@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
-    "compare": "errors files recipe data models evaluation engine tasks teaching techniques artifact",
+    "compare": "errors paths files recipe data models evaluation engine tasks teaching techniques artifact",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
     " running answering extending compare",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"

@@ -16,10 +16,14 @@ from typing import Any
 
 from tenfold.compare.jobs import POLL_SECONDS, Hear, Job, Report, carry_out, progress
 from tenfold.errors import Problem, RecipeError
+from tenfold.paths import ray_address
 from tenfold.recipe import Recipe
 
 LOST_WORKERS = 10
 """How many lost workers a run may outlive: it goes on each time, and where machines are lent, many are lost."""
+
+CONNECT_SECONDS = 10.0
+"""How long a cluster that is named may take to answer at all: Ray itself goes on asking for more than four minutes."""
 
 STOP_SECONDS = 60.0
 """How long runs are given to write a checkpoint when the comparison is stopped."""
@@ -144,8 +148,10 @@ def _connected() -> Any:
     ray = _ray()
     if not ray.is_initialized():
         try:
+            if (named := ray_address()) is not None:
+                socket.create_connection(named, CONNECT_SECONDS).close()
             ray.init(log_to_driver=False, logging_level="error")
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             remedy = "start it, correct RAY_ADDRESS, or unset it and `ray stop` to work on this machine alone"
             raise RecipeError(Problem("--on", f"no Ray cluster: {_first_line(error)}", remedy=remedy)) from None
     return ray

@@ -27,17 +27,17 @@ from tenfold.evaluation.scorecard_view import interval_text
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
     """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it."""
     console = Console()
-    show_plan(console, campaign, campaign.plan)
+    executor = executor or HereOneByOne()
+    at_once = executor.at_once(campaign.base)  # before the plan, which takes a while: a cluster may not be there
+    show_plan(console, campaign, campaign.plan, at_once)
     if only_plan:
         return
-    executor = executor or HereOneByOne()
-    table = LiveTable(console, campaign.plan.expected_seconds / executor.at_once(campaign.base))
-    with table:
+    with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
         comparison = campaign.carry_out(executor, table.hear)
     show_outcome(console, comparison, campaign.folder)
 
 
-def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
+def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) -> None:
     """Show which ways apply and what each may spend, and why the others do not."""
     table = Table(box=None, pad_edge=False)
     table.add_column("way")
@@ -52,7 +52,10 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
         console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
     for rule in campaign.rules():
         console.print(f"[dim]{escape(rule)}[/dim]")
-    console.print(f"expected in all: [bold]{duration(plan.expected_seconds)}[/bold]; stop at any time, go on later\n")
+    expected = f"[bold]{duration(plan.expected_seconds)}[/bold]"
+    if at_once > 1:
+        expected += f", {duration(plan.expected_seconds / at_once)} with {at_once} runs at a time"
+    console.print(f"expected in all: {expected}; stop at any time, go on later\n")
 
 
 class LiveTable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import HereOneByOne, Report
 from tenfold.compare.on_ray import OnRay, on_ray
+from tenfold.errors import RecipeError
 from tenfold.recipe import parse_recipe
 
 ray = pytest.importorskip("ray")
@@ -125,6 +127,13 @@ def run_of(recipe: Path) -> psutil.Process:
     )
 
 
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def test_a_worker_that_is_killed_loses_nothing(base: dict[str, Any], tmp_path: Path) -> None:
     lora = ("parameter_efficient",)
     here = campaign(base, tmp_path / "here", updates=LONG, techniques=lora).carry_out(
@@ -132,7 +141,7 @@ def test_a_worker_that_is_killed_loses_nothing(base: dict[str, Any], tmp_path: P
     )
     work = campaign(base, tmp_path / "there", updates=LONG, techniques=lora)
     name = work.final_jobs({})[0].name
-    gone: list[psutil.Process] = []
+    at_its_death: list[int] = []
 
     def kill_its_worker() -> None:
         while len(updates_made(work.folder / "runs" / name)) < 20:
@@ -141,13 +150,15 @@ def test_a_worker_that_is_killed_loses_nothing(base: dict[str, Any], tmp_path: P
         worker = run.parent()
         assert worker is not None and "ray::" in worker.cmdline()[0]
         worker.send_signal(signal.SIGKILL)
-        gone.extend((run, worker))
+        while lives(run):
+            time.sleep(0.01)
+        at_its_death.extend(updates_made(work.folder / "runs" / name))
 
     killer = threading.Thread(target=kill_its_worker, daemon=True)
     killer.start()
     there = work.carry_out(OnRay(), lambda report: None)
     killer.join(timeout=1)
-    assert len(gone) == 2 and not any(process.is_running() for process in gone), "the run died with its worker"
+    assert 20 <= at_its_death[-1] < LONG, "the run died with its worker"
     assert table(there) == table(here)
     made = updates_made(work.folder / "runs" / name)
     assert made[-1] == LONG
@@ -215,3 +226,13 @@ def test_a_wish_that_no_machine_can_fulfil_is_told(base: dict[str, Any], tmp_pat
 def test_on_says_where_and_how_much() -> None:
     assert on_ray("ray") == OnRay()
     assert on_ray("ray:cpus=4,gpus=0.5") == OnRay(cpus=4, gpus=0.5)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}", "127.0.0.1:x"])
+def test_a_cluster_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(ray, "is_initialized", lambda: False)
+        monkeypatch.setenv("RAY_ADDRESS", address.format(port=unheard.getsockname()[1]))
+        with pytest.raises(RecipeError, match="no Ray cluster: "):
+            OnRay().carry_out([], lambda report: None)
