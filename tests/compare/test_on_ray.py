@@ -36,6 +36,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("TENFOLD_CACHE", str(tmp_path_factory.mktemp("cluster-cache")))
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.delenv("RAY_ADDRESS", raising=False)
+        # not every version and system has these: a run must end with its worker without them
+        patch.setenv("RAY_process_group_cleanup_enabled", "false")
+        patch.setenv("RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper", "false")
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="error")
         yield
         ray.shutdown()
@@ -49,6 +52,7 @@ def base(settings: dict[str, Any], labels_file: Path) -> dict[str, Any]:
         "tuner": "full",
         "data": {"train": str(labels_file), "validation_share": 0.2, "test_share": 0.2},
         "evaluation": {"max_rows": 12, "retention": False},
+        "runtime": {**settings["runtime"], "threads": 1},  # two threads would add up in another order
     }
 
 
@@ -166,15 +170,17 @@ def test_a_worker_that_is_killed_loses_nothing(base: dict[str, Any], tmp_path: P
 
 
 def test_a_run_that_fails_is_told_with_its_reason(base: dict[str, Any], tmp_path: Path) -> None:
+    base["runtime"] = {**base["runtime"], "threads": None}
     work = campaign(base, tmp_path / "there")
     lora, features = work.final_jobs({})
     stranger = Path(lora.recipe.output) / "letter.txt"
     stranger.parent.mkdir(parents=True)
     stranger.write_text("mine")
     heard = Heard()
-    entries = work.carry_out(OnRay(), heard).entries
+    entries = work.carry_out(OnRay(cpus=2), heard).entries
     assert "holds files that are not a run's: letter.txt" in entries[0].failures[0]
     assert (len(entries[0].runs), len(entries[1].runs)) == (0, 1), "the others go on"
+    assert entries[1].runs[0].recipe.runtime.threads == 2, "as many threads as CPUs"
     assert heard.states(lora.name)[-1] == "failed" and heard.states(features.name)[-1] == "done"
 
 
