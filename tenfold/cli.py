@@ -248,6 +248,7 @@ def compare(
     rates: options.Rates = None,
     plan: Annotated[bool, typer.Option("--plan", help="Only say what applies, and how long it would take.")] = False,
     out: Annotated[Path | None, typer.Option(help="Its folder.  [default: runs/compare-NAME]")] = None,
+    on: options.On = None,
 ) -> None:
     """Train several techniques on the same rows with the same budget, and say which is better, or that none is.
 
@@ -260,7 +261,8 @@ def compare(
     grid, base = load_grid(recipe)
     asked = {"techniques": techniques, "budget": budget, "seeds": seeds, "binds": binds, "rates": rates}
     folder = out or Path("runs") / f"compare-{recipe.stem}"
-    show_comparison(Campaign(with_options(grid, asked), base, folder), only_plan=plan)
+    executor = options.read_place(on)
+    show_comparison(Campaign(with_options(grid, asked), base, folder), only_plan=plan, executor=executor)
 
 
 @app.command(short_help="Show what the cache holds and how big it is.")

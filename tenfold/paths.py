@@ -1,4 +1,4 @@
-"""What Tenfold reads of the environment: where its cache is, and whether unforeseen errors show their traceback.
+"""What Tenfold reads of the environment: its cache, a cluster's address, and whether unforeseen errors show tracebacks.
 
 The cache is one folder with a room in it for each purpose; all that is in it can be made again.
 """
@@ -43,6 +43,16 @@ def cache_at(folder: Path) -> Iterator[None]:
         del os.environ["TENFOLD_CACHE"]
         if before is not None:
             os.environ["TENFOLD_CACHE"] = before
+
+
+def ray_address() -> tuple[str, int] | None:
+    """Return host and port of the Ray cluster that the environment variable `RAY_ADDRESS` names, if any.
+
+    Raises:
+        ValueError: it is set, and no address.
+    """
+    host, colon, port = os.environ.get("RAY_ADDRESS", "").rpartition("://")[2].rpartition(":")
+    return (host, int(port)) if colon else None
 
 
 def shows_tracebacks() -> bool:

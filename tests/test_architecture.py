@@ -54,13 +54,14 @@ ROOMS: dict[str, str] = {
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
-    "compare": "errors files recipe data models evaluation engine tasks teaching techniques artifact",
+    "compare": "errors paths files recipe data models evaluation engine tasks teaching techniques artifact",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
     " running answering extending compare",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
     "cli": "extending compare errors recipe artifact answering terminal",
     "__main__": "cli",
+    "tethered": "cli",
 }
 """The rooms from the ground up, and what each imports: only rooms above it in this table, and exactly these."""
 
@@ -75,6 +76,7 @@ FENCES: dict[str, str] = {
     "psutil": "engine/runtime.py evaluation/cost.py",
     "pyarrow": "data/",
     "pydantic": "recipe/ techniques/ compare/grid.py",
+    "ray": "compare/on_ray.py",
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -118,7 +118,8 @@ class Campaign:
         failed = executor.carry_out(searched, hear)
         pruned = self.pruned()
         failed |= executor.carry_out(self.final_jobs(pruned), hear)
-        return self.comparison(pruned, failed)
+        comparison = self.comparison(pruned, failed)
+        return replace(comparison, rules=(*comparison.rules, *executor.terms))
 
     def search_jobs(self) -> list[Job]:
         """Return a short run for each learning rate that is to be tried, scored on validation rows."""

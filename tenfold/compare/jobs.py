@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from tenfold.artifact import Artifact
-from tenfold.errors import TenfoldError
+from tenfold.errors import Interrupted, TenfoldError
 from tenfold.files import write_atomic
 from tenfold.recipe import Recipe, dump_recipe
 
@@ -69,8 +69,26 @@ class Report:
 Hear = Callable[[Report], None]
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Why a job did not finish."""
+
+    why: str
+    was_stopped: bool
+    """Whether somebody else's signal ended it, not it itself: another try goes on from its last checkpoint."""
+
+
 class Executor(Protocol):
     """Carries out jobs, wherever that is; those that are finished already are left alone."""
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """What a reader of the comparison should know of where its runs were made, a sentence each."""
+        ...
+
+    def at_once(self, recipe: Recipe) -> int:
+        """Return how many runs like `recipe` go side by side."""
+        ...
 
     def carry_out(self, jobs: Sequence[Job], hear: Hear) -> dict[str, str]:
         """Return for each job that failed, by name, why; `hear` is told of every change."""
@@ -80,6 +98,12 @@ class Executor(Protocol):
 class HereOneByOne:
     """Carries out jobs on this machine, one after the other: two at once would take each other's time."""
 
+    terms: tuple[str, ...] = ()
+
+    def at_once(self, recipe: Recipe) -> int:
+        """Return 1."""
+        return 1
+
     def carry_out(self, jobs: Sequence[Job], hear: Hear) -> dict[str, str]:
         """Return for each job that failed, by name, why."""
         failed = {}
@@ -87,21 +111,24 @@ class HereOneByOne:
             if job.artifact is not None:
                 hear(Report(job, "done"))
                 continue
-            why = carry_out(job, hear)
-            if why is not None:
-                failed[job.name] = why
+            failure = carry_out(job, hear)
+            if failure is not None:
+                failed[job.name] = failure.why
         return failed
 
 
-def carry_out(job: Job, hear: Hear) -> str | None:
-    """Run `job` in a process of its own; return None, or why it failed.
+def carry_out(job: Job, hear: Hear) -> Failure | None:
+    """Run `job` in a process of its own, which ends with this one; return None, or why it failed.
 
     An interrupt is passed on: the run writes a checkpoint and ends, and so does the comparison.
     """
     job.write()
     hear(Report(job, "running", "begins"))
-    with job.said_path.open("w", encoding="utf-8") as said:
-        process = subprocess.Popen(command(job), stdout=said, stderr=subprocess.STDOUT)
+    pipe = subprocess.PIPE
+    with (
+        job.said_path.open("w", encoding="utf-8") as said,
+        subprocess.Popen(command(job), stdin=pipe, stdout=said, stderr=subprocess.STDOUT) as process,
+    ):
         try:
             while process.poll() is None:
                 try:
@@ -109,22 +136,22 @@ def carry_out(job: Job, hear: Hear) -> str | None:
                 except subprocess.TimeoutExpired:
                     hear(Report(job, "running", progress(job)))
         except KeyboardInterrupt:
-            process.send_signal(
-                signal.SIGTERM
-            )  # it may have had the terminal's own already: a second one changes nothing
+            # it may have had the terminal's own already: a second one changes nothing
+            process.send_signal(signal.SIGTERM)
             process.wait()
             raise
     if process.returncode == 0:
         hear(Report(job, "done"))
         return None
-    why = why_failed(job, process.returncode)
-    hear(Report(job, "failed", why))
-    return why
+    code = process.returncode
+    failure = Failure(why_failed(job, code), was_stopped=code < 0 or code == Interrupted.exit_code)
+    hear(Report(job, "failed", failure.why))
+    return failure
 
 
 def command(job: Job) -> list[str]:
     """Return the command that carries out `job`."""
-    return [sys.executable, "-m", "tenfold.cli", "run", str(job.recipe_path)]
+    return [sys.executable, "-m", "tenfold.tethered", "run", str(job.recipe_path)]
 
 
 def progress(job: Job) -> str:

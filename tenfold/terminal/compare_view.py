@@ -27,15 +27,17 @@ from tenfold.evaluation.scorecard_view import interval_text
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
     """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it."""
     console = Console()
-    show_plan(console, campaign, campaign.plan)
+    executor = executor or HereOneByOne()
+    at_once = executor.at_once(campaign.base)  # before the plan, which takes a while: a cluster may not be there
+    show_plan(console, campaign, campaign.plan, at_once)
     if only_plan:
         return
-    with LiveTable(console, campaign) as table:
-        comparison = campaign.carry_out(executor or HereOneByOne(), table.hear)
+    with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
+        comparison = campaign.carry_out(executor, table.hear)
     show_outcome(console, comparison, campaign.folder)
 
 
-def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
+def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) -> None:
     """Show which ways apply and what each may spend, and why the others do not."""
     table = Table(box=None, pad_edge=False)
     table.add_column("way")
@@ -50,15 +52,18 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan) -> None:
         console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
     for rule in campaign.rules():
         console.print(f"[dim]{escape(rule)}[/dim]")
-    console.print(f"expected in all: [bold]{duration(plan.expected_seconds)}[/bold]; stop at any time, go on later\n")
+    expected = f"[bold]{duration(plan.expected_seconds)}[/bold]"
+    if at_once > 1:
+        expected += f", {duration(plan.expected_seconds / at_once)} with {at_once} runs at a time"
+    console.print(f"expected in all: {expected}; stop at any time, go on later\n")
 
 
 class LiveTable:
     """Hears of every job, and shows them all: a table that moves on a terminal, else a line for each change."""
 
-    def __init__(self, console: Console, campaign: Campaign) -> None:
+    def __init__(self, console: Console, expected_seconds: float) -> None:
         self.console = console
-        self.campaign = campaign
+        self.expected_seconds = expected_seconds
         self.reports: dict[str, Report] = {}
         self.started = time.monotonic()
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
@@ -91,7 +96,7 @@ class LiveTable:
         for name, report in self.reports.items():
             table.add_row(escape(name), escape(_state(report)))
         took = time.monotonic() - self.started
-        left = max(0.0, self.campaign.plan.expected_seconds - took)
+        left = max(0.0, self.expected_seconds - took)
         table.caption = f"{duration(took)} so far, about {duration(left)} left"
         table.caption_justify = "left"
         return table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tenfold.errors import Problem, RecipeError
+
+if TYPE_CHECKING:
+    from tenfold.compare.jobs import Executor
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe (YAML). `tenfold init` writes one.")]
 ArtifactFolder = Annotated[Path, typer.Argument(help="The output folder of a run.")]
@@ -37,6 +40,10 @@ Budget = Annotated[str | None, typer.Option(help="What all of it may take: 90s, 
 Seeds = Annotated[int | None, typer.Option(min=1, help="Runs of each, with other orders and starts.")]
 Binds = Annotated[str | None, typer.Option(help="What is equal for all runs: seconds, updates, tokens.")]
 Rates = Annotated[str | None, typer.Option(help="Multiples of the usual learning rate to search: `0.3,1,3`.")]
+On = Annotated[
+    str | None,
+    typer.Option(metavar="ray[:cpus=N,gpus=N]", help="Carry the runs out on a Ray cluster, so much for each."),
+]
 
 
 def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
@@ -46,6 +53,19 @@ def read_columns(pairs: list[str] | None) -> dict[str, str] | None:
         RecipeError: one is not of that form.
     """
     return dict(split_pairs(pairs, "--columns", "OURS=YOURS, e.g. prompt=question")) if pairs else None
+
+
+def read_place(on: str | None) -> Executor | None:
+    """Return where `--on` has a comparison's runs carried out, None where it is not given.
+
+    Raises:
+        RecipeError: it says something else, or what it asks for is not installed.
+    """
+    if on is None:
+        return None
+    from tenfold.compare.on_ray import on_ray
+
+    return on_ray(on)
 
 
 def split_pairs(pairs: list[str], option: str, form: str) -> list[tuple[str, str]]:

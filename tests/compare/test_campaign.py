@@ -16,16 +16,21 @@ from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.errors import RecipeError, TenfoldError
 from tenfold.evaluation.scorecard import Measure
-from tenfold.recipe import parse_recipe
+from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 
 
 class InThisProcess:
     """Carries jobs out without the cost of a process for each."""
 
+    terms = ("In this process.",)
+
     def __init__(self, failing: str = "") -> None:
         self.failing = failing
         self.carried_out: list[str] = []
+
+    def at_once(self, recipe: Recipe) -> int:
+        return 1
 
     def carry_out(self, jobs: Sequence[Job], hear: Hear) -> dict[str, str]:
         failed = {}
@@ -38,15 +43,6 @@ class InThisProcess:
                 failed[job.name] = "it was planned to"
             hear(Report(job, "failed" if job.name in failed else "done"))
         return failed
-
-
-@pytest.fixture
-def labels_file(tmp_path: Path) -> Path:
-    path = tmp_path / "labels.jsonl"
-    words = ("lamp", "door", "fan")
-    rows = [{"text": f"{words[n % 3]} number {n}", "label": words[n % 3]} for n in range(90)]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture
@@ -78,6 +74,7 @@ def test_every_entrant_is_searched_then_trained_with_every_seed(campaign: Campai
     comparison, executor = carried_out(campaign)
     assert [entry.name for entry in comparison.entries] == ["task_specific", "parameter_efficient", "feature_based"]
     assert "several tasks" in comparison.refused["multi_task"]
+    assert comparison.rules == (*campaign.rules(), *executor.terms)
     searched = [name for name in executor.carried_out if "rate" in name]
     assert len(searched) == 2 * 2, "two rates for each that trains"
     assert executor.carried_out[: len(searched)] == searched, "before anything is trained in full"
