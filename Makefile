@@ -1,6 +1,6 @@
 # make demo   a first fine-tune, before and after, in minutes     make test    the test suite
 # make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
-# make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; about two hours, resumable)
+# make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; some hours on one core, resumable)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo

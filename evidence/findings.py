@@ -23,8 +23,9 @@ HEAD = """# Evidence: which claims hold here?
 Each technique's literature promises something. Below is what came of it on real rows, by the reference recipe of each
 technique; `make evidence` runs them all (`make evidence ONLY=adapters` one). *Held* and *not held here* are said only
 where the interval (95 %, by bootstrap over test rows, or by a paired test of the same rows) is clear of the boundary;
-else it is *unclear*. A seed decides the order of the rows, the starting values and which rows are drawn. Small models,
-few rows, one machine: what does not hold here may hold elsewhere, and the other way round.
+else it is *unclear*. Counts, and single measurements of time and memory, have no interval and are judged as they are. A
+seed decides the order of the rows, the starting values and which rows are drawn. Small models, few rows, one machine:
+what does not hold here may hold elsewhere, and the other way round.
 """
 
 
