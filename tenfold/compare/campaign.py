@@ -6,40 +6,26 @@ comparison that was stopped goes on where it was, and gives the same entries whe
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from tenfold.compare.comparison import Comparison, Entry, Tried, last_score
 from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of
 from tenfold.compare.jobs import Executor, Hear, Job
-from tenfold.compare.planning import SEARCH_SHARE, Allowance, Pace, allow, examine
+from tenfold.compare.planning import SEARCH_SHARE, allow, examine
 from tenfold.compare.ranking import rank
-from tenfold.compare.split import Sides, with_sides, write_split
+from tenfold.compare.settled import Plan, keep_plan, kept_plan
+from tenfold.compare.split import Sides, draw_split, with_sides
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.scorecard import Measure
-from tenfold.files import sha256_text, write_json
-from tenfold.recipe import Recipe
+from tenfold.files import sha256_text
+from tenfold.recipe import Recipe, load_recipe
 
 CHECKS_A_RUN = 2
 """How often a run is judged on validation rows, to keep its best checkpoint."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What will be run: settled once, kept in the comparison's folder."""
-
-    paces: Mapping[str, Pace]
-    allowances: Mapping[str, Allowance]
-    refused: Mapping[str, str]
-
-    @property
-    def expected_seconds(self) -> float:
-        """What all of it is expected to take."""
-        return sum(each.expected_seconds for each in self.allowances.values())
 
 
 @dataclass(frozen=True)
@@ -66,8 +52,23 @@ class Campaign:
 
     @cached_property
     def sides(self) -> dict[str, Sides]:
-        """The files of each task's rows."""
-        return write_split(self.base, self.folder / "rows")
+        """The files of each task's rows: another comparison's, in the same folder, stay as they are.
+
+        Raises:
+            DataError: rows that cannot be read, or none left for a side.
+            RecipeError: the folder belongs to another comparison.
+        """
+        return self._settled[1]
+
+    @cached_property
+    def _settled(self) -> tuple[str, dict[str, Sides]]:
+        """The hash of grid, recipe and rows, and the files of these."""
+        drawn = draw_split(self.base)
+        rows = [each.texts[side] for each in drawn.values() for side in ("train", "test")]
+        settings = self.base.model_dump_json(exclude={"output", "log"})
+        fingerprint = sha256_text(self.grid.model_dump_json(exclude={"recipe"}), settings, *rows)
+        kept_plan(self.folder, fingerprint)
+        return fingerprint, {name: each.write(self.folder / "rows" / name) for name, each in drawn.items()}
 
     @cached_property
     def entrants(self) -> dict[str, Entrant]:
@@ -83,34 +84,19 @@ class Campaign:
         """What will be run: as it was settled by an earlier call in this folder, or settled now.
 
         Raises:
-            RecipeError: the folder belongs to another comparison; the budget is too small.
+            RecipeError: the folder belongs to another comparison; no way applies; the budget is too small.
         """
-        path = self.folder / "plan.json"
-        if path.is_file():
-            return self._read_plan(path)
+        fingerprint, _ = self._settled
+        kept = kept_plan(self.folder, fingerprint)
+        if kept is not None:
+            return kept
         examined = examine([Entrant(name, self._on_rows(each.recipe)) for name, each in self.entrants.items()])
         refused = {**self._entrants.refused, **examined.refused}
+        if not examined.paces:
+            raise RecipeError(*(Problem(name, f"does not apply: {why}") for name, why in refused.items()))
         found = Plan(examined.paces, allow(self.grid, examined.paces), refused)
-        write_json(path, {"fingerprint": self.fingerprint, **asdict(found)})
+        keep_plan(found, self.folder, fingerprint)
         return found
-
-    @property
-    def fingerprint(self) -> str:
-        """The hash of grid, recipe and rows."""
-        rows = [path.read_text(encoding="utf-8") for each in self.sides.values() for path in (each.train, each.test)]
-        settings = self.base.model_dump_json(exclude={"output", "log"})
-        return sha256_text(self.grid.model_dump_json(exclude={"recipe"}), settings, *rows)
-
-    def _read_plan(self, path: Path) -> Plan:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-        if tree["fingerprint"] != self.fingerprint:
-            found = "it belongs to another comparison: other rows, settings, techniques or terms"
-            raise RecipeError(Problem(str(self.folder), found, remedy="choose another folder with --out"))
-        return Plan(
-            {name: Pace(**each) for name, each in tree["paces"].items()},
-            {name: Allowance(**{**each, "rates": tuple(each["rates"])}) for name, each in tree["allowances"].items()},
-            tree["refused"],
-        )
 
     def carry_out(self, executor: Executor, hear: Hear) -> Comparison:
         """Run what is not finished yet and return the comparison."""
@@ -134,12 +120,11 @@ class Campaign:
 
         Of those that were `pruned` only the first seed's.
         """
-        first = self.base.runtime.seed
         return [
             self._job(name, f"{name}, seed {seed}", self._whole(name, seed, self.best_factor(name)))
-            for seed in range(first, first + self.grid.seeds)
+            for seed in self._seeds
             for name in self.plan.allowances
-            if seed == first or name not in pruned
+            if seed == self._seeds[0] or name not in pruned
         ]
 
     def pruned(self) -> dict[str, str]:
@@ -159,15 +144,37 @@ class Campaign:
     def best_factor(self, name: str) -> float | None:
         """Return the multiple of its learning rate at which `name` did best on validation rows, None without a search.
 
-        Of equals the one nearest to the usual rate is taken. Where no run of the search has finished it is 1.
+        Of equals the one nearest to the usual rate is taken. Where no run of the search has finished it is 1. Once a
+        whole run has begun it stays: a run of the search that is made good later does not part the seeds.
         """
-        tried = self._tried(name)
         if not self.plan.allowances[name].rates:
             return None
+        begun = self._begun_at(name)
+        if begun is not None:
+            return begun
+        tried = self._tried(name)
         if not tried:
             return 1.0
         best = max(each.worth for each in tried.values())
         return min((factor for factor, each in tried.items() if each.worth == best), key=lambda factor: abs(factor - 1))
+
+    def _begun_at(self, name: str) -> float | None:
+        """Return the multiple of its learning rate in the recipes of whole runs, None where none has begun."""
+        for seed in self._seeds:
+            job = self._job(name, f"{name}, seed {seed}", self.entrants[name].recipe)
+            if job.recipe_path.is_file():
+                rate = load_recipe(job.recipe_path).optim.learning_rate or 0.0
+                factors = {
+                    factor: _usual_rate(self.entrants[name].recipe) * factor
+                    for factor in (*self.plan.allowances[name].rates, 1.0)
+                }
+                return min(factors, key=lambda factor: abs(factors[factor] - rate))
+        return None
+
+    @property
+    def _seeds(self) -> range:
+        first = self.base.runtime.seed
+        return range(first, first + self.grid.seeds)
 
     def _tried(self, name: str) -> dict[float, _Searched]:
         """Return what the search has found at each factor."""
@@ -207,10 +214,11 @@ class Campaign:
         sides = next(iter(self.sides.values()))
         train, validation, test = sides.num_rows
         grid = self.grid
+        seeds = "1 seed" if grid.seeds == 1 else f"{grid.seeds} seeds"
         rules = [
             f"One split for all: {train:,} training rows, {validation:,} validation rows, {test:,} test rows.",
             "Learning rates and checkpoints are chosen on validation rows; the table shows test rows.",
-            f"{grid.seeds} seeds for each; a seed decides the order of rows and the starting values, never the split.",
+            f"{seeds} for each; a seed decides the order of rows and the starting values, never the split.",
         ]
         if len(grid.rates) > 1:
             listed = ", ".join(f"{factor:g}" for factor in grid.rates)
@@ -254,10 +262,9 @@ class Campaign:
         return recipe.model_copy(update={"runtime": runtime, "optim": self._optim(recipe, updates, factor)})
 
     def _optim(self, recipe: Recipe, updates: int | None, factor: float | None) -> object:
-        rate = recipe.optim.learning_rate or type(recipe.tuner).learning_rate
         changes: dict[str, object] = {"total_updates": updates}
         if factor is not None:
-            changes["learning_rate"] = rate * factor
+            changes["learning_rate"] = _usual_rate(recipe) * factor
         return recipe.optim.model_copy(update=changes)
 
     def _with(self, recipe: Recipe, *, judged_on: str, every: int | None) -> Recipe:
@@ -275,3 +282,7 @@ class Campaign:
     @cached_property
     def _most_items(self) -> int:
         return max(max(sides.num_rows[1:]) for sides in self.sides.values())
+
+
+def _usual_rate(recipe: Recipe) -> float:
+    return recipe.optim.learning_rate or type(recipe.tuner).learning_rate

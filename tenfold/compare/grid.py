@@ -15,7 +15,7 @@ from tenfold.recipe import Recipe, load_recipe, parse_recipe
 from tenfold.recipe.load import read_tree
 from tenfold.recipe.problems import explained
 from tenfold.recipe.sections import Name, Section, written_out
-from tenfold.techniques.technique import BUILTIN
+from tenfold.techniques.technique import BUILTIN, find_technique
 
 TUNERS: Mapping[str, str] = {
     "instruction": "full",
@@ -57,6 +57,11 @@ class Grid(Section):
     binds: Binds = "seconds"
     """What is equal for all: seconds of training, updates, or tokens."""
 
+    @field_validator("techniques", "rates")
+    @classmethod
+    def _each_once(cls, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(dict.fromkeys(given))
+
     @field_validator("budget", mode="before")
     @classmethod
     def _in_seconds(cls, budget: object) -> object:
@@ -80,7 +85,7 @@ def with_options(grid: Grid, asked: Mapping[str, object]) -> Grid:
     changes = {name: value for name, value in asked.items() if value is not None}
     for name in ("techniques", "rates"):
         if isinstance(value := changes.get(name), str):
-            changes[name] = value.split(",")
+            changes[name] = [part.strip() for part in value.split(",")]
     if changes.get("techniques") == ["all"]:
         changes["techniques"] = list(BUILTIN)
     with explained(Grid):
@@ -118,7 +123,12 @@ def load_grid(path: Path) -> tuple[Grid, Recipe]:
 
 
 def entrants_of(grid: Grid, base: Recipe) -> Entrants:
-    """Return every combination that `grid` asks for, with the settings of `base` where it says nothing."""
+    """Return every combination that `grid` asks for, with the settings of `base` where it says nothing.
+
+    Raises:
+        RecipeError: it names a technique or a tuner that is not there, or a setting that a tuner does not have.
+    """
+    _require_known(grid, base)
     recipes, refused = [], {}
     for name, tree in _trees(grid, base):
         try:
@@ -126,6 +136,18 @@ def entrants_of(grid: Grid, base: Recipe) -> Entrants:
         except UserError as error:
             refused[name] = reason(error)
     return Entrants(tuple(recipes), refused)
+
+
+def _require_known(grid: Grid, base: Recipe) -> None:
+    """Raise for what no rows and no model could make apply: it is misspelt."""
+    for technique in grid.techniques:
+        find_technique(technique)
+    for tuner in grid.tuners:
+        parse_recipe({**base.model_dump(mode="json"), "tuner": _written(tuner)})
+    unknown = [name for name in grid.options if name not in grid.techniques]
+    if unknown:
+        allowed = ", ".join(grid.techniques)
+        raise RecipeError(Problem(f"options.{unknown[0]}", "not one of the techniques compared", allowed))
 
 
 def reason(error: TenfoldError) -> str:
@@ -137,10 +159,6 @@ def reason(error: TenfoldError) -> str:
 
 def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     settings = base.model_dump(mode="json")
-    unknown = [name for name in grid.options if name not in grid.techniques]
-    if unknown:
-        allowed = ", ".join(grid.techniques)
-        raise RecipeError(Problem(f"options.{unknown[0]}", "not one of the techniques compared", allowed))
     for technique in grid.techniques:
         own = settings["technique"] if technique == base.technique.kind else {"kind": technique}
         usual = base.tuner.kind if technique == base.technique.kind else TUNERS.get(technique, base.tuner.kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,24 @@ from tenfold.data.splits import open_splits
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_atomic
 from tenfold.recipe import DataSection, Recipe
+
+SIDES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One task's rows of each side, as lines of JSON: not written yet."""
+
+    texts: Mapping[str, str]
+    format: str
+    num_rows: tuple[int, int, int]
+
+    def write(self, folder: Path) -> Sides:
+        """Write a file for each side into `folder`."""
+        paths = {side: folder / f"{side}.jsonl" for side in SIDES}
+        for side, path in paths.items():
+            write_atomic(path, self.texts[side])
+        return Sides(**paths, format=self.format, num_rows=self.num_rows)
 
 
 @dataclass(frozen=True)
@@ -27,8 +46,8 @@ class Sides:
     num_rows: tuple[int, int, int]
 
 
-def write_split(recipe: Recipe, folder: Path) -> dict[str, Sides]:
-    """Write the rows of each task of `recipe`, side by side, into `folder`; return the files by task.
+def draw_split(recipe: Recipe) -> dict[str, Drawn]:
+    """Return the rows of each task of `recipe`, side by side; nothing is written.
 
     Of validation and test rows as many are kept as `evaluation.max_rows` says, chosen by content and seed: these are
     scored, every time all of them.
@@ -36,10 +55,10 @@ def write_split(recipe: Recipe, folder: Path) -> dict[str, Sides]:
     Raises:
         DataError: rows that cannot be read, or none left for a side.
     """
-    return {name: _written(name, data, recipe, folder) for name, data in recipe.tasks.items()}
+    return {name: _drawn(name, data, recipe) for name, data in recipe.tasks.items()}
 
 
-def _written(name: str, data: DataSection, recipe: Recipe, folder: Path) -> Sides:
+def _drawn(name: str, data: DataSection, recipe: Recipe) -> Drawn:
     seed = recipe.runtime.seed
     splits = open_splits(data, seed=seed, with_validation=True)
     where = f"data.tasks.{name}" if recipe.data.tasks else "data"
@@ -56,10 +75,8 @@ def _written(name: str, data: DataSection, recipe: Recipe, folder: Path) -> Side
         "validation": _some(splits.validation, limit, seed),
         "test": _some(splits.test, limit, seed),
     }
-    paths = {side: _write(rows, folder / name / f"{side}.jsonl") for side, rows in kept.items()}
-    return Sides(
-        **paths, format=splits.train.format, num_rows=(len(kept["train"]), len(kept["validation"]), len(kept["test"]))
-    )
+    texts = {side: _text(rows) for side, rows in kept.items()}
+    return Drawn(texts, splits.train.format, (len(kept["train"]), len(kept["validation"]), len(kept["test"])))
 
 
 def _some(rows: Rows, limit: int, seed: int) -> Rows:
@@ -68,7 +85,7 @@ def _some(rows: Rows, limit: int, seed: int) -> Rows:
     return rows.select(np.array(chosen, dtype=np.int64))
 
 
-def _write(rows: Rows, path: Path) -> Path:
+def _text(rows: Rows) -> str:
     column = rows.columns.get("audio", "audio")
     lines = []
     for _, chunk in rows.chunks():
@@ -76,9 +93,7 @@ def _write(rows: Rows, path: Path) -> Path:
             if rows.format == "speech" and rows.folder:  # a relative path was meant from where the rows were
                 row = {**row, column: str(Path(rows.folder) / str(row[column]))}
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, "".join(lines))
-    return path
+    return "".join(lines)
 
 
 def with_sides(data: DataSection, sides: Sides, *, judged_on: Path, chosen_on: Path | None) -> DataSection:

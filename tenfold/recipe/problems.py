@@ -55,6 +55,8 @@ def _problem(recipe_type: type[BaseModel], details: Any, within: str) -> Problem
     found = "nothing given" if details["type"] == "missing" else f"found {value!r}"
     if details["type"] in ("model_type", "model_attributes_type"):
         return Problem(where=where, found=found, allowed="a section: its settings below it, indented")
+    if details["type"] in ("tuple_type", "list_type"):
+        return Problem(where=where, found=found, allowed="a list: [one, another]")
     message = message.removeprefix("Input should be ")
     words = re.findall(r"'([^']*)'", message) if details["type"] == "literal_error" else []
     return Problem(where, found, allowed=message[0].lower() + message[1:], remedy=nearest(str(value), words))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from tenfold.engine.stage import Fit, StageResult
 from tenfold.engine.store import fingerprint, store_fit, stored_fit
@@ -17,9 +18,13 @@ def carry_out(run: Run, fit: Fit) -> StageResult:
     stored = stored_fit(key)
     if stored is None:
         run.log.write("note", text=f"fit {fit.name}: begun")
-        with PeakMemory(run.runtime.device) as memory:
-            folder, result = store_fit(key, fit.make)
-        result = replace(result, peak_memory_bytes=memory.peak_bytes)
+
+        def make(folder: Path) -> StageResult:
+            with PeakMemory(run.runtime.device) as memory:
+                result = fit.make(folder)
+            return replace(result, peak_memory_bytes=memory.peak_bytes)  # kept with it: who finds it again is told
+
+        folder, result = store_fit(key, make)
         run.log.write("fitted", stage=fit.name, seconds=round(result.seconds, 3))
     else:
         folder, result = stored[0], replace(stored[1], from_store=True)

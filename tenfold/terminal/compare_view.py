@@ -13,12 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tenfold.compare.bill import bill_of
-from tenfold.compare.campaign import Campaign, Plan
+from tenfold.compare.campaign import Campaign
 from tenfold.compare.comparison import Comparison, last_score
 from tenfold.compare.jobs import Executor, HereOneByOne, Report
 from tenfold.compare.ranking import Standing
 from tenfold.compare.record import write_record
 from tenfold.compare.report import write_report
+from tenfold.compare.settled import Plan, held
 from tenfold.compare.verdict import plain, standings_of, verdict
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import interval_text
@@ -29,12 +30,13 @@ def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor |
     console = Console()
     executor = executor or HereOneByOne()
     at_once = executor.at_once(campaign.base)  # before the plan, which takes a while: a cluster may not be there
-    show_plan(console, campaign, campaign.plan, at_once)
-    if only_plan:
-        return
-    with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
-        comparison = campaign.carry_out(executor, table.hear)
-    show_outcome(console, comparison, campaign.folder)
+    with held(campaign.folder):
+        show_plan(console, campaign, campaign.plan, at_once)
+        if only_plan:
+            return
+        with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
+            comparison = campaign.carry_out(executor, table.hear)
+        show_outcome(console, comparison, campaign.folder)
 
 
 def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) -> None:

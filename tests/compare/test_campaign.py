@@ -14,7 +14,8 @@ from tenfold.compare.campaign import Campaign, _Searched
 from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
-from tenfold.errors import RecipeError, TenfoldError
+from tenfold.compare.settled import held
+from tenfold.errors import RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
@@ -130,11 +131,61 @@ def test_a_run_that_fails_is_told_with_its_reason(campaign: Campaign) -> None:
     assert entry.failures == ("parameter_efficient-_seed_1: it was planned to",)
 
 
-def test_a_folder_belongs_to_one_comparison(campaign: Campaign) -> None:
+def test_a_search_that_is_made_good_later_does_not_part_the_seeds(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("task_specific",), "rates": (1.0, 0.001)})
+    campaign = replace(campaign, grid=grid)
+    campaign.carry_out(InThisProcess(failing="rate_x1"), lambda report: None)
+    (entry,) = replace(campaign).carry_out(InThisProcess(), lambda report: None).entries
+    assert len(entry.search) == 2
+    worst = min(tried.learning_rate for tried in entry.search)
+    assert max(entry.search, key=lambda tried: tried.value).learning_rate > worst, "else nothing is shown here"
+    assert [run.recipe.optim.learning_rate for run in entry.runs] == [worst, worst]
+    assert campaign.best_factor("task_specific") == 0.001
+
+
+def test_a_folder_belongs_to_one_comparison_once_a_run_has_begun(campaign: Campaign, labels_file: Path) -> None:
     assert campaign.plan == replace(campaign).plan
     other = replace(campaign, grid=campaign.grid.model_copy(update={"seeds": 3}))
+    assert other.plan != campaign.plan, "a plan of which nothing was begun gives way"
+    other.search_jobs()[0].write()
+    before = {path: path.read_text() for path in (campaign.folder / "rows").rglob("*.jsonl")}
+    labels_file.write_text("".join(labels_file.read_text().splitlines(keepends=True)[:60]))
     with pytest.raises(RecipeError, match="belongs to another comparison"):
-        _ = other.plan
+        _ = replace(other).plan
+    assert {path: path.read_text() for path in before} == before, "the rows of the other comparison stay"
+
+
+def test_a_second_comparison_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
+    folder = tmp_path / "comparison"
+    with held(folder):
+        with pytest.raises(UserError, match="another comparison is at work"), held(folder):
+            pass
+        with held(tmp_path / "elsewhere"):
+            pass
+    with held(folder):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"techniques": ("task_specifc", "feature_based")}, "did you mean 'task_specific'"),
+        ({"tuners": ("lora", "lorra")}, "unknown tuner 'lorra'"),
+        ({"tuners": ({"kind": "lora", "rnak": 4},)}, "rnak: unknown key"),
+        ({"techniques": ("multi_task", "cross_lingual")}, "multi_task: does not apply: (.|\n)*cross_lingual: does not"),
+    ],
+)
+def test_what_is_misspelt_or_never_applies_is_an_error(
+    campaign: Campaign, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        _ = replace(campaign, grid=campaign.grid.model_copy(update=changes)).plan
+    assert not (campaign.folder / "plan.json").exists()
+
+
+def test_what_is_named_twice_counts_once() -> None:
+    grid = Grid(recipe="recipe.yaml", techniques=("transfer", "transfer"), rates=(1, 1.0, 3))
+    assert (grid.techniques, grid.rates) == (("transfer",), (1.0, 3.0))
 
 
 def test_two_that_train_alike_are_told(campaign: Campaign) -> None:

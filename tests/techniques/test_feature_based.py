@@ -188,6 +188,7 @@ def test_a_rerun_reads_and_fits_nothing(tree: Settings, tmp_path: Path, monkeypa
     monkeypatch.setattr("tenfold.features.fit.make_estimator", never)
     again = run(tree, output=str(tmp_path / "again"))
     assert again.scorecard.to_json() == first.scorecard.to_json()
+    assert again.cost.peak_memory_bytes == first.cost.peak_memory_bytes > 0
     assert again.facts["reported"] == first.facts["reported"]
 
 
