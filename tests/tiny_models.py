@@ -63,18 +63,24 @@ def tiny_model(family: str, *, attention: str = "eager", seed: int = 0, **overri
     return model.eval()
 
 
+TINY_ENCODER: dict[str, int | float] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "initializer_range": 0.2,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+"""The sizes of every tiny encoder."""
+
+
 def tiny_bert(*, vocab_size: int, seed: int = 0) -> PreTrainedModel:
     """Return a random BERT in evaluation mode, the same one for the same seed; it has no dropout."""
     config = CONFIG_MAPPING["bert"](
         vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        initializer_range=0.2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        **TINY_ENCODER,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -86,14 +92,7 @@ def tiny_masked_lm(family: str = "bert", *, vocab_size: int, seed: int = 0) -> P
     """Return a random encoder with its masked-LM head, the same one for the same seed; it has no dropout."""
     config = CONFIG_MAPPING[family](
         vocab_size=vocab_size,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        initializer_range=0.2,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
+        **TINY_ENCODER,
         pad_token_id=0,
         **({"dim": 32, "hidden_dim": 48, "n_layers": 2, "n_heads": 4} if family == "distilbert" else {}),
     )

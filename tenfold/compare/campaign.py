@@ -36,11 +36,6 @@ class _Searched:
     measure: Measure
     seconds: float
 
-    @property
-    def worth(self) -> float:
-        """How good it is: more is better."""
-        return self.measure.value if self.measure.higher_is_better else -self.measure.value
-
 
 @dataclass(frozen=True)
 class Campaign:
@@ -120,10 +115,11 @@ class Campaign:
 
         Of those that were `pruned` only the first seed's.
         """
+        factors = {name: self.best_factor(name) for name in self.plan.allowances}
         return [
-            self._job(name, f"{name}, seed {seed}", self._whole(name, seed, self.best_factor(name)))
+            self._job(name, f"{name}, seed {seed}", self._whole(name, seed, factor))
             for seed in self._seeds
-            for name in self.plan.allowances
+            for name, factor in factors.items()
             if seed == self._seeds[0] or name not in pruned
         ]
 
@@ -155,8 +151,10 @@ class Campaign:
         tried = self._tried(name)
         if not tried:
             return 1.0
-        best = max(each.worth for each in tried.values())
-        return min((factor for factor, each in tried.items() if each.worth == best), key=lambda factor: abs(factor - 1))
+        best = max(each.measure.worth for each in tried.values())
+        return min(
+            (factor for factor, each in tried.items() if each.measure.worth == best), key=lambda factor: abs(factor - 1)
+        )
 
     def _begun_at(self, name: str) -> float | None:
         """Return the multiple of its learning rate in the recipes of whole runs, None where none has begun."""
@@ -192,18 +190,15 @@ class Campaign:
     def comparison(self, pruned: Mapping[str, str], failed: Mapping[str, str]) -> Comparison:
         """Return what is finished as entries, with the reasons of what `failed`."""
         entries = []
+        searches, finals = self.search_jobs(), self.final_jobs(pruned)
         for name in self.plan.allowances:
-            jobs = [job for job in self.final_jobs(pruned) if job.entrant == name]
+            jobs = [job for job in finals if job.entrant == name]
+            tried = [job for job in searches if job.entrant == name]
             runs = tuple(artifact for job in jobs if (artifact := job.artifact) is not None)
-            reasons = tuple(
-                f"{job.name}: {failed[job.name]}" for job in (*self._searches(name), *jobs) if job.name in failed
-            )
+            reasons = tuple(f"{job.name}: {failed[job.name]}" for job in (*tried, *jobs) if job.name in failed)
             search = tuple(Tried(each.rate, each.measure.value, each.seconds) for each in self._tried(name).values())
             entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search))
         return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
-
-    def _searches(self, name: str) -> list[Job]:
-        return [job for job in self.search_jobs() if job.entrant == name]
 
     def _title(self) -> str:
         names = ", ".join(str(data.train) for data in self.base.tasks.values())

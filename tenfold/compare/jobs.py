@@ -18,6 +18,9 @@ from tenfold.recipe import Recipe, dump_recipe
 
 State = Literal["waiting", "running", "done", "failed"]
 
+RECIPES = "recipes"
+"""The folder, in the comparison's, where the recipe of each run is written as it begins."""
+
 POLL_SECONDS = 0.5
 LINES_KEPT = 40
 """Of what a failed process said at last."""
@@ -36,12 +39,12 @@ class Job:
     @property
     def recipe_path(self) -> Path:
         """Where its recipe stands."""
-        return self.folder / "recipes" / f"{self.name}.yaml"
+        return self.folder / RECIPES / f"{self.name}.yaml"
 
     @property
     def said_path(self) -> Path:
         """Where what its process said stands."""
-        return self.folder / "recipes" / f"{self.name}.log"
+        return self.folder / RECIPES / f"{self.name}.log"
 
     @property
     def artifact(self) -> Artifact | None:

@@ -9,13 +9,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tenfold.compare.jobs import RECIPES
 from tenfold.compare.planning import Allowance, Pace
 from tenfold.errors import Problem, RecipeError, UserError
 from tenfold.files import write_json, writing
 
 PLAN = "plan.json"
-RECIPES = "recipes"
-"""Where the recipe of each run is written as it begins."""
 
 
 @dataclass(frozen=True)

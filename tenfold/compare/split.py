@@ -15,8 +15,7 @@ from tenfold.data.splits import open_splits
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_atomic
 from tenfold.recipe import DataSection, Recipe
-
-SIDES = ("train", "validation", "test")
+from tenfold.recipe.sections import SIDES
 
 
 @dataclass(frozen=True)

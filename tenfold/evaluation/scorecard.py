@@ -71,6 +71,11 @@ class Measure:
         return sum(map(float.__mul__, self.items, weights)) / sum(weights)
 
     @property
+    def worth(self) -> float:
+        """The value turned so that more is better."""
+        return self.value if self.higher_is_better else -self.value
+
+    @property
     def interval(self) -> Interval:
         """The value with its 95 % bootstrap interval over items; the same at every call."""
         if self.aggregation != "mean":

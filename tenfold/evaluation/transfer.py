@@ -115,6 +115,6 @@ def _best(scorecard: Scorecard, stages: Sequence[str], task: str, metric: str) -
         measure = _measure(scorecard, stage, task, metric)
         if measure is None:
             return float("-inf")
-        return measure.value if measure.higher_is_better else -measure.value
+        return measure.worth
 
     return max(stages, key=value)

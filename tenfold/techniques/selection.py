@@ -32,7 +32,7 @@ def selection_by(
             measures.append(score.primary)
         if len(measures) == 1:
             return Judgement(measures[0].value, measures[0].name, measures[0].higher_is_better)
-        mean = sum(each.value if each.higher_is_better else -each.value for each in measures) / len(measures)
+        mean = sum(each.worth for each in measures) / len(measures)
         return Judgement(mean, f"mean of {', '.join(each.name for each in measures)}")
 
     judged = [
