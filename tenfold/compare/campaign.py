@@ -12,13 +12,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from tenfold.compare.comparison import Comparison, Entry, Tried, last_score
+from tenfold.compare.comparison import Comparison, Entry, Tried
 from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of
 from tenfold.compare.jobs import Executor, Hear, Job
-from tenfold.compare.planning import SEARCH_SHARE, allow, examine
+from tenfold.compare.judged import judged
+from tenfold.compare.planning import allow, examine
 from tenfold.compare.ranking import rank
 from tenfold.compare.settled import Plan, keep_plan, kept_plan
-from tenfold.compare.split import Sides, draw_split, with_sides
+from tenfold.compare.split import Side, Sides, draw_split, with_rows
+from tenfold.compare.terms import terms
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.files import sha256_text
@@ -53,17 +55,35 @@ class Campaign:
             DataError: rows that cannot be read, or none left for a side.
             RecipeError: the folder belongs to another comparison.
         """
-        return self._settled[1]
+        return self._settled[1][""]
+
+    def _sides_of(self, name: str) -> dict[str, Sides]:
+        """The files of the rows of the way's own tasks, and of the comparison's."""
+        return {**self._settled[1].get(name, {}), **self.sides}
 
     @cached_property
-    def _settled(self) -> tuple[str, dict[str, Sides]]:
-        """The hash of grid, recipe and rows, and the files of these."""
-        drawn = draw_split(self.base)
-        rows = [each.texts[side] for each in drawn.values() for side in ("train", "test")]
-        settings = self.base.model_dump_json(exclude={"output", "log"})
-        fingerprint = sha256_text(self.grid.model_dump_json(exclude={"recipe"}), settings, *rows)
+    def _settled(self) -> tuple[str, dict[str, dict[str, Sides]]]:
+        """The hash of grid, recipes and rows, and the files of these: for all, and for each way that has more tasks."""
+        own = {name: self.entrants[name].recipe for name in self.grid.own_recipes}
+        drawn = {
+            "": draw_split(self.base),
+            **{name: draw_split(each, but=self._ranked_by) for name, each in own.items()},
+        }
+        rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in ("train", "test")]
+        settings = [each.model_dump_json(exclude={"output", "log"}) for each in (self.base, *own.values())]
+        fingerprint = sha256_text(self.grid.model_dump_json(exclude={"recipe", "recipes"}), *own, *settings, *rows)
         kept_plan(self.folder, fingerprint)
-        return fingerprint, {name: each.write(self.folder / "rows" / name) for name, each in drawn.items()}
+        written = {
+            whose: {
+                name: each.write(self.folder / _slug(f"rows {whose}".strip()) / name) for name, each in tasks.items()
+            }
+            for whose, tasks in drawn.items()
+        }
+        return fingerprint, written
+
+    @property
+    def _ranked_by(self) -> tuple[str, ...]:
+        return tuple(self.base.tasks)
 
     @cached_property
     def entrants(self) -> dict[str, Entrant]:
@@ -85,7 +105,7 @@ class Campaign:
         kept = kept_plan(self.folder, fingerprint)
         if kept is not None:
             return kept
-        examined = examine([Entrant(name, self._on_rows(each.recipe)) for name, each in self.entrants.items()])
+        examined = examine([Entrant(name, self._on_rows(name)) for name in self.entrants], self._ranked_by)
         refused = {**self._entrants.refused, **examined.refused}
         if not examined.paces:
             raise RecipeError(*(Problem(name, f"does not apply: {why}") for name, why in refused.items()))
@@ -179,12 +199,12 @@ class Campaign:
         found = {}
         for factor in self.plan.allowances[name].rates:
             artifact = self._job(name, f"{name} at rate x{factor:g}", self._searching(name, factor)).artifact
-            score = None if artifact is None else last_score(artifact)
+            score = None if artifact is None else judged(artifact, self._ranked_by)
             if artifact is None or score is None:
                 continue
             rate = artifact.recipe.optim.learning_rate
             assert rate is not None, "a resolved recipe has a rate"
-            found[factor] = _Searched(rate, score.primary, artifact.cost.train_seconds)
+            found[factor] = _Searched(rate, score.measure, artifact.cost.train_seconds)
         return found
 
     def comparison(self, pruned: Mapping[str, str], failed: Mapping[str, str]) -> Comparison:
@@ -197,7 +217,7 @@ class Campaign:
             runs = tuple(artifact for job in jobs if (artifact := job.artifact) is not None)
             reasons = tuple(f"{job.name}: {failed[job.name]}" for job in (*tried, *jobs) if job.name in failed)
             search = tuple(Tried(each.rate, each.measure.value, each.seconds) for each in self._tried(name).values())
-            entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search))
+            entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search, self._ranked_by))
         return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
 
     def _title(self) -> str:
@@ -206,45 +226,25 @@ class Campaign:
 
     def rules(self) -> tuple[str, ...]:
         """Return the terms, a sentence each."""
-        sides = next(iter(self.sides.values()))
-        train, validation, test = sides.num_rows
-        grid = self.grid
-        seeds = "1 seed" if grid.seeds == 1 else f"{grid.seeds} seeds"
-        rules = [
-            f"One split for all: {train:,} training rows, {validation:,} validation rows, {test:,} test rows.",
-            "Learning rates and checkpoints are chosen on validation rows; the table shows test rows.",
-            f"{seeds} for each; a seed decides the order of rows and the starting values, never the split.",
-        ]
-        if len(grid.rates) > 1:
-            listed = ", ".join(f"{factor:g}" for factor in grid.rates)
-            share = f"{SEARCH_SHARE:.0%}"
-            rules.append(
-                f"Each tries {listed} times its usual learning rate with {share} of a run's updates; the best goes on."
-            )
-            if grid.prune and grid.seeds > 1:
-                rules.append("What is clearly behind after the search gets one seed; at most the worse half does.")
-        return (*rules, self._budget_rule())
-
-    def _budget_rule(self) -> str:
-        updates = {each.updates for each in self.plan.allowances.values() if each.updates is not None}
-        if self.grid.budget is None and self.grid.per_run is None:
-            return f"Every run has {', '.join(map(str, sorted(updates)))} updates: the recipe's own epochs."
-        each = ", ".join(
-            f"{name} {allowance.updates}" for name, allowance in self.plan.allowances.items() if allowance.updates
-        )
-        return f"Every run has equal {self.grid.binds}, which are so many updates: {each}."
+        return terms(self.grid, self.plan.allowances, self.sides)
 
     def _job(self, entrant: str, name: str, recipe: Recipe) -> Job:
-        slug = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
-        return Job(slug, entrant, recipe.model_copy(update={"output": str(self.folder / "runs" / slug)}), self.folder)
+        slug = _slug(name)
+        return Job(
+            slug,
+            entrant,
+            recipe.model_copy(update={"output": str(self.folder / "runs" / slug)}),
+            self.folder,
+            self._ranked_by,
+        )
 
-    def _on_rows(self, recipe: Recipe) -> Recipe:
-        """Return `recipe` on the comparison's rows, as it will be trained in full."""
-        return self._with(recipe, judged_on="test", every=None)
+    def _on_rows(self, name: str) -> Recipe:
+        """Return the recipe of `name` on the comparison's rows, as it will be trained in full."""
+        return self._with(name, judged_on="test", every=None)
 
     def _searching(self, name: str, factor: float) -> Recipe:
         allowance = self.plan.allowances[name]
-        recipe = self._with(self.entrants[name].recipe, judged_on="validation", every=None)
+        recipe = self._with(name, judged_on="validation", every=None)
         evaluation = recipe.evaluation.model_copy(update={"retention": False, "samples": 0})
         optim = self._optim(recipe, allowance.search_updates, factor)
         return recipe.model_copy(update={"evaluation": evaluation, "optim": optim})
@@ -252,7 +252,7 @@ class Campaign:
     def _whole(self, name: str, seed: int, factor: float | None) -> Recipe:
         updates = self.plan.allowances[name].updates
         every = None if updates is None else max(1, -(-updates // CHECKS_A_RUN))
-        recipe = self._with(self.entrants[name].recipe, judged_on="test", every=every)
+        recipe = self._with(name, judged_on="test", every=every)
         runtime = recipe.runtime.model_copy(update={"seed": seed})
         return recipe.model_copy(update={"runtime": runtime, "optim": self._optim(recipe, updates, factor)})
 
@@ -262,21 +262,12 @@ class Campaign:
             changes["learning_rate"] = _usual_rate(recipe) * factor
         return recipe.optim.model_copy(update=changes)
 
-    def _with(self, recipe: Recipe, *, judged_on: str, every: int | None) -> Recipe:
-        def of(data: object, sides: Sides) -> object:
-            chosen_on = None if every is None else sides.validation
-            return with_sides(data, sides, judged_on=getattr(sides, judged_on), chosen_on=chosen_on)  # type: ignore[arg-type]
+    def _with(self, name: str, *, judged_on: Side, every: int | None) -> Recipe:
+        return with_rows(self.entrants[name].recipe, self._sides_of(name), judged_on=judged_on, every=every)
 
-        tasks = {name: of(data, self.sides[name]) for name, data in recipe.data.tasks.items()}
-        data = recipe.data.model_copy(update={"tasks": tasks}) if tasks else of(recipe.data, *self.sides.values())
-        evaluation = recipe.evaluation.model_copy(
-            update={"every": every, "patience": None, "max_rows": self._most_items}
-        )
-        return recipe.model_copy(update={"data": data, "evaluation": evaluation})
 
-    @cached_property
-    def _most_items(self) -> int:
-        return max(max(sides.num_rows[1:]) for sides in self.sides.values())
+def _slug(name: str) -> str:
+    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
 
 
 def _usual_rate(recipe: Recipe) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tenfold.artifact import Artifact
-from tenfold.evaluation.scorecard import RETENTION, Measure, Score
+from tenfold.compare.judged import Judged, judged
+from tenfold.evaluation.scorecard import Measure
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,16 @@ class Entry:
     """What a reader of its row should know, such as that it was given fewer seeds than others, and by which rule."""
     search: tuple[Tried, ...] = ()
 
-    def scores(self) -> list[Score]:
-        """Return what each run's last stage scored on the first task."""
-        return [score for run in self.runs if (score := last_score(run)) is not None]
+    tasks: tuple[str, ...] = ()
+    """The tasks by which it is ranked, together; when empty, each run's first one."""
+
+    def judged(self) -> list[Judged]:
+        """Return what each run came to on the tasks by which it is ranked."""
+        return [found for run in self.runs if (found := judged(run, self.tasks)) is not None]
 
     def measures(self) -> list[Measure]:
-        """Return the task's own metric as each run's last stage measured it, all of the same items."""
-        return [score.primary for score in self.scores()]
+        """Return by what each run is ranked, all of the same items."""
+        return [found.measure for found in self.judged()]
 
 
 @dataclass(frozen=True)
@@ -49,11 +53,3 @@ class Comparison:
     """Which ways do not apply to these rows and this model, and why."""
     rules: tuple[str, ...] = ()
     """The terms, a sentence each: the split, the budget and what binds it, the search, the seeds, the tests."""
-
-
-def last_score(artifact: Artifact) -> Score | None:
-    """Return what the artifact's last stage scored on its first task, None where nothing was."""
-    card = artifact.scorecard
-    task = next((task for task in card.tasks if task != RETENTION), None)
-    found = [score for score in card.scores if score.task == task]
-    return found[-1] if found else None

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tenfold.artifact import Artifact
-from tenfold.compare.comparison import Comparison, Entry, last_score
+from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.judged import Judged, judged, quantity
 from tenfold.errors import Problem, UserError
-from tenfold.evaluation.scorecard import Score
-from tenfold.files import sha256_text
+from tenfold.evaluation.scorecard import RETENTION
 from tenfold.recipe import FREE_TO_CHANGE
 
 RULES = (
@@ -29,30 +29,38 @@ def comparison_of(artifacts: Sequence[Artifact]) -> Comparison:
     """
     if not artifacts:
         raise UserError(Problem("report", "no artifact to report on", remedy="name the output folders of runs"))
-    _check(artifacts)
+    tasks = _shared_tasks(artifacts)
+    _check(artifacts, tasks)
     groups: dict[str, list[Artifact]] = {}
     for artifact in artifacts:
         groups.setdefault(json.dumps(_settings(artifact), sort_keys=True), []).append(artifact)
     runs = [tuple(sorted(group, key=_seed)) for group in groups.values()]
     names = _names([group[0] for group in runs])
-    entries = tuple(Entry(name, group) for name, group in zip(names, runs, strict=True))
+    entries = tuple(Entry(name, group, tasks=tasks) for name, group in zip(names, runs, strict=True))
     bases = dict.fromkeys(str(artifact.facts["base"]).rstrip("/").rpartition("/")[2] for artifact in artifacts)
     ways = f"{len(entries)} way{'s' if len(entries) != 1 else ''} to fine-tune {', '.join(bases)}"
     return Comparison(ways, entries, rules=RULES)
 
 
-def _check(artifacts: Sequence[Artifact]) -> None:
+def _shared_tasks(artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+    """Return the tasks that all runs were scored on; where there are none, that of a run which kept it whole."""
+    scored = [tasks for each in artifacts if (tasks := [task for task in each.scorecard.tasks if task != RETENTION])]
+    shared = [task for task in scored[0] if all(task in tasks for tasks in scored)] if scored else []
+    return tuple(shared or min(scored, key=len, default=[])[:1])
+
+
+def _check(artifacts: Sequence[Artifact], tasks: Sequence[str]) -> None:
     problems = _repeated(artifacts)
     remedy = "give all runs one file of test rows as data.test, and evaluation.max_rows no fewer than it has"
-    first: tuple[Artifact, Score] | None = None
+    first: tuple[Artifact, Judged] | None = None
     for artifact in artifacts:
-        score, folder = last_score(artifact), str(artifact.folder)
-        if score is None:
-            problems.append(Problem(folder, "nothing was scored: it has no test rows", remedy="leave it out"))
+        found, folder = judged(artifact, tasks), str(artifact.folder)
+        if found is None:
+            problems.append(_unjudged(artifact, tasks))
         elif first is None:
-            first = (artifact, score)
-        elif found := _difference(*first, artifact, score):
-            problems.append(Problem(folder, f"{found}, so it cannot be compared with {first[0].folder}", remedy=remedy))
+            first = (artifact, found)
+        elif apart := _difference(first[1], found):
+            problems.append(Problem(folder, f"{apart}, so it cannot be compared with {first[0].folder}", remedy=remedy))
     if problems:
         raise UserError(*problems)
 
@@ -70,33 +78,25 @@ def _repeated(artifacts: Sequence[Artifact]) -> list[Problem]:
     return problems
 
 
-def _difference(first: Artifact, known: Score, other: Artifact, score: Score) -> str:
+def _unjudged(artifact: Artifact, tasks: Sequence[str]) -> Problem:
+    folder = str(artifact.folder)
+    others = [task for task in artifact.scorecard.tasks if task != RETENTION]
+    if not others:
+        return Problem(folder, "nothing was scored: it has no test rows", remedy="leave it out")
+    wanted, scored = " and ".join(map(repr, tasks)), ", ".join(map(repr, others))
+    return Problem(folder, f"scored on the task {scored}, not {wanted}", remedy="leave it out")
+
+
+def _difference(first: Judged, other: Judged) -> str:
     """Return how what the other measured differs from what the first did; nothing where it does not."""
-    if score.task != known.task:
-        return f"scored on the task {score.task!r}, not {known.task!r}"
-    if score.primary.name != known.primary.name:
-        return f"scored by {score.primary.title}, not {known.primary.title}"
-    if score.primary.num_items != known.primary.num_items:
-        return f"scored on {score.primary.num_items:,} rows, not {known.primary.num_items:,}"
-    if score.primary.weights != known.primary.weights:
-        return f"rows weigh otherwise in its {score.primary.title}, as those of another tokenizer do"
-    if not _marks(first, known) & _marks(other, score):
-        return "scored on other test rows"
-    return ""
-
-
-def _marks(artifact: Artifact, score: Score) -> set[str]:
-    """Return marks of the rows that were scored, in order: runs that share any of them scored the same rows."""
-    marks = set()
-    answers = [row for row in artifact.generations if row.get("task", score.task) == score.task]
-    if answers:
-        marks.add(sha256_text("answers", *(row[key] for row in answers for key in ("prompt", "reference"))))
-    side = artifact.provenance["data"].get(score.task, {}).get("test")
-    if side is not None:
-        is_all = side["rows"] == score.primary.num_items
-        # where not all rows were scored, the seed chose which
-        marks.add(sha256_text("rows", side["sha256"], "all" if is_all else f"seed {_seed(artifact)}"))
-    return marks
+    known, own = first.measure, other.measure
+    if quantity(own) != quantity(known):
+        return f"scored by {own.title}, not {known.title}"
+    if own.num_items != known.num_items:
+        return f"scored on {own.num_items:,} rows, not {known.num_items:,}"
+    if own.weights != known.weights:
+        return f"rows weigh otherwise in its {own.title}, as those of another tokenizer do"
+    return "" if other.is_of_the_rows_of(first) else "scored on other test rows"
 
 
 def _settings(artifact: Artifact) -> dict[str, Any]:

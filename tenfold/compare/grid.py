@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from tenfold.errors import Problem, RecipeError, TenfoldError, UserError
+from tenfold.errors import Problem, RecipeError, TenfoldError, UserError, nearest
 from tenfold.recipe import Recipe, load_recipe, parse_recipe
 from tenfold.recipe.load import read_tree
 from tenfold.recipe.problems import explained
@@ -45,6 +45,11 @@ class Grid(Section):
     """Models; when empty, the recipe's."""
     options: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of a technique by its name, such as a teacher for distillation."""
+    recipes: dict[str, Name] = Field(default_factory=dict)
+    """Ways with a recipe of their own, from the grid's folder, by their names; a technique's name takes its place.
+
+    Tasks that have the names of the comparison's get its rows; so `main` is what all are judged by, where it has one.
+    """
     rates: tuple[Annotated[float, Field(gt=0.0)], ...] = (0.3, 1.0, 3.0)
     """Learning rates to search, as multiples of the one that the recipe or the tuner would take."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
@@ -56,6 +61,11 @@ class Grid(Section):
     """In place of a budget: so many of what `binds`, for each run."""
     binds: Binds = "seconds"
     """What is equal for all: seconds of training, updates, or tokens."""
+
+    @property
+    def own_recipes(self) -> dict[str, str]:
+        """The ways with a recipe of their own, but for techniques that are not asked for."""
+        return {name: file for name, file in self.recipes.items() if name in self.techniques or name not in BUILTIN}
 
     @field_validator("techniques", "rates")
     @classmethod
@@ -118,7 +128,8 @@ def load_grid(path: Path) -> tuple[Grid, Recipe]:
     if "recipe" in tree:
         with explained(Grid):
             grid = Grid(**tree)
-        return grid, load_recipe(path.parent / grid.recipe)
+        own = {name: str(path.parent / file) for name, file in grid.recipes.items()}
+        return grid.model_copy(update={"recipes": own}), load_recipe(path.parent / grid.recipe)
     return Grid(recipe=path.name), load_recipe(path)
 
 
@@ -135,6 +146,7 @@ def entrants_of(grid: Grid, base: Recipe) -> Entrants:
             recipes.append(Entrant(name, parse_recipe(tree)))
         except UserError as error:
             refused[name] = reason(error)
+    recipes += [Entrant(name, load_recipe(Path(file))) for name, file in grid.own_recipes.items()]
     return Entrants(tuple(recipes), refused)
 
 
@@ -144,10 +156,11 @@ def _require_known(grid: Grid, base: Recipe) -> None:
         find_technique(technique)
     for tuner in grid.tuners:
         parse_recipe({**base.model_dump(mode="json"), "tuner": _written(tuner)})
-    unknown = [name for name in grid.options if name not in grid.techniques]
+    known = dict.fromkeys((*grid.techniques, *BUILTIN))
+    unknown = [name for name in grid.options if name not in known]
     if unknown:
-        allowed = ", ".join(grid.techniques)
-        raise RecipeError(Problem(f"options.{unknown[0]}", "not one of the techniques compared", allowed))
+        remedy = nearest(unknown[0], known)
+        raise RecipeError(Problem(f"options.{unknown[0]}", "no such technique", ", ".join(known), remedy))
 
 
 def reason(error: TenfoldError) -> str:
@@ -159,7 +172,7 @@ def reason(error: TenfoldError) -> str:
 
 def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     settings = base.model_dump(mode="json")
-    for technique in grid.techniques:
+    for technique in (name for name in grid.techniques if name not in grid.own_recipes):
         own = settings["technique"] if technique == base.technique.kind else {"kind": technique}
         usual = base.tuner.kind if technique == base.technique.kind else TUNERS.get(technique, base.tuner.kind)
         for tuner in grid.tuners or (usual,):

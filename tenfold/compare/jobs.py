@@ -35,6 +35,8 @@ class Job:
     recipe: Recipe
     folder: Path
     """The comparison's folder."""
+    ranked_by: tuple[str, ...] = ()
+    """The tasks by which it is ranked; when empty, its first one."""
 
     @property
     def recipe_path(self) -> Path:

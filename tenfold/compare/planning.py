@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenfold.compare.grid import Binds, Entrant, Grid, reason
+from tenfold.compare.judged import ALIKE
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.errors import Problem, RecipeError, TenfoldError
@@ -58,27 +59,27 @@ class Examined:
     refused: Mapping[str, str]
 
 
-def examine(entrants: Sequence[Entrant]) -> Examined:
+def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
     """Try each entrant on a few rows: is it refused, and how fast is it?
 
-    Those whose test rows are not those of the first one that applies are refused too: scores of other rows cannot be
-    compared.
+    Those whose test rows of the tasks `ranked_by` are not those of the first one that applies, or are scored by another
+    metric, are refused too: such scores cannot be compared.
     """
     paces: dict[str, Pace] = {}
     refused: dict[str, str] = {}
-    asked: object = None
+    first: tuple[str, Asked] | None = None
     trained: dict[str, str] = {}
     for entrant in entrants:
         try:
-            tried = _tried(entrant.recipe)
+            tried = _tried(entrant.recipe, ranked_by)
         except TenfoldError as error:
             refused[entrant.name] = reason(error)
             continue
         finally:
             gc.collect()
-        asked = tried.asked if asked is None else asked
-        if tried.asked != asked:
-            refused[entrant.name] = "it is scored on other rows than the entrants before it"
+        first = (entrant.name, tried.asked) if first is None else first
+        if tried.asked != first[1]:
+            refused[entrant.name] = _apart(tried.asked, first[1], first[0])
         elif tried.training and tried.training in trained:
             refused[entrant.name] = f"on these rows it trains just as {trained[tried.training]} does"
         else:
@@ -87,16 +88,45 @@ def examine(entrants: Sequence[Entrant]) -> Examined:
     return Examined(paces, refused)
 
 
+Asked = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+"""For each task by which is ranked: what is measured, and the prompt and reference of each row, sorted."""
+
+
+def _asked(tasks: Sequence[Task], ranked_by: Sequence[str]) -> Asked:
+    """Return what the tasks `ranked_by` ask; of tasks with other names all together, as `judged` takes them."""
+    found = {
+        task.name: (_quantity(task), tuple(sorted((each.prompt, each.reference) for each in task.items)))
+        for task in tasks
+    }
+    if all(name in found for name in ranked_by):
+        return tuple(found[name] for name in ranked_by)
+    quantities = " and ".join(dict.fromkeys(name for name, _ in found.values()))
+    return ((quantities, tuple(sorted(row for _, rows in found.values() for row in rows))),)
+
+
+def _quantity(task: Task) -> str:
+    metric = task.data.metrics[0] if task.data.metrics else ""
+    return ALIKE.get(metric, metric)
+
+
+def _apart(asked: Asked, first: Asked, named: str) -> str:
+    """Return how what is asked differs."""
+    own, known = ([name for name, _ in each] for each in (asked, first))
+    if own != known:
+        return f"it is scored by {', '.join(own)}, not by {', '.join(known)} as {named}"
+    return f"it is scored on other rows than {named}"
+
+
 @dataclass(frozen=True)
 class _Tried:
     """What a few rows tell of an entrant: its pace, what its tasks ask, and all that decides its training."""
 
     pace: Pace
-    asked: object
+    asked: Asked
     training: str = ""
 
 
-def _tried(recipe: Recipe) -> _Tried:
+def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     technique = find_technique(recipe.technique.kind)
     options = technique.require_fit(recipe)
     recipe = technique.expand(recipe, options)
@@ -105,7 +135,7 @@ def _tried(recipe: Recipe) -> _Tried:
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     technique.begin(run, options)
     stages = technique.plan(run, options).stages
-    asked = [(task.name, [(item.prompt, item.reference) for item in task.items]) for task in run.tasks]
+    asked = _asked(run.tasks, ranked_by)
     scoring = sum(_scoring_seconds(run, task) for task in run.tasks)
     if not stages:
         return _Tried(Pace(scoring, _reading_seconds(run, world)), asked)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,7 +16,9 @@ from tenfold.data.splits import open_splits
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_atomic
 from tenfold.recipe import DataSection, Recipe
-from tenfold.recipe.sections import SIDES
+from tenfold.recipe.sections import SIDES, TASK
+
+Side = Literal["validation", "test"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Drawn:
 
     texts: Mapping[str, str]
     format: str
+    columns: Mapping[str, str]
+    """By which names the recipe reads the rows."""
     num_rows: tuple[int, int, int]
 
     def write(self, folder: Path) -> Sides:
@@ -31,7 +36,7 @@ class Drawn:
         paths = {side: folder / f"{side}.jsonl" for side in SIDES}
         for side, path in paths.items():
             write_atomic(path, self.texts[side])
-        return Sides(**paths, format=self.format, num_rows=self.num_rows)
+        return Sides(**paths, format=self.format, columns=self.columns, num_rows=self.num_rows)
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,13 @@ class Sides:
     validation: Path
     test: Path
     format: str
+    columns: Mapping[str, str]
+    """By which names the recipe reads the rows."""
     num_rows: tuple[int, int, int]
 
 
-def draw_split(recipe: Recipe) -> dict[str, Drawn]:
-    """Return the rows of each task of `recipe`, side by side; nothing is written.
+def draw_split(recipe: Recipe, *, but: Collection[str] = ()) -> dict[str, Drawn]:
+    """Return the rows of each task of `recipe`, side by side, but for some; nothing is written.
 
     Of validation and test rows as many are kept as `evaluation.max_rows` says, chosen by content and seed: these are
     scored, every time all of them.
@@ -54,7 +61,7 @@ def draw_split(recipe: Recipe) -> dict[str, Drawn]:
     Raises:
         DataError: rows that cannot be read, or none left for a side.
     """
-    return {name: _drawn(name, data, recipe) for name, data in recipe.tasks.items()}
+    return {name: _drawn(name, data, recipe) for name, data in recipe.tasks.items() if name not in but}
 
 
 def _drawn(name: str, data: DataSection, recipe: Recipe) -> Drawn:
@@ -75,7 +82,9 @@ def _drawn(name: str, data: DataSection, recipe: Recipe) -> Drawn:
         "test": _some(splits.test, limit, seed),
     }
     texts = {side: _text(rows) for side, rows in kept.items()}
-    return Drawn(texts, splits.train.format, (len(kept["train"]), len(kept["validation"]), len(kept["test"])))
+    return Drawn(
+        texts, splits.train.format, data.columns, (len(kept["train"]), len(kept["validation"]), len(kept["test"]))
+    )
 
 
 def _some(rows: Rows, limit: int, seed: int) -> Rows:
@@ -95,11 +104,27 @@ def _text(rows: Rows) -> str:
     return "".join(lines)
 
 
-def with_sides(data: DataSection, sides: Sides, *, judged_on: Path, chosen_on: Path | None) -> DataSection:
-    """Return `data` with its rows from `sides`: scored on `judged_on`, checkpoints chosen on `chosen_on` if any are."""
+def with_rows(recipe: Recipe, sides: Mapping[str, Sides], *, judged_on: Side, every: int | None) -> Recipe:
+    """Return `recipe` with its tasks' rows from `sides`, all of `judged_on` scored.
+
+    Every so many updates a checkpoint is judged on validation rows; with None never.
+    """
+
+    def of(task: str, data: DataSection) -> DataSection:
+        return _with_sides(data, sides[task], judged_on=judged_on, is_chosen=every is not None)
+
+    tasks = {name: of(name, data) for name, data in recipe.data.tasks.items()}
+    data = recipe.data.model_copy(update={"tasks": tasks}) if tasks else of(TASK, recipe.data)
+    most = max(max(each.num_rows[1:]) for each in sides.values())
+    evaluation = recipe.evaluation.model_copy(update={"every": every, "patience": None, "max_rows": most})
+    return recipe.model_copy(update={"data": data, "evaluation": evaluation})
+
+
+def _with_sides(data: DataSection, sides: Sides, *, judged_on: Side, is_chosen: bool) -> DataSection:
     files = {
         "train": str(sides.train),
-        "test": str(judged_on),
-        "validation": None if chosen_on is None else str(chosen_on),
+        "test": str(getattr(sides, judged_on)),
+        "validation": str(sides.validation) if is_chosen else None,
     }
-    return data.model_copy(update={**files, "format": sides.format, "max_rows": None, "group_by": None})
+    format = sides.format if data.columns == sides.columns else data.format
+    return data.model_copy(update={**files, "format": format, "max_rows": None, "group_by": None})

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from tenfold.compare.bill import bill_of
 from tenfold.compare.campaign import Campaign
-from tenfold.compare.comparison import Comparison, last_score
+from tenfold.compare.comparison import Comparison
 from tenfold.compare.jobs import Executor, HereOneByOne, Report
+from tenfold.compare.judged import judged
 from tenfold.compare.ranking import Standing
 from tenfold.compare.record import write_record
 from tenfold.compare.report import write_report
@@ -108,8 +109,8 @@ def _state(report: Report) -> str:
     if report.state != "done":
         return f"{report.state}: {report.told}" if report.told else report.state
     artifact = report.job.artifact
-    score = None if artifact is None else last_score(artifact)
-    return "done" if score is None else f"done: {score.primary.title} {score.primary.value:.3f}"
+    found = None if artifact is None else judged(artifact, report.job.ranked_by)
+    return "done" if found is None else f"done: {found.measure.title} {found.measure.value:.3f}"
 
 
 def show_outcome(console: Console, comparison: Comparison, folder: Path) -> None:

@@ -47,6 +47,7 @@ def artifact(
     folder: Path,
     items: Sequence[float] = (1, 0, 1, 1),
     *,
+    task: str = "main",
     seed: int = 0,
     sections: Mapping[str, Any] | None = None,
     measure: Measure | None = None,
@@ -65,10 +66,10 @@ def artifact(
     tree = {"data": {"train": "rows.jsonl"}, **(sections or {}), "output": str(folder)}
     recipe = parse_recipe({**tree, "runtime": {**tree.get("runtime", {}), "seed": seed}})
     after = measure or accuracy(items)
-    scores = [Score(BEFORE, "main", {after.name: replace(after, items=(0.0,) * len(after.items))})]
+    scores = [Score(BEFORE, task, {after.name: replace(after, items=(0.0,) * len(after.items))})]
     if general is not None:
         scores.append(Score(BEFORE, RETENTION, {"general_bits_per_byte": _bits(general[0])}))
-    scores += [*others, Score("trained", "main", {after.name: after})]
+    scores += [*others, Score("trained", task, {after.name: after})]
     if general is not None:
         scores.append(Score("trained", RETENTION, {"general_bits_per_byte": _bits(general[1])}))
     scores += later
@@ -96,7 +97,7 @@ def artifact(
         "technique": recipe.technique.kind,
         "tuner": recipe.tuner.kind,
         "base": "base",
-        "tasks": {"main": {"kind": "classification"}},
+        "tasks": {name: {"kind": "classification"} for name in {task, *(score.task for score in later)}},
         "reported": {},
     }
     write_json(folder / "artifact.json", {**told, **(facts or {})})

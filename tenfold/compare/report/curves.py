@@ -12,7 +12,7 @@ from tenfold.artifact import Artifact
 from tenfold.compare.report.charts import Axis, Series, lines
 from tenfold.compare.report.figures import number
 from tenfold.compare.report.scales import Scale, of_amounts, over
-from tenfold.compare.report.subjects import Subject, first_task
+from tenfold.compare.report.subjects import Subject
 from tenfold.compare.report.svg import NUM_COLOURS
 from tenfold.engine.log import Log
 from tenfold.evaluation.statistics import Interval
@@ -140,7 +140,7 @@ def _of_stages(subject: Subject) -> tuple[str, str, Curve]:
     for run in subject.entry.runs:
         for score in run.scorecard.scores:
             named = re.fullmatch(r"(pretrained|scratch)-(\d+)", score.stage)
-            if named and score.task == first_task(run):
+            if named and score.task in subject.judged.tasks:
                 curve.setdefault(named[1], {}).setdefault(int(named[2]), []).append(score.primary.value)
     words = {"pretrained": "from the model as it came", "scratch": "from random weights"}
     return subject.measure.title, "training rows", {words[way]: points for way, points in curve.items()}

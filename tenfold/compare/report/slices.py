@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tenfold.artifact import Artifact
+from tenfold.compare.judged import Judged, judged
 from tenfold.compare.kept import averaged, can_be_averaged
-from tenfold.compare.report.subjects import Subject, first_task
+from tenfold.compare.report.subjects import Subject
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 from tenfold.evaluation.scorecard_view import interval_text
 
@@ -86,12 +87,14 @@ def answered(subject: Subject) -> Counter[tuple[str, str]]:
     """Return how often, over all seeds, a row of one class was answered with another: (wanted, answered)."""
     counts: Counter[tuple[str, str]] = Counter()
     for run in subject.entry.runs:
-        task = first_task(run)
-        if run.facts["tasks"].get(task, {}).get("kind") != "classification":
-            continue
-        rows = [row for row in run.generations if row.get("task", task) == task]
-        counts.update((row["reference"], row["after"]) for row in rows)
+        found = judged(run, subject.entry.tasks)
+        if found is not None and _tells_classes_apart(run, found):
+            counts.update((row["reference"], row["after"]) for row in found.rows)
     return counts
+
+
+def _tells_classes_apart(run: Artifact, found: Judged) -> bool:
+    return all(run.facts["tasks"].get(task, {}).get("kind") == "classification" for task in found.tasks)
 
 
 def by_class(subjects: Sequence[Subject]) -> Table | None:

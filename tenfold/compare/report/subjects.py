@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from tenfold.artifact import Artifact
 from tenfold.compare.bill import Bill, bill_of
-from tenfold.compare.comparison import Comparison, Entry, last_score
+from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.judged import Judged
 from tenfold.compare.ranking import Standing
 from tenfold.compare.report.charts import Axis
 from tenfold.compare.report.figures import number, shown
@@ -36,10 +37,15 @@ class Subject:
         """The place as people count; it marks the entry in every chart."""
         return str(self.place + 1)
 
+    @cached_property
+    def judged(self) -> Judged:
+        """What its first run came to on the tasks by which it is ranked."""
+        return self.entry.judged()[0]
+
     @property
     def measure(self) -> Measure:
         """What it was scored by."""
-        return self.entry.measures()[0]
+        return self.judged.measure
 
 
 def subjects_of(comparison: Comparison, standings: Sequence[Standing]) -> list[Subject]:
@@ -49,12 +55,6 @@ def subjects_of(comparison: Comparison, standings: Sequence[Standing]) -> list[S
         Subject(entries[standing.name], standing, bill_of(entries[standing.name]), place)
         for place, standing in enumerate(standings)
     ]
-
-
-def first_task(run: Artifact) -> str:
-    """Return the task by which the run was scored; an empty text where it has no score."""
-    score = last_score(run)
-    return "" if score is None else score.task
 
 
 def is_known(subject: Subject) -> bool:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tenfold.artifact import Artifact
-from tenfold.compare.comparison import Comparison, last_score
+from tenfold.compare.comparison import Comparison
+from tenfold.compare.judged import Row
 from tenfold.compare.report.figures import shown
-from tenfold.compare.report.subjects import Subject, first_task
+from tenfold.compare.report.subjects import Subject
 from tenfold.compare.verdict import plain
 from tenfold.evaluation.duration import duration
 from tenfold.recipe import dump_recipe
@@ -75,7 +76,7 @@ class Asked:
 
 def answers(subjects: Sequence[Subject]) -> list[Asked]:
     """Return rows that all first runs answered, those first that they answered most differently."""
-    rows = {subject.place: _answered(subject.entry.runs[0]) for subject in subjects}
+    rows = {subject.place: _answered(subject) for subject in subjects}
     told = [subject for subject in subjects if rows[subject.place]]
     if not told:
         return []
@@ -96,15 +97,14 @@ def answers(subjects: Sequence[Subject]) -> list[Asked]:
     return found
 
 
-def _answered(run: Artifact) -> dict[tuple[str, str, int], dict[str, str]]:
-    """Return the first task's answers by prompt, reference, and how often these were there before."""
-    task, met = first_task(run), Counter[tuple[str, str]]()
+def _answered(subject: Subject) -> dict[tuple[str, str, int], Row]:
+    """Return the first run's answers by prompt, reference, and how often these were there before."""
+    met = Counter[tuple[str, str]]()
     found = {}
-    for row in run.generations:
-        if row.get("task", task) == task:
-            key = (row["prompt"], row["reference"])
-            found[(*key, met[key])] = row
-            met[key] += 1
+    for row in subject.judged.rows:
+        key = (row["prompt"], row["reference"])
+        found[(*key, met[key])] = row
+        met[key] += 1
     return found
 
 
@@ -170,5 +170,5 @@ def _joined(tree: Mapping[str, object], *keys: str) -> str:
 def missing(comparison: Comparison) -> list[tuple[str, str]]:
     """Return who failed, wholly or with some seeds, or was not scored, and why: (name, reason)."""
     lines = [(plain(entry.name), shown(failure)) for entry in comparison.entries for failure in entry.failures]
-    unscored = [entry for entry in comparison.entries if entry.runs and not any(map(last_score, entry.runs))]
+    unscored = [entry for entry in comparison.entries if entry.runs and not entry.judged()]
     return lines + [(plain(entry.name), "it has no test rows, so it has no score") for entry in unscored]

@@ -1,0 +1,116 @@
+"""By what runs are ranked: one task, one that was taken apart, or several that count alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tenfold.artifact import Artifact
+from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.gather import comparison_of
+from tenfold.compare.judged import judged
+from tenfold.compare.report.slices import by_class
+from tenfold.compare.report.subjects import subjects_of
+from tenfold.compare.report.told import answers
+from tenfold.compare.verdict import standings_of
+from tenfold.errors import UserError
+from tenfold.evaluation.scorecard import Measure, Score
+from tests.compare.artifacts import accuracy, artifact, rows_of
+
+ITEMS = (1, 0, 1, 1, 0, 1)
+
+
+def by_language(folder: Path, items: tuple[int, ...] = ITEMS, *, second: Measure | None = None) -> Artifact:
+    """A run that took the rows apart: those with even numbers are English, the others German."""
+    rows = rows_of(items)
+    german = second or accuracy(items[1::2])
+    parts = [{**row, "task": "en"} for row in rows[::2]] + [{**row, "task": "de"} for row in rows[1::2]]
+    later = [Score("trained", "de", {german.name: german})]
+    return artifact(
+        folder, task="en", measure=accuracy(items[::2]), rows=parts, later=later, sections={"tuner": "full"}
+    )
+
+
+def test_a_run_that_took_its_task_apart_is_judged_by_all_of_its_rows(tmp_path: Path) -> None:
+    whole = judged(artifact(tmp_path / "whole", items=ITEMS), ["main"])
+    apart = judged(by_language(tmp_path / "apart"), ["main"])
+    assert whole is not None and apart is not None
+    assert apart.tasks == ("en", "de") and whole.tasks == ("main",)
+    assert apart.measure == whole.measure, "the same answers to the same rows, in the same order"
+    assert apart.is_of_the_rows_of(whole)
+
+
+def test_runs_of_rows_in_another_order_are_paired_row_by_row(tmp_path: Path) -> None:
+    first = artifact(tmp_path / "first", items=ITEMS)
+    turned = artifact(tmp_path / "turned", items=ITEMS[::-1], rows=rows_of(ITEMS)[::-1], sections={"tuner": "full"})
+    one, other = judged(first, ["main"]), judged(turned, ["main"])
+    assert one is not None and other is not None and one.measure == other.measure
+
+
+def test_a_report_has_both_side_by_side_with_their_classes_and_answers(tmp_path: Path) -> None:
+    for order in ((0, 1), (1, 0)):
+        folder = tmp_path / str(order)
+        runs = [artifact(folder / "whole", items=ITEMS), by_language(folder / "apart", (1, 1, 1, 1, 0, 1))]
+        comparison = comparison_of([runs[place] for place in order])
+        subjects = subjects_of(comparison, standings_of(comparison))
+        assert [each.standing.score.mean for each in subjects] == pytest.approx([5 / 6, 4 / 6])
+        classes = by_class(subjects)
+        assert classes is not None and [name for name, _ in classes.rows] == ["on (3 rows)", "off (3 rows)"]
+        asked = answers(subjects)
+        assert len(asked) == 6 and [len(each.answers) for each in asked] == [2] * 6
+
+
+def test_parts_that_were_scored_otherwise_are_no_one_task(tmp_path: Path) -> None:
+    f1 = Measure("f1", "share", True, (1.0, 0.0, 1.0))
+    run = by_language(tmp_path / "apart", second=f1)
+    assert judged(run, ["main"]) is None
+    with pytest.raises(UserError, match="scored on the task 'en', 'de', not 'main'"):
+        comparison_of([artifact(tmp_path / "whole", items=ITEMS), run])
+
+
+def two_tasks(folder: Path, first: tuple[int, ...], second: Measure) -> Artifact:
+    rows = [*rows_of(first), *({**row, "task": "other"} for row in rows_of(range(second.num_items)))]
+    return artifact(
+        folder,
+        items=first,
+        rows=rows,
+        later=[Score("trained", "other", {second.name: second})],
+        sections={"optim": {"epochs": 1 + sum(first)}},
+    )
+
+
+def test_several_tasks_count_alike_however_many_rows_each_has(tmp_path: Path) -> None:
+    words = Measure("json_match", "share", True, (0.5, 0.5))
+    found = judged(two_tasks(tmp_path / "run", (1, 1, 1, 0), words), ["main", "other"])
+    assert found is not None and found.tasks == ("main", "other")
+    above_chance = (0.75 - 0.5) / (1 - 0.5)  # two labels: guessing has a half
+    assert found.measure.value == pytest.approx((above_chance + 0.5) / 2)
+    assert found.measure.title == "mean of 2 tasks"
+    assert judged(two_tasks(tmp_path / "one", (1, 1, 1, 0), words), ["main"]).measure.value == 0.75  # type: ignore[union-attr]
+
+
+def test_who_is_best_on_all_tasks_leads_though_another_leads_on_the_first(tmp_path: Path) -> None:
+    strong = Measure("json_match", "share", True, (1.0,) * 40)
+    weak = Measure("json_match", "share", True, (0.0,) * 40)
+    first = two_tasks(tmp_path / "first", (1,) * 40, weak)
+    both = two_tasks(tmp_path / "both", (1,) * 36 + (0,) * 4, strong)
+    comparison = comparison_of([first, both])
+    standings = standings_of(comparison)
+    assert standings[0].name.endswith("epochs 37.0") and not standings[1].is_tied
+
+
+def test_where_a_mean_of_tasks_means_nothing_the_first_one_counts(tmp_path: Path) -> None:
+    loss = Measure("response_loss", "nats", False, (0.5, 0.5))
+    found = judged(two_tasks(tmp_path / "run", (1, 1, 1, 0), loss), ["main", "other"])
+    assert found is not None and found.tasks == ("main",) and found.measure.value == 0.75
+
+
+def test_a_label_that_was_written_counts_as_one_that_was_chosen(tmp_path: Path) -> None:
+    written = artifact(tmp_path / "written", measure=Measure("exact_match", "share", True, (1.0, 1.0, 1.0, 1.0)))
+    chosen = artifact(tmp_path / "chosen", items=(1, 0, 1, 0), sections={"tuner": "full"})
+    comparison = comparison_of([written, chosen])
+    standings = standings_of(comparison)
+    assert [each.score.mean for each in standings] == [1.0, 0.5]
+    alone = standings_of(Comparison("", (Entry("written", (written,)),)))
+    assert alone[0].score.mean == 1.0
