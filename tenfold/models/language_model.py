@@ -46,7 +46,8 @@ class LanguageModel(Trunk):
         """Return which short cuts still hold in `network`, a wrapper around the base.
 
         Under dropout every row has noise of its own, so nothing is computed once for several rows. An output layer
-        that now computes more than its own product is left to the model.
+        that now computes more than its own product is left to the model. Whether the blocks can still be fused is seen
+        batch by batch, for adapters may act in one and not in the next.
         """
         own = self._own_route
         splits_head = own.splits_head and _is_plain_product(self.base.get_output_embeddings())
@@ -54,7 +55,7 @@ class LanguageModel(Trunk):
             own,
             splits_head=splits_head,
             compacts=own.compacts and not _drops(network, self.base),
-            fuses=own.fuses and splits_head and read_blocks(self.base) is not None,
+            fuses=own.fuses and splits_head,
         )
 
     @property

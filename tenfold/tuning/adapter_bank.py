@@ -1,8 +1,9 @@
 """The bottleneck adapters of one network: any number of them, by name, of which a composition is active.
 
 They are a module of ours beside the network's own (`network.adapter_bank`), and reach into the computation through
-forward hooks on the sub-layers that `tenfold/models/layout.py` names. So every module of the base keeps its place, name
-and type, adapters come and go while the base stays loaded, and `detach_bank` leaves nothing behind.
+forward hooks on the sub-layers that `tenfold/models/layout.py` names, while some of them act. So every module of the
+base keeps its place, name and type, adapters come and go while the base stays loaded, what computes while none acts is
+the base, and `detach_bank` leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class AdapterBank(nn.Module):
         self.active: Composition | None = None
         self.left_out: frozenset[int] = frozenset()
         self._reads_inputs = False
-        self._handles: dict[str, list[RemovableHandle]] = {}
+        self._handles: list[RemovableHandle] = []
         self._inputs: dict[str, Tensor] = {}
 
     def add(self, name: str, settings: Bottleneck) -> None:
@@ -83,7 +84,7 @@ class AdapterBank(nn.Module):
                 # drawn on the CPU, so that every device starts with the same numbers
                 layer = BottleneckLayer(self.hidden, settings).to(self.device)
                 self.bottlenecks[f"{name}/{place.name}"] = layer.train(self.training)
-                self._hook(place)
+        self._hook()
 
     def add_fusion(self, fuse: Fuse) -> None:
         """Add an untrained fusion wherever two or more of its adapters stand; one alone passes as it is.
@@ -140,6 +141,7 @@ class AdapterBank(nn.Module):
                     found = f"{name!r} is a parallel adapter, which reads nothing of an adapter below it"
                     raise ModelError(Problem("tuner.below", found, remedy="stack houlsby or pfeiffer adapters"))
         self.active, self.left_out = composition, without
+        self._hook()
         self._reads_inputs = any(self.settings[name].style == "parallel" for name in names_in(composition))
 
     def parameters_of(self, part: str) -> list[nn.Parameter]:
@@ -159,17 +161,19 @@ class AdapterBank(nn.Module):
 
     def unhook(self) -> None:
         """Take every hook off the network."""
-        for handles in self._handles.values():
-            for handle in handles:
-                handle.remove()
+        for handle in self._handles:
+            handle.remove()
         self._handles.clear()
 
-    def _hook(self, place: Place) -> None:
-        if place.name not in self._handles:
-            self._handles[place.name] = [
-                place.taken.register_forward_pre_hook(partial(self._before, place=place), with_kwargs=True),
-                place.given.register_forward_hook(partial(self._after, place=place)),
-            ]
+    def _hook(self) -> None:
+        """Reach into the network where an adapter may act, and nowhere while none does: it then computes as it came."""
+        self.unhook()
+        taken = {key.partition("/")[2] for key in self.bottlenecks}
+        for place in self.places if self.active is not None else ():
+            if place.name in taken:
+                before, after = partial(self._before, place=place), partial(self._after, place=place)
+                self._handles.append(place.taken.register_forward_pre_hook(before, with_kwargs=True))
+                self._handles.append(place.given.register_forward_hook(after))
 
     def _before(self, module: nn.Module, inputs: tuple[object, ...], named: dict[str, object], *, place: Place) -> None:
         if self._reads_inputs:

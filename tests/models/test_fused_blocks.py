@@ -13,7 +13,9 @@ from tenfold.models.attention import register_attention
 from tenfold.models.compact import whole
 from tenfold.models.fused_blocks import ASKED_ROUNDING, TOKEN_ROUNDING, blocks_fit, filled, read_blocks
 from tenfold.models.language_model import LanguageModel, find_route
+from tenfold.recipe.adapters import Bottleneck
 from tenfold.recipe.tuners import Full, Lora, Partial, Peft, TunerSettings
+from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.tuner import make_tuner
 from tests.models.test_language_model import batch
 from tests.tiny_models import tiny_model
@@ -152,8 +154,21 @@ def test_a_tuner_that_does_more_than_a_projection_is_left_to_the_model(settings:
     tuner = make_tuner(settings)
     network = tuner.attach(model.base).train()
     model.wrap(network, packs=tuner.packs, autocast=None)
-    assert not model.route.fuses
+    assert read_blocks(model.base) is None
     assert torch.isfinite(model.loss_sum(batch()))
+
+
+def test_while_no_adapter_acts_a_model_computes_in_bf16_as_it_did_without_any() -> None:
+    register_attention()
+    causal = tiny_model("llama", attention="tenfold").bfloat16()
+    model = LanguageModel(causal, None, device=CPU, route=find_route(causal, CPU))  # type: ignore[arg-type]
+    before = model.loss_sum(batch())
+    tuner = make_tuner(Bottleneck())
+    model.wrap(tuner.attach(model.base), packs=tuner.packs, autocast=None)
+    assert read_blocks(model.base) is None, "an adapter acts"
+    with acting_in(model.network, Acting(None)):
+        assert torch.equal(model.loss_sum(batch()), before)
+    assert read_blocks(model.base) is None, "it acts again"
 
 
 def test_fillers_round_up_and_answer_nothing() -> None:
