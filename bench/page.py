@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from bench import sharing
+
+SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {"sharing": sharing.section}
+"""What writes a row of each kind but training's."""
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "bench/results"
@@ -59,9 +65,11 @@ Each is tried on the loaded model before the first update (`find_route`) or test
 def page() -> str:
     """Return the whole page."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
+    training = [result for result in results if "kind" not in result]
     # LoRA first: it is what most runs use
-    results.sort(key=lambda result: (result["name"] != "lora_cpu", result["name"]))
-    return "\n".join([HEAD, _summary(results), *(_section(result) for result in results), TAIL])
+    training.sort(key=lambda result: (result["name"] != "lora_cpu", result["name"]))
+    others = [SECTIONS[result["kind"]](result) for result in results if "kind" in result]
+    return "\n".join([HEAD, _summary(training), *(_section(result) for result in training), *others, TAIL])
 
 
 def _summary(results: list[dict[str, Any]]) -> str:

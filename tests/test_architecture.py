@@ -16,6 +16,7 @@ from typing import get_args
 
 import pytest
 
+from tenfold.compare.grid import entrants_of, load_grid
 from tenfold.evaluation.metrics import METRICS
 from tenfold.recipe import load_recipe
 from tenfold.recipe.choices import MetricName
@@ -286,8 +287,13 @@ def test_techniques_change_a_run_by_the_methods_that_its_docstring_names() -> No
     assert called - {None} - {"stop_asked"} <= named
 
 
+GRIDS = ROOT / "recipes" / "compare"
+"""Files of comparisons; the recipes that they name lie in its folder `parts`."""
+
+
 def recipes() -> list[Path]:
-    return sorted(path for path in (ROOT / "recipes").rglob("*") if path.suffix in (".yaml", ".yml"))
+    found = (path for path in (ROOT / "recipes").rglob("*") if path.suffix in (".yaml", ".yml"))
+    return sorted(path for path in found if path.parent != GRIDS)
 
 
 def test_there_are_recipes() -> None:
@@ -299,7 +305,16 @@ def test_every_shipped_recipe_is_sound(path: Path) -> None:
     recipe = load_recipe(path)
     assert recipe.technique.kind in BUILTIN
     folder = path.parent.name
-    assert folder in ("recipes", recipe.technique.kind), "a recipe lies in its technique's folder"
+    assert folder in ("recipes", "parts", recipe.technique.kind), "a recipe lies in its technique's folder"
+
+
+@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_comparison_can_be_written_out(path: Path) -> None:
+    grid, base = load_grid(path)
+    entrants = entrants_of(grid, base)
+    assert not entrants.refused
+    assert {entrant.name for entrant in entrants.recipes} == set(grid.techniques)
+    assert {entrant.recipe.technique.kind for entrant in entrants.recipes} == set(grid.techniques)
 
 
 def test_the_recipes_metric_names_are_the_metrics() -> None:

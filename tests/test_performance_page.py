@@ -14,8 +14,10 @@ def test_every_result_is_on_the_page_with_its_losses_in_agreement() -> None:
     text = PAGE.read_text(encoding="utf-8")
     results = [json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob("*.json")]
     assert results
+    assert all(f"(`{result['name']}`)" in text for result in results)
     for result in results:
-        assert f"(`{result['name']}`)" in text
+        if "kind" in result:
+            continue
         assert result["loss"]["agree"], "a faster wrong answer does not count"
         assert result["pairs"] >= 5
 

@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
-from bench.rows import full_cpu, lora_cpu, lora_cpu_usual
-from bench.training import TrainingRow
+from typing import Any, Protocol
 
-ROWS: dict[str, TrainingRow] = {row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW)}
+from bench.rows import compare_cost, full_cpu, lora_cpu, lora_cpu_usual
+from bench.training import Options
+
+
+class Row(Protocol):
+    """One line of the benchmark."""
+
+    @property
+    def name(self) -> str:
+        """What `--only` calls it, and its file of figures."""
+        ...
+
+    def measure(self, options: Options) -> dict[str, Any]:
+        """Return the row's figures, ready for JSON."""
+        ...
+
+
+ROWS: dict[str, Row] = {row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW, compare_cost.ROW)}

@@ -12,7 +12,8 @@ from tenfold.errors import RecipeError
 from tenfold.recipe import Recipe, dump_changes, dump_recipe, load_recipe, parse_recipe, with_overrides
 from tenfold.recipe.tuners import TUNERS
 
-RECIPES = sorted((Path(__file__).parent.parent.parent / "recipes").rglob("*.yaml"))
+FOLDER = Path(__file__).parent.parent.parent / "recipes"
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path.parent != FOLDER / "compare")
 REQUIRED: dict[str, dict[str, Any]] = {
     "partial": {"modules": ["layers\\.1"]},
     "adapter_fusion": {"adapters": {"legal": "runs/legal", "own": None}},

@@ -1,0 +1,143 @@
+"""What a comparison saves: all ways in one, beside each of them alone with nothing remembered from the others.
+
+Both do the same work by the same terms: rows, search of the learning rate, seeds, scores. Together they share what is
+the same (row 0's scores, features, a teacher's lessons, tokens) and those clearly behind get fewer seeds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bench import machine
+from bench.training import ROOT, Options
+from tenfold.artifact import Artifact
+from tenfold.compare.judged import judged
+from tenfold.paths import cache_root
+
+JOBS = ROOT / "build/bench"
+
+
+@dataclass(frozen=True)
+class SharingRow:
+    """A comparison that is shipped, with fewer updates a run, and what must have been run before it."""
+
+    name: str
+    title: str
+    grid: Path
+    needs: Path
+    updates_a_run: int
+
+    def measure(self, options: Options) -> dict[str, Any]:
+        """Return the row's figures, ready for JSON.
+
+        Raises:
+            RuntimeError: a comparison failed; with the end of what it printed.
+        """
+        before = machine.load()
+        folder = JOBS / f"{self.name}-{os.getpid()}"
+        folder.mkdir(parents=True)
+        _carry_out(self.needs)
+        tree = self._tree()
+        together = _compared(tree, folder / "together")
+        apart = {name: _compared({**tree, "techniques": [name]}, folder / name) for name in together.scores}
+        return {
+            "kind": "sharing",
+            "name": self.name,
+            "title": self.title,
+            "date": date.today().isoformat(),
+            "machine": machine.describe(),
+            "load_average": {"start": before, "end": machine.load()},
+            "grid": str(self.grid.relative_to(ROOT)),
+            "updates_a_run": self.updates_a_run,
+            "seeds": tree["seeds"],
+            "together_cpu_seconds": round(together.cpu_seconds, 1),
+            "apart_cpu_seconds": {name: round(found.cpu_seconds, 1) for name, found in apart.items()},
+            "share": round(together.cpu_seconds / sum(found.cpu_seconds for found in apart.values()), 3),
+            "fewer_seeds": sorted(name for name in apart if together.num_seeds[name] < apart[name].num_seeds[name]),
+            "same_scores": all(together.scores[name] == found.scores[name] for name, found in apart.items()),
+        }
+
+    def _tree(self) -> dict[str, Any]:
+        """Return the shipped grid with paths from anywhere, and so many updates for each run in place of a budget."""
+        tree = yaml.safe_load(self.grid.read_text(encoding="utf-8"))
+        parts = self.grid.parent
+        tree["recipe"] = str(parts / tree["recipe"])
+        tree["recipes"] = {name: str(parts / file) for name, file in tree.get("recipes", {}).items()}
+        tree.pop("budget", None)
+        return {**tree, "per_run": self.updates_a_run, "binds": "updates"}
+
+
+def _carry_out(recipe: Path) -> None:
+    subprocess.run([sys.executable, "-m", "tenfold", "run", str(recipe)], cwd=ROOT, check=True)
+
+
+@dataclass(frozen=True)
+class _Compared:
+    cpu_seconds: float
+    scores: dict[str, float]
+    """Of each way, with its first seed."""
+    num_seeds: dict[str, int]
+
+
+def _compared(tree: dict[str, Any], folder: Path) -> _Compared:
+    """Carry out the comparison with an empty cache, but for models as they were downloaded."""
+    folder.mkdir()
+    (folder / "cache").mkdir()
+    (folder / "cache" / "models").symlink_to(cache_root() / "models")
+    (folder / "grid.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
+    out = folder / "out"
+    command = [sys.executable, "-m", "tenfold", "compare", str(folder / "grid.yaml"), "--out", str(out)]
+    seconds = _cpu_seconds(command, folder)
+    print(f"  {folder.name}: {seconds:.0f} CPU seconds", flush=True)
+    entries = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["entries"]
+    runs = {entry["name"]: [Artifact.open(run) for run in entry["runs"]] for entry in entries if entry["runs"]}
+    first = {name: judged(each[0], ("main",)) for name, each in runs.items()}
+    scores = {name: found.measure.value for name, found in first.items() if found is not None}
+    return _Compared(seconds, scores, {name: len(each) for name, each in runs.items()})
+
+
+def _cpu_seconds(command: Sequence[str], folder: Path) -> float:
+    """Return the processor's seconds of `command` and of all processes that it waited for."""
+    with (folder / "said.log").open("w") as said:
+        environment = {**os.environ, "TENFOLD_CACHE": str(folder / "cache")}
+        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=subprocess.STDOUT, env=environment)
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{(folder / 'said.log').read_text()[-3000:]}")
+    return usage.ru_utime + usage.ru_stime
+
+
+def section(result: dict[str, Any]) -> str:
+    """Return the row's part of the page."""
+    load, of = result["load_average"], result["machine"]
+    ways = "\n".join(f"| {name} | {seconds:,.0f} |" for name, seconds in result["apart_cpu_seconds"].items())
+    total = sum(result["apart_cpu_seconds"].values())
+    fewer = ", ".join(result["fewer_seeds"]) or "none"
+    return f"""## {result["title"]} (`{result["name"]}`)
+
+`{result["grid"]}` with {result["updates_a_run"]} updates a run and {result["seeds"]} seeds: in one comparison, and each
+way in one of its own, every time with an empty cache (models but for their download). Together it takes
+**{result["share"]:.2f}** of the processor's time: the aim is 0.5 or less.
+
+| way, compared by itself | CPU seconds |
+|---|---|
+{ways}
+| sum | {total:,.0f} |
+| **all in one comparison** | **{result["together_cpu_seconds"]:,.0f}** |
+
+* Clearly behind after the search, and so given fewer seeds together: {fewer}.
+* Scores of the first seed are the same together and apart: {"yes" if result["same_scores"] else "**no**"}.
+* {result["date"]}, {of["processor"]}, {of["system"]}, {of["cores"]} cores; load average {load["start"][0]} at the
+  start, {load["end"][0]} at the end. Measured once: it takes as long as two comparisons.
+"""
