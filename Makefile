@@ -1,10 +1,11 @@
 # make demo   a first fine-tune, before and after, in minutes     make test    the test suite
 # make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
+# make browser   a headless Chromium from Debian's packages, for the tests of the report; without one they are skipped
 # make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; some hours on one core, resumable)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
-.PHONY: demo test bench evidence check clean
+.PHONY: demo test browser bench evidence check clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -18,6 +19,11 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+browser:
+	command -v chromium-headless-shell || command -v chromium || command -v google-chrome || \
+	  (apt-get -o Acquire::Retries=3 update --quiet=2 && DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 \
+	  install --quiet=2 --yes --no-install-recommends chromium-headless-shell)
 
 bench: .venv/.installed
 	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))

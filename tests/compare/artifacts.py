@@ -56,6 +56,7 @@ def artifact(
     others: Sequence[Score] = (),
     later: Sequence[Score] = (),
     seconds: float = 60.0,
+    cost: Cost = COST,
     claims: Sequence[Mapping[str, str]] = (),
     facts: Mapping[str, Any] | None = None,
     log: Sequence[Mapping[str, object]] = (),
@@ -77,7 +78,7 @@ def artifact(
     side = {"source": "test.jsonl", "rows": len(after.items), "sha256": "abc"}
     (folder / "recipe.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
     write_json(folder / "scorecard.json", Scorecard(tuple(scores)).to_json())
-    write_json(folder / "cost.json", vars(replace(COST, train_seconds=seconds)))
+    write_json(folder / "cost.json", vars(replace(cost, train_seconds=seconds)))
     write_json(folder / "claims.json", list(claims))
     lineage = Lineage((Ancestor("trained", ("main",), BEFORE, "lora", "b", "w"),), ("trained",))
     write_json(folder / "lineage.json", lineage.to_json())

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from tenfold.artifact import Artifact
-from tenfold.compare.comparison import Comparison, Entry, Tried
+from tenfold.compare.comparison import Comparison, Entry
 from tenfold.compare.report import write_report
 from tenfold.errors import ArtifactError, UserError
-from tenfold.evaluation.scorecard import Score
-from tests.compare.artifacts import accuracy, artifact, rows_of
+from tests.compare.artifacts import artifact
+from tests.compare.comparisons import HELD, entry, hostile
 
-EVIL = "\"><img src=x onerror=alert(1)><script>alert(2)</script>'{{ 7*7 }}&lt;b&gt;</style></title></svg>"
-HELD = {"claim": "is better", "source": "Someone 2020", "outcome": "held", "because": "accuracy +0.5"}
 VOID = {"meta", "br", "img", "link", "input", "hr"}
-LATE = [1.0, 0.0] * 10
 
 
 class Page(HTMLParser):
@@ -62,41 +60,11 @@ def page(folder: Path, comparison: Comparison) -> Page:
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def entry(folder: Path, name: str, items: Any = (1, 0, 1, 1), **others: Any) -> Entry:
-    return Entry(name, tuple(artifact(folder / f"{len(name)}{seed}", items, seed=seed, **others) for seed in (0, 1)))
-
-
-def full(folder: Path) -> Comparison:
-    """Return a comparison that has something for every section, every text of it hostile."""
-    updates = [{"event": "update", "stage": "trained", "update": n, "loss": 1 / n} for n in range(1, 9)]
-    log = [*updates, {"event": "evaluation", "stage": "trained", "update": 8, "metric": EVIL, "value": 0.5}]
-    answers = rows_of(LATE)
-    answers[0] |= {"prompt": EVIL, "after": f"{EVIL}\ud800\x00"}
-    stages = ("pretrained-9", "pretrained-99", "scratch-9", "scratch-99")
-    curve = [Score(stage, "main", {"accuracy": accuracy(LATE)}) for stage in stages]
-    common: dict[str, Any] = {
-        "general": ([1.0] * 8, [1.5] * 8),
-        "log": log,
-        "others": [*curve, Score("before", EVIL, {"accuracy": accuracy(LATE)})],
-        "facts": {"reported": {"accuracy of main, 4 rows a class": {EVIL: [0.5]}}},
-    }
-    first = Entry(
-        f"first_{EVIL}",
-        entry(folder, "a", LATE, rows=answers, claims=[dict.fromkeys(HELD, EVIL)], **common).runs,
-        failures=(EVIL,),
-        note=EVIL,
-        search=(Tried(0.1, 0.2, 3.0),),
-    )
-    second = entry(folder, "bb", LATE, claims=[HELD], sections={"tuner": "full"}, seconds=7, **common)
-    third = Entry("third", failures=(EVIL,))
-    return Comparison(EVIL, (first, second, third), refused={EVIL: EVIL}, rules=(EVIL,))
-
-
 SECTIONS = "leaderboard cost retention efficiency curves claims tasks classes answers refused terms recipes"
 
 
 def test_every_section_stands_in_its_order_where_there_is_something_to_show(tmp_path: Path) -> None:
-    assert page(tmp_path, full(tmp_path)).headings == SECTIONS.split()
+    assert page(tmp_path, hostile(tmp_path)).headings == SECTIONS.split()
 
 
 def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
@@ -106,8 +74,9 @@ def test_sections_without_data_are_left_out(tmp_path: Path) -> None:
 
 
 def test_text_of_rows_names_and_errors_stays_text_in_html_and_in_drawings(tmp_path: Path) -> None:
-    found = page(tmp_path, full(tmp_path))
-    assert {"script", "img", "b"} & {tag for tag, _ in found.tags} == {"b"}, "only our own bold type"
+    found = page(tmp_path, hostile(tmp_path))
+    assert {"img", "b"} & {tag for tag, _ in found.tags} == {"b"}, "only our own bold type"
+    assert [tag for tag, _ in found.tags].count("script") == 1
     assert not [name for _, attributes in found.tags for name in attributes if name.startswith("on")]
     assert not [name for _, attributes in found.tags for name in attributes if name in ("href", "src", "style")]
     assert found.text.count("<script>alert(2)</script>") >= 10
@@ -118,7 +87,7 @@ def test_text_of_rows_names_and_errors_stays_text_in_html_and_in_drawings(tmp_pa
 
 
 def test_drawings_are_well_formed_and_say_what_they_show(tmp_path: Path) -> None:
-    write_report(full(tmp_path), tmp_path / "report.html")
+    write_report(hostile(tmp_path), tmp_path / "report.html")
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     drawings = [part.partition("</svg>")[0] for part in html.split("<svg ")[1:]]
     assert len(drawings) > 10
@@ -131,10 +100,12 @@ def test_drawings_are_well_formed_and_say_what_they_show(tmp_path: Path) -> None
 
 
 def test_the_page_needs_nothing_beside_it(tmp_path: Path) -> None:
-    found = page(tmp_path, full(tmp_path))
-    assert not {tag for tag, _ in found.tags} & {"script", "link", "iframe", "object", "img"}
+    found = page(tmp_path, hostile(tmp_path))
+    assert not {tag for tag, _ in found.tags} & {"link", "iframe", "object", "img"}
     policy = [attributes["content"] for tag, attributes in found.tags if "http-equiv" in attributes]
-    assert policy == ["default-src 'none'; style-src 'unsafe-inline'"]
+    script = (Path(__file__).parents[2] / "tenfold" / "compare" / "report" / "sort.js").read_bytes()
+    only = b64encode(sha256(script).digest()).decode()
+    assert policy == [f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{only}'"]
 
 
 def test_the_leaderboard_tells_score_tie_and_seeds_and_costs_stand_in_words(tmp_path: Path) -> None:
@@ -192,9 +163,9 @@ def test_reports_of_other_techniques_and_unscored_runs_are_no_trouble(tmp_path: 
     assert "1.00" in found.text or "0.75" in found.text
 
 
-def test_the_folder_of_the_report_ships_its_template_and_style() -> None:
+def test_the_folder_of_the_report_ships_its_template_style_and_script() -> None:
     root = Path(__file__).parents[2]
     named = (root / "pyproject.toml").read_text(encoding="utf-8")
     kinds = {path.suffix for path in (root / "tenfold" / "compare" / "report").iterdir() if path.is_file()}
-    assert kinds == {".py", ".html", ".css"}
+    assert kinds == {".py", ".html", ".css", ".js"}
     assert all(f'"compare/report/*{kind}"' in named for kind in kinds - {".py"})

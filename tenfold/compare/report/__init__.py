@@ -1,4 +1,4 @@
-"""The comparison as one HTML file that needs nothing beside it: no network, no script."""
+"""The comparison as one HTML file that needs nothing beside it: no network, and no script but one that sorts."""
 
 from tenfold.compare.report.page import write_report
 

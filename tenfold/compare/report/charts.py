@@ -17,6 +17,12 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 12.0, 26.0, 42.0
 _ROOM = 96.0
 """Per cent of a bar's place that its axis takes, so that a dot at the end is whole."""
 
+_SIGN = 6.6
+"""Units that a sign of a value on an axis takes at most, in the widest of the usual fonts."""
+
+_LETTER = 7.6
+"""The same of a letter of an axis's name."""
+
 Told = Callable[[float], str]
 """How a value on an axis is written."""
 
@@ -134,13 +140,23 @@ def _frame(root: Element, x: Axis, y: Axis) -> None:
         up = _y(y, tick)
         line(root, (_LEFT, up), (right, up), "grid")
         text(root, (_LEFT - 6, up + 4), y.told(tick), "tick", anchor="end")
-    for tick in x.scale.ticks():
-        across = _x(x, tick)
+    free = 0.0
+    for across, words in sorted((_x(x, tick), x.told(tick)) for tick in x.scale.ticks()):
         line(root, (across, bottom), (across, bottom + 4), "axis")
-        text(root, (across, bottom + 17), x.told(tick), "tick", anchor="end" if across > right - 20 else "middle")
+        anchor, half = "end" if across > right - 20 else "middle", _SIGN * len(words) / 2
+        start = across - half * (2 if anchor == "end" else 1)
+        if start >= free:
+            text(root, (across, bottom + 17), words, "tick", anchor=anchor)
+            free = start + 2 * half + _SIGN
     line(root, (_LEFT, bottom), (right, bottom), "axis")
-    text(root, ((_LEFT + right) / 2, HEIGHT - 6), x.label, "label")
-    text(root, (2, 13), y.label, "label", anchor="start")
+    text(root, ((_LEFT + right) / 2, HEIGHT - 6), _fitting(x.label), "label")
+    text(root, (2, 13), _fitting(y.label), "label", anchor="start")
+
+
+def _fitting(label: str) -> str:
+    """Return as much of the label as the chart is wide; what a screen reader says has all of it."""
+    most = int(WIDTH / _LETTER)
+    return label if len(label) <= most else f"{label[: most - 1]}…"
 
 
 def _x(axis: Axis, value: float) -> float:

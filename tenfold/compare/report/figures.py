@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Control characters, and those that turn the direction of all that follows."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure as it is told, and the number by which its column is sorted; None comes last."""
+
+    text: str
+    value: float | None = None
 
 
 def size(num_bytes: float) -> str:

@@ -15,7 +15,10 @@ from tenfold.evaluation.scorecard_view import change_text, interval_text
 
 @dataclass(frozen=True)
 class Row:
-    """A line of a table with a bar: `status` is what became of it, `tone` how it is coloured."""
+    """A line of a table with a bar: `status` is what became of it, `tone` how it is coloured.
+
+    By `value` and `order` the columns of figures and of what became of it are sorted.
+    """
 
     subject: Subject
     figure: str
@@ -23,6 +26,8 @@ class Row:
     tone: str
     detail: str
     bar: str
+    value: float | None
+    order: float
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,10 @@ def _standing_row(subject: Subject, axis: Axis) -> Row:
         told.insert(0, f"{behind.replace('-', MINUS)}, p{NO_BREAK}{p_text(standing.p_value)}")
     figure = interval_text(standing.score) if is_known(subject) else "not defined on these rows"
     bar = interval_bar(standing.score, axis.scale, place=subject.place, title=f"{subject.name}: {figure}")
-    return Row(subject, figure, status, tone, "; ".join(told), bar if is_known(subject) else "")
+    score = standing.score.mean
+    if not is_known(subject):
+        return Row(subject, figure, status, tone, "; ".join(told), "", None, subject.place)
+    return Row(subject, figure, status, tone, "; ".join(told), bar, score, subject.place)
 
 
 MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"
@@ -91,7 +99,8 @@ def retention_boards(subjects: Sequence[Subject]) -> list[Board]:
             bar = change_bar(
                 each.before.value, each.after.value, axis.scale, place=subject.place, title=f"{subject.name}: {figure}"
             )
-            rows.append(Row(subject, figure, change_text(each.change), tone, detail, bar))
+            order = each.change.test.difference.mean
+            rows.append(Row(subject, figure, change_text(each.change), tone, detail, bar, each.after.value, order))
         title = KEPT.get(metric, f"{found[0][1].before.title}, {found[0][1].before.unit}")
         title += f" ({'more' if better else 'less'} is better)"
         boards.append(

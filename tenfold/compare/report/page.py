@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -26,7 +28,7 @@ FOLDER = Path(__file__).parent
 
 
 def write_report(comparison: Comparison, path: Path, *, standings: Sequence[Standing] | None = None) -> None:
-    """Write the comparison to `path` as one HTML file that loads nothing and runs nothing.
+    """Write the comparison to `path` as one HTML file that loads nothing; its one script sorts tables.
 
     Text of rows, answers, names and errors is escaped, in drawings too. Without `standings` they are made here.
 
@@ -51,8 +53,12 @@ def report(comparison: Comparison, standings: Sequence[Standing]) -> str:
     )
     environment.filters["plain"] = plain
     environment.filters["shown"] = shown
+    script = (FOLDER / "sort.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
         comparison=comparison,
+        script=script,
+        # the browser runs this text and no other, whatever else may stand in the page
+        script_hash=b64encode(sha256(script.encode()).digest()).decode(),
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
         written=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         version=__version__,

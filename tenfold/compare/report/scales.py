@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TIMES = (
+    0.001,
+    0.002,
+    0.005,
     0.01,
     0.02,
     0.05,

@@ -21,11 +21,13 @@ MOST_CONFUSED = 12
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure and how deep its background is, from 0 to 10; `is_best` for the best of its row."""
+    """A figure and how deep its background is, from 0 to 10; `is_best` of its row, `detail` its interval."""
 
     text: str
     depth: int = 0
     is_best: bool = False
+    value: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def _task_row(subjects: Sequence[Subject], task: str) -> tuple[str, list[Cell]]:
     best = (max if first.higher_is_better else min)(means.values())
     is_any_worse = len(set(means.values())) > 1
     cells = [
-        Cell(_mean_text(measured[each.place]), 0, is_any_worse and means[each.place] == best)
+        _mean_cell(measured[each.place], means[each.place], is_best=is_any_worse and means[each.place] == best)
         if each.place in means
         else Cell("–")
         for each in subjects
@@ -69,13 +71,13 @@ def _task_row(subjects: Sequence[Subject], task: str) -> tuple[str, list[Cell]]:
     return f"{task.replace('_', ' ')} ({first.title}, {first.num_items:,} rows{less})", cells
 
 
-def _mean_text(measures: Sequence[Measure]) -> str:
+def _mean_cell(measures: Sequence[Measure], mean: float, *, is_best: bool) -> Cell:
     """Return the mean over seeds with its interval over rows, where there is one."""
-    if len(measures) == 1:
-        return interval_text(measures[0].interval)
-    if can_be_averaged(measures):
-        return interval_text(averaged(measures).interval)
-    return f"{fmean(each.value for each in measures):.2f}"
+    if len(measures) > 1 and not can_be_averaged(measures):
+        return Cell(f"{mean:.2f}", 0, is_best, mean)
+    interval = measures[0].interval if len(measures) == 1 else averaged(measures).interval
+    figure, _, bounds = interval_text(interval).partition(" ")
+    return Cell(figure, 0, is_best, mean, bounds)
 
 
 def _last(run: Artifact, task: str) -> Score | None:
@@ -114,7 +116,7 @@ def by_class(subjects: Sequence[Subject]) -> Table | None:
         scores = {place: f1(found, name) for place, found in counts.items()}
         best = max(scores.values())
         cells = [
-            Cell(f"{scores[each.place]:.2f}", round(10 * scores[each.place]), scores[each.place] == best > 0)
+            _score_cell(scores[each.place], is_best=scores[each.place] == best > 0)
             if each.place in scores
             else Cell("–")
             for each in subjects
@@ -123,6 +125,10 @@ def by_class(subjects: Sequence[Subject]) -> Table | None:
     left = len([name for name in support if support[name]]) - len(classes)
     note = f"{left} rarer classes are left out." if left else ""
     return Table("class", [each.rank for each in subjects], rows, note)
+
+
+def _score_cell(score: float, *, is_best: bool) -> Cell:
+    return Cell(f"{score:.2f}", round(10 * score), is_best, score)
 
 
 def f1(counts: Counter[tuple[str, str]], name: str) -> float:
@@ -144,5 +150,7 @@ def confusions(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Table]]:
         for wanted in names:
             total = sum(counts[wanted, other] for other in names)
             shares = [counts[wanted, other] / total if total else 0.0 for other in names]
-            rows.append((wanted, [Cell(f"{100 * part:.0f}" if part else "", round(10 * part)) for part in shares]))
+            rows.append(
+                (wanted, [Cell(f"{100 * part:.0f}" if part else "", round(10 * part), value=part) for part in shares])
+            )
         yield subject, Table("is ↓ was answered → (% of its rows)", names, rows)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tenfold.compare.bill import Bill
 from tenfold.compare.ranking import pareto
 from tenfold.compare.report.charts import Axis, Point, Told, scatter
-from tenfold.compare.report.figures import size
+from tenfold.compare.report.figures import Figure, size
 from tenfold.compare.report.scales import of_amounts
 from tenfold.compare.report.subjects import Subject, is_known, score_axis
 from tenfold.evaluation.duration import duration
@@ -29,7 +29,7 @@ class Spending:
 
     charts: Sequence[str]
     heading: Sequence[str]
-    rows: Sequence[tuple[Subject, Sequence[str]]]
+    rows: Sequence[tuple[Subject, Sequence[Figure]]]
 
 
 def spending(subjects: Sequence[Subject]) -> Spending:
@@ -42,15 +42,12 @@ def spending(subjects: Sequence[Subject]) -> Spending:
             charts.append(_chart([subject for subject in known if subject.name in costs], costs, label, told))
     heading = ["trained", "training", "search", "peak memory", "on disk", "one answer"]
     rows = [(subject, _cells(subject.bill)) for subject in subjects]
-    used = [place for place in range(len(heading)) if any(cells[place] != NONE for _, cells in rows)]
+    used = [place for place in range(len(heading)) if any(cells[place].value is not None for _, cells in rows)]
     return Spending(
         charts,
         [heading[place] for place in used],
         [(subject, [cells[place] for place in used]) for subject, cells in rows],
     )
-
-
-NONE = "–"
 
 
 def _chart(subjects: Sequence[Subject], costs: dict[str, float], label: str, told: Told) -> str:
@@ -66,12 +63,16 @@ def _chart(subjects: Sequence[Subject], costs: dict[str, float], label: str, tol
     return scatter(f"{quality} against {label}", x, Axis(y.scale, quality, y.told), points, sorted(front))
 
 
-def _cells(bill: Bill) -> list[str]:
+def _cells(bill: Bill) -> list[Figure]:
     return [
-        share_text(bill.trainable_share),
-        duration(bill.train_seconds),
-        duration(bill.search_seconds) if bill.search_seconds else NONE,
-        size(bill.peak_memory_bytes),
-        size(bill.bytes_on_disk),
-        NONE if bill.answer_seconds is None else duration(bill.answer_seconds),
+        Figure(share_text(bill.trainable_share), bill.trainable_share),
+        _told(bill.train_seconds, duration),
+        _told(bill.search_seconds or None, duration),
+        _told(bill.peak_memory_bytes, size),
+        _told(bill.bytes_on_disk, size),
+        _told(bill.answer_seconds, duration),
     ]
+
+
+def _told(value: float | None, told: Told) -> Figure:
+    return Figure("–") if value is None else Figure(told(value), value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Comparison
 from tenfold.compare.judged import Row
-from tenfold.compare.report.figures import shown
+from tenfold.compare.report.figures import Figure, shown
 from tenfold.compare.report.subjects import Subject
 from tenfold.compare.verdict import plain
 from tenfold.evaluation.duration import duration
@@ -116,7 +116,7 @@ class Origin:
     recipe: str
     commands: Sequence[str]
     facts: Sequence[tuple[str, str]]
-    search: Sequence[tuple[str, str, str]]
+    search: Sequence[Sequence[Figure]]
 
 
 def origins(comparison: Comparison) -> list[Origin]:
@@ -125,7 +125,14 @@ def origins(comparison: Comparison) -> list[Origin]:
     for entry in comparison.entries:
         if not entry.runs:
             continue
-        search = [(f"{t.learning_rate:g}", f"{t.value:.4f}", duration(t.seconds)) for t in entry.search]
+        search = [
+            (
+                Figure(f"{tried.learning_rate:g}", tried.learning_rate),
+                Figure(f"{tried.value:.4f}", tried.value),
+                Figure(duration(tried.seconds), tried.seconds),
+            )
+            for tried in entry.search
+        ]
         recipe = shown(dump_recipe(entry.runs[0].recipe), limit=100_000)
         commands = [_again(run) for run in entry.runs]
         found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search))
