@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from tenfold.compare.grid import Binds, Entrant, Grid, reason
 from tenfold.compare.judged import ALIKE
 from tenfold.engine.log import Log
@@ -25,8 +27,8 @@ from tenfold.techniques.world import World, open_world
 SEARCH_SHARE = 0.25
 """Part of a run's budget that each learning rate of the search is given."""
 
-ITEMS_TIMED = 8
-"""Rows that are answered to estimate what scoring takes."""
+ITEMS_TIMED = 16
+"""Rows that are answered to estimate what scoring takes, after two that are not timed."""
 
 STARTUP_SECONDS = 8.0
 """What a run takes to begin and to save, beside training and scoring: imports, model, files."""
@@ -139,7 +141,8 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     scoring = sum(_scoring_seconds(run, task) for task in run.tasks)
     if not stages:
         return _Tried(Pace(scoring, _reading_seconds(run, world)), asked)
-    training = json.dumps([{**stage.content, "name": ""} for stage in stages], sort_keys=True, default=str)
+    contents = [{**stage.content, "name": ""} for stage in stages]
+    training = json.dumps([run.state, dict(world.needs), contents], sort_keys=True, default=str)
     # the last stage trains the most; what came before it matters little for its pace
     trial = try_updates(run.model, run.attach(replace(stages[-1], starts_from=None)))
     pace = Pace(
@@ -164,13 +167,17 @@ def _reading_seconds(run: Run, world: World) -> float:
 
 
 def _scoring_seconds(run: Run, task: Task) -> float:
-    """Return what scoring all items of `task` takes, from a few of them."""
+    """Return what scoring all items of `task` takes, from a few of them; on a CPU if nobody else used it."""
     few = task.items[:ITEMS_TIMED]
     if not few:
         return 0.0
-    started = time.perf_counter()
+    task.kind.score(run.model, few[:2], stage="trial", task=task.name, data=task.data)
+    started, busy = time.perf_counter(), time.process_time()
     task.kind.score(run.model, few, stage="trial", task=task.name, data=task.data)
-    return (time.perf_counter() - started) * len(task.items) / len(few)
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    if run.runtime.device.type == "cpu":
+        seconds = min(seconds, busy / torch.get_num_threads())
+    return seconds * len(task.items) / len(few)
 
 
 @dataclass(frozen=True)
