@@ -22,21 +22,36 @@ from tenfold.compare.record import write_record
 from tenfold.compare.report import write_report
 from tenfold.compare.settled import Plan, held
 from tenfold.compare.verdict import plain, standings_of, verdict
+from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import interval_text
+from tenfold.terminal.stopping import terminated_as_interrupted
+
+STOPPED = Problem(
+    "stopped",
+    "as asked; what is finished is kept, and the last checkpoint of what was under way",
+    remedy="give the same command again to go on from there",
+)
 
 
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
-    """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it."""
+    """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM stopped it while runs were carried out.
+    """
     console = Console()
     executor = executor or HereOneByOne()
     at_once = executor.at_once(campaign.base)  # before the plan, which takes a while: a cluster may not be there
-    with held(campaign.folder):
+    with held(campaign.folder), terminated_as_interrupted():
         show_plan(console, campaign, campaign.plan, at_once)
         if only_plan:
             return
-        with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
-            comparison = campaign.carry_out(executor, table.hear)
+        try:
+            with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
+                comparison = campaign.carry_out(executor, table.hear)
+        except KeyboardInterrupt:
+            raise Interrupted(STOPPED) from None
         show_outcome(console, comparison, campaign.folder)
 
 
