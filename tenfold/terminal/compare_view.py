@@ -68,6 +68,9 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) ->
     console.print(table)
     for name, why in plan.refused.items():
         console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
+    if campaign.lost:
+        told = f"[yellow]its rows cannot be read any more[/yellow] ({escape(campaign.lost)})"
+        console.print(f"{told}: it goes on from its own copy of them", soft_wrap=True)
     for rule in campaign.rules():
         console.print(f"[dim]{escape(rule)}[/dim]")
     expected = f"[bold]{duration(plan.expected_seconds)}[/bold]"

@@ -15,7 +15,7 @@ from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.compare.settled import held
-from tenfold.errors import RecipeError, TenfoldError, UserError
+from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
@@ -153,6 +153,29 @@ def test_a_folder_belongs_to_one_comparison_once_a_run_has_begun(campaign: Campa
     with pytest.raises(RecipeError, match="belongs to another comparison"):
         _ = replace(other).plan
     assert {path: path.read_text() for path in before} == before, "the rows of the other comparison stay"
+
+
+def test_it_goes_on_from_its_own_rows_where_their_file_is_gone(campaign: Campaign, labels_file: Path) -> None:
+    plan, sides = campaign.plan, campaign.sides
+    assert not campaign.lost
+    rows = labels_file.read_text()
+    labels_file.unlink()
+    again = replace(campaign)
+    assert (again.plan, again.sides) == (plan, sides), "also before anything was begun"
+    assert again.lost == f"{labels_file}: no such file or folder"
+    other = campaign.grid.model_copy(update={"seeds": 3})
+    with pytest.raises(DataError, match="no such file"):
+        _ = replace(campaign, grid=other).plan
+    campaign.search_jobs()[0].write()
+    assert replace(campaign).plan == plan
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = replace(campaign, grid=other).plan
+    sides["main"].test.write_text("")
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = replace(campaign).plan
+    labels_file.write_text(rows)
+    assert replace(campaign).sides == sides
+    assert sides["main"].test.read_text(), "what was drawn again is written again"
 
 
 def test_a_second_comparison_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
