@@ -106,7 +106,7 @@ class Campaign:
         """Run what is not finished yet and return the comparison."""
         searched = self.search_jobs()
         failed = executor.carry_out(searched, hear)
-        pruned = self.pruned()
+        pruned = self._decided()
         failed |= executor.carry_out(self.final_jobs(pruned), hear)
         comparison = self.comparison(pruned, failed)
         return replace(comparison, rules=(*comparison.rules, *executor.terms))
@@ -131,6 +131,16 @@ class Campaign:
             for name, factor in factors.items()
             if seed == self._seeds[0] or name not in pruned
         ]
+
+    def _decided(self) -> Mapping[str, str]:
+        """Return what is pruned, which stays from the first whole run on, though the search may be made good later."""
+        fingerprint = self._settled.fingerprint
+        kept = kept_plan(self.folder, fingerprint)
+        if kept is not None and kept.pruned is not None:
+            return kept.pruned
+        pruned = self.pruned()
+        keep_plan(replace(self.plan, pruned=pruned), self.folder, fingerprint)
+        return pruned
 
     def pruned(self) -> dict[str, str]:
         """Return the entrants that get one seed alone, and why: the search has shown them clearly behind.

@@ -83,6 +83,8 @@ class Plan:
     paces: Mapping[str, Pace]
     allowances: Mapping[str, Allowance]
     refused: Mapping[str, str]
+    pruned: Mapping[str, str] | None = None
+    """Which ways get one seed, and why; decided after the search, None until then."""
 
     @property
     def expected_seconds(self) -> float:
@@ -110,6 +112,7 @@ def kept_plan(folder: Path, fingerprint: str) -> Plan | None:
             {name: Pace(**each) for name, each in tree["paces"].items()},
             {name: Allowance(**{**each, "rates": tuple(each["rates"])}) for name, each in tree["allowances"].items()},
             tree["refused"],
+            tree.get("pruned"),
         )
     if not (folder / RECIPES).exists():
         return None

@@ -242,3 +242,18 @@ def test_what_is_clearly_behind_after_the_search_gets_one_seed(
     assert len([name for name in jobs if name.startswith("task_specific")]) == 2
     grid = campaign.grid.model_copy(update={"prune": False})
     assert replace(campaign, grid=grid, folder=campaign.folder / "all").pruned() == {}
+
+
+def test_who_is_pruned_stays_once_whole_runs_have_begun(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = {"parameter_efficient": "1 of 2 seeds: clearly behind"}
+    monkeypatch.setattr(Campaign, "pruned", lambda self: behind)
+    grid = campaign.grid.model_copy(update={"techniques": ("task_specific", "parameter_efficient"), "rates": (1.0,)})
+    campaign = replace(campaign, grid=grid)
+    carried_out(campaign)
+    monkeypatch.setattr(Campaign, "pruned", lambda self: {"task_specific": "as a search that was made good says"})
+    comparison, executor = carried_out(replace(campaign))
+    assert not executor.carried_out
+    assert {entry.name: (len(entry.runs), entry.note) for entry in comparison.entries} == {
+        "task_specific": (2, ""),
+        "parameter_efficient": (1, behind["parameter_efficient"]),
+    }
