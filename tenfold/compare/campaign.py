@@ -21,6 +21,7 @@ from tenfold.compare.ranking import rank
 from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle, slug
 from tenfold.compare.split import Side, Sides, with_rows
 from tenfold.compare.terms import terms
+from tenfold.compare.verdict import refusals
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, load_recipe
@@ -97,7 +98,7 @@ class Campaign:
         examined = examine([Entrant(name, self._on_rows(name)) for name in self.entrants], self._ranked_by)
         refused = {**self._entrants.refused, **examined.refused}
         if not examined.paces:
-            raise RecipeError(*(Problem(name, f"does not apply: {why}") for name, why in refused.items()))
+            raise RecipeError(*(Problem("", f"{names} {told}") for names, told in refusals(refused)))
         found = Plan(examined.paces, allow(self.grid, examined.paces), refused)
         keep_plan(found, self.folder, fingerprint)
         return found

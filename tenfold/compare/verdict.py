@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tenfold.compare.bill import Bill, bill_of
-from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.comparison import Comparison, Entry, by_reason
 from tenfold.compare.judged import quantity
 from tenfold.compare.kept import GENERAL_TEXT, kept
 from tenfold.compare.ranking import Standing, rank
@@ -151,9 +151,19 @@ def plain(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
+    """Return the names as people write them: `a`, `a and b` or `a, b and c`."""
+    return joined([plain(name) for name in names])
+
+
+def joined(words: Sequence[str]) -> str:
     """Return `a`, `a and b` or `a, b and c`."""
-    words = [plain(name) for name in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def refusals(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield who does not apply and that it does not and why; those with the same reason together."""
+    for why, names in by_reason(refused).items():
+        yield joined(names), f"{'does' if len(names) == 1 else 'do'} not apply: {why}"
 
 
 def ratio(times: float) -> str:

@@ -21,7 +21,7 @@ from tenfold.compare.ranking import Standing
 from tenfold.compare.record import write_record
 from tenfold.compare.report import write_report
 from tenfold.compare.settled import Plan, held
-from tenfold.compare.verdict import plain, standings_of, verdict
+from tenfold.compare.verdict import plain, refusals, standings_of, verdict
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import interval_text
@@ -66,8 +66,8 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) ->
         rates = str(len(allowance.rates)) if allowance.rates else "-"
         table.add_row(escape(name), updates, rates, str(campaign.grid.seeds), duration(allowance.expected_seconds))
     console.print(table)
-    for name, why in plan.refused.items():
-        console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
+    for names, told in refusals(plan.refused):
+        console.print(f"[yellow]{escape(names)}[/yellow] {escape(told)}", soft_wrap=True)
     if campaign.lost:
         told = f"[yellow]its rows cannot be read any more[/yellow] ({escape(campaign.lost)})"
         console.print(f"{told}: it goes on from its own copy of them", soft_wrap=True)

@@ -195,7 +195,7 @@ def test_a_second_comparison_in_a_folder_is_refused_while_the_first_is_at_work(t
         ({"techniques": ("task_specifc", "feature_based")}, "did you mean 'task_specific'"),
         ({"tuners": ("lora", "lorra")}, "unknown tuner 'lorra'"),
         ({"tuners": ({"kind": "lora", "rnak": 4},)}, "rnak: unknown key"),
-        ({"techniques": ("multi_task", "cross_lingual")}, "multi_task: does not apply: (.|\n)*cross_lingual: does not"),
+        ({"techniques": ("multi_task", "cross_lingual")}, "multi_task does not apply: (.|\n)*cross_lingual does not"),
     ],
 )
 def test_what_is_misspelt_or_never_applies_is_an_error(
@@ -215,6 +215,28 @@ def test_two_that_train_alike_are_told(campaign: Campaign) -> None:
     grid = campaign.grid.model_copy(update={"techniques": ("instruction", "task_specific", "feature_based")})
     plan = replace(campaign, grid=grid, folder=campaign.folder / "alike").plan
     assert plan.refused == {"task_specific": "on these rows it trains just as instruction does"}
+
+
+def test_what_one_reason_keeps_out_is_told_once(campaign: Campaign, labels_file: Path) -> None:
+    rows = [{"text": f"thing {n}", "label": f"kind {n}"} for n in range(12)]
+    labels_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RecipeError) as refused:
+        _ = campaign.plan
+    alike, other = refused.value.problems
+    assert alike.found.startswith("task_specific, parameter_efficient and feature_based do not apply: ")
+    assert alike.found.count("occurs in this training row only") > 1
+    assert other.found.startswith("multi_task does not apply: ")
+
+
+def test_distillation_without_a_teacher_is_told_how_to_name_one(campaign: Campaign, model_folder: Path) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("feature_based", "distillation")})
+    plan = replace(campaign, grid=grid).plan
+    assert plan.refused["distillation"].startswith("it needs a teacher")
+    assert "options: {distillation: {teacher: FOLDER}}" in plan.refused["distillation"]
+    assert "Nothing of a model trains, so there are no updates to share out." in replace(campaign, grid=grid).rules()
+    named = grid.model_copy(update={"options": {"distillation": {"teacher": str(model_folder)}}})
+    plan = replace(campaign, grid=named).plan
+    assert "is no run of Tenfold's" in plan.refused["distillation"], "of a teacher that is named its own fault is told"
 
 
 def test_without_validation_rows_there_is_nothing_to_choose_on(campaign: Campaign) -> None:
