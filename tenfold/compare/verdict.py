@@ -48,6 +48,7 @@ def _sentences(comparison: Comparison, standings: Sequence[Standing]) -> Iterato
         bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
         tied = [standing for standing in standings if standing.is_tied]
         yield from _quality(standings, tied, measure)
+        yield from _one_seed([entries[standing.name] for standing in standings])
         yield from _better_than_before(entries[standings[0].name])
         yield from _cheapest(standings, tied, bills)
         yield from _nearly(standings, bills, measure)
@@ -83,6 +84,12 @@ def _quality(standings: Sequence[Standing], tied: Sequence[Standing], measure: M
         yield f"{plain(leader.name)} leads with {figure}; {rest} {are}."
     if note := too_few({"": measure.num_items}):
         yield f"{note}."
+
+
+def _one_seed(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield what no interval holds where nobody has a second seed: how much these scatter is unknown then."""
+    if all(len(entry.measures()) == 1 for entry in entries):
+        yield "one seed each: intervals tell what other test rows could give, not what another training seed could."
 
 
 def _better_than_before(leader: Entry) -> Iterator[str]:
