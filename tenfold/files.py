@@ -101,7 +101,7 @@ def writing(place: Path, *, remedy: str = "") -> Iterator[None]:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
             again = "free some space there and run the same command again: what was finished is kept"
             raise DiskFull(Problem(str(place), "no space left on the device", remedy=remedy or again)) from error
-        if isinstance(error, OSError) and error.errno in _REFUSALS:
+        if isinstance(error, OSError) and _is_refusal(error, place):
             reason = (error.strerror or str(error)).lower()
             raise UserError(
                 Problem(str(place), f"cannot be written: {reason}", remedy=remedy or "choose another place")
@@ -126,6 +126,14 @@ _REFUSALS = frozenset(
     {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
 )
 """What the system answers where the user has to name another place or to mend who may write."""
+
+
+def _is_refusal(error: OSError, place: Path) -> bool:
+    """Whether the system said no to `place` itself; in /proc it says so by missing the folder that is to be made."""
+    if error.errno != errno.ENOENT or error.filename is None:
+        return error.errno in _REFUSALS
+    missing = Path(os.fsdecode(error.filename))
+    return place.is_relative_to(missing) or missing.parent in (place, place.parent)
 
 
 def sha256_file(path: Path) -> str:

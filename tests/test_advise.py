@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tenfold.compare.facts import ROWS_MEASURED, ROWS_READ
+from tenfold.engine.runtime import read_machine
 from tenfold.models.architecture import family_of
 from tenfold.models.headers import count_tokens, read_headers, said_family
 from tenfold.models.load import load_tokenizer, outline
@@ -163,10 +165,32 @@ def test_labels_that_a_run_refuses_are_told(desk: Desk) -> None:
     rare = advised(
         desk, write(desk, "own.jsonl", lambda n: {"text": f"a {n}", "label": "rare" if n == 7 else KINDS[n % 3]})
     )
-    assert "every run refuses labels of one row only (1 here)" in rare.out
+    assert "every run refuses labels of one row (1 here)" in rare.out
+    assert "# Leave the rows out whose label has no other" in rare.out
+    assert not any(line.endswith(" ") for line in rare.out.splitlines())
     one = advised(desk, write(desk, "one.jsonl", lambda n: {"text": f"a {n}", "label": "same"}))
     assert "nothing to tell apart" in one.out
     assert "refuses" not in advised(desk, write(desk, "fine.jsonl", ROWS["classification"][0])).out
+
+
+def test_where_no_run_would_learn_nothing_is_suited_and_one_is_told_as_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = replace(read_machine(), cores=1)
+    monkeypatch.setattr("tenfold.compare.facts.read_machine", lambda: machine)
+    told = advised(desk, write(desk, "own.jsonl", lambda n: {"text": f"a {n}", "label": f"kind {n}"}, 5))
+    assert "5 labels of 1 row each" in told.out and "\n1 core, " in told.out
+    assert "No technique applies: in own, 5 of 5 labels have one row." in told.out
+    assert "suited" not in told.out and not printed(told)
+    recipe = desk.recipe(data={"train": "own.jsonl"}, technique="task_specific")
+    assert "occurs in this training row only" in desk.tenfold("check", recipe).err
+
+
+def test_where_a_split_would_leave_labels_alone_nothing_is_suited(desk: Desk) -> None:
+    told = advised(desk, write(desk, "own.jsonl", lambda n: {"text": f"a {n}", "label": f"kind {n % 12}"}, 24))
+    assert "labels of 2 or 3 rows (12 here) may keep 1 to train on, which is refused too" in told.out
+    assert ": suited" not in told.out
+    assert "Try first: feature_based, then parameter_efficient." in told.out
 
 
 def test_rows_that_say_nothing_are_counted_and_none_that_do_is_refused(desk: Desk) -> None:

@@ -507,3 +507,12 @@ def test_a_read_only_output(desk: Desk) -> None:
     with desk.monkeypatch.context() as patch:
         patch.setattr("tenfold.files.os.access", lambda path, mode: Path(path).is_file())
         assert "no permission to write in" in refused(desk, "check", recipe).err
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a system without /proc")
+@pytest.mark.parametrize("place", ["/proc/none", "/proc"])
+def test_a_folder_where_nothing_can_be_made(desk: Desk, place: str) -> None:
+    told = f"tenfold: {place}: cannot be written: no such file or directory\n  do: choose another place\n"
+    assert refused(desk, "compare", desk.recipe(), "--plan", "--out", place).err == told
+    if place == "/proc/none":
+        assert refused(desk, "run", desk.recipe(output=place)).err == told

@@ -18,7 +18,7 @@ from tenfold.compare.estimate import (
     seconds_of_training,
     speed,
 )
-from tenfold.compare.facts import Facts
+from tenfold.compare.facts import Facts, counted
 from tenfold.techniques.technique import BUILTIN
 
 Standing = Literal["suited", "possible", "does not apply"]
@@ -50,22 +50,32 @@ class Advice:
 def advise(facts: Facts) -> list[Advice]:
     """Return what is to be expected of each built-in technique, in the order of `BUILTIN`."""
     refused = facts.refused or {}
+    is_scarce = any(table.is_scarce for table in facts.tables)
     advice = []
     for technique in BUILTIN:
         if technique in refused:
             advice.append(Advice(technique, "does not apply", refused[technique], "tenfold init"))
             continue
+        if facts.unlearnable:
+            advice.append(Advice(technique, "does not apply", facts.unlearnable, "tenfold check"))
+            continue
         standing, reason, source = RULES[technique](facts)
+        if standing == "suited" and is_scarce:
+            standing = "possible"
         seconds = None if standing == "does not apply" else seconds_of_training(facts, technique)
         advice.append(Advice(technique, standing, reason, source, seconds))
     return advice
 
 
 def first_to_try(facts: Facts, advice: list[Advice]) -> list[str]:
-    """Return the one or two techniques to begin with: those suited, in the order of `ORDER`, else what is possible."""
+    """Return the one or two techniques to begin with: those suited, in the order of `ORDER`, else what is possible.
+
+    None where nothing applies.
+    """
     standings = {each.technique: each.standing for each in advice}
     suited = [technique for technique in ORDER if standings[technique] == "suited"]
-    possible = [technique for technique in FILLING if standings[technique] == "possible"]
+    filling = sorted(FILLING, key=lambda technique: technique != "feature_based") if few_rows(facts) else FILLING
+    possible = [technique for technique in filling if standings[technique] == "possible"]
     return [*suited, *possible][:2]
 
 
@@ -127,7 +137,7 @@ def _task_specific(facts: Facts) -> tuple[Standing, str, str]:
         return "possible", f"{_whole(facts)}: only with a small tuner", "Rajbhandari et al. 2019"
     if few_rows(facts):
         return "possible", f"{_per_label(facts)}: few to train all weights on", FEATURES
-    rows = _per_label(facts) or f"{facts.num_rows:,} rows"
+    rows = _per_label(facts) or counted(facts.num_rows, "row")
     return "suited", f"{rows}: enough for a head and all weights, which fit", "Devlin et al. 2018"
 
 
@@ -258,4 +268,4 @@ def _whole(facts: Facts) -> str:
 
 def _per_label(facts: Facts) -> str:
     rows = facts.first.median_rows_per_label
-    return "" if rows is None else f"{rows:,.0f} rows a label"
+    return "" if rows is None else f"{counted(rows, 'row')} a label"

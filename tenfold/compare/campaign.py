@@ -18,12 +18,12 @@ from tenfold.compare.jobs import Executor, Hear, Job
 from tenfold.compare.judged import judged
 from tenfold.compare.planning import allow, examine
 from tenfold.compare.ranking import rank
-from tenfold.compare.settled import Plan, keep_plan, kept_plan
-from tenfold.compare.split import Side, Sides, draw_split, with_rows
+from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle, slug
+from tenfold.compare.split import Side, Sides, with_rows
 from tenfold.compare.terms import terms
+from tenfold.compare.verdict import refusals
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.scorecard import Measure
-from tenfold.files import sha256_text
 from tenfold.recipe import Recipe, load_recipe
 
 CHECKS_A_RUN = 2
@@ -55,31 +55,21 @@ class Campaign:
             DataError: rows that cannot be read, or none left for a side.
             RecipeError: the folder belongs to another comparison.
         """
-        return self._settled[1][""]
+        return dict(self._settled.sides[""])
 
     def _sides_of(self, name: str) -> dict[str, Sides]:
         """The files of the rows of the way's own tasks, and of the comparison's."""
-        return {**self._settled[1].get(name, {}), **self.sides}
+        return {**self._settled.sides.get(name, {}), **self.sides}
+
+    @property
+    def lost(self) -> str:
+        """Why the rows cannot be read any more where they came from; it goes on from its own."""
+        return self._settled.lost
 
     @cached_property
-    def _settled(self) -> tuple[str, dict[str, dict[str, Sides]]]:
-        """The hash of grid, recipes and rows, and the files of these: for all, and for each way that has more tasks."""
+    def _settled(self) -> Settled:
         own = {name: self.entrants[name].recipe for name in self.grid.own_recipes}
-        drawn = {
-            "": draw_split(self.base),
-            **{name: draw_split(each, but=self._ranked_by) for name, each in own.items()},
-        }
-        rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in ("train", "test")]
-        settings = [each.model_dump_json(exclude={"output", "log"}) for each in (self.base, *own.values())]
-        fingerprint = sha256_text(self.grid.model_dump_json(exclude={"recipe", "recipes"}), *own, *settings, *rows)
-        kept_plan(self.folder, fingerprint)
-        written = {
-            whose: {
-                name: each.write(self.folder / _slug(f"rows {whose}".strip()) / name) for name, each in tasks.items()
-            }
-            for whose, tasks in drawn.items()
-        }
-        return fingerprint, written
+        return settle(self.grid, self.base, own, self.folder)
 
     @property
     def _ranked_by(self) -> tuple[str, ...]:
@@ -101,14 +91,14 @@ class Campaign:
         Raises:
             RecipeError: the folder belongs to another comparison; no way applies; the budget is too small.
         """
-        fingerprint, _ = self._settled
+        fingerprint = self._settled.fingerprint
         kept = kept_plan(self.folder, fingerprint)
         if kept is not None:
             return kept
         examined = examine([Entrant(name, self._on_rows(name)) for name in self.entrants], self._ranked_by)
         refused = {**self._entrants.refused, **examined.refused}
         if not examined.paces:
-            raise RecipeError(*(Problem(name, f"does not apply: {why}") for name, why in refused.items()))
+            raise RecipeError(*(Problem("", f"{names} {told}") for names, told in refusals(refused)))
         found = Plan(examined.paces, allow(self.grid, examined.paces), refused)
         keep_plan(found, self.folder, fingerprint)
         return found
@@ -117,7 +107,7 @@ class Campaign:
         """Run what is not finished yet and return the comparison."""
         searched = self.search_jobs()
         failed = executor.carry_out(searched, hear)
-        pruned = self.pruned()
+        pruned = self._decided()
         failed |= executor.carry_out(self.final_jobs(pruned), hear)
         comparison = self.comparison(pruned, failed)
         return replace(comparison, rules=(*comparison.rules, *executor.terms))
@@ -142,6 +132,16 @@ class Campaign:
             for name, factor in factors.items()
             if seed == self._seeds[0] or name not in pruned
         ]
+
+    def _decided(self) -> Mapping[str, str]:
+        """Return what is pruned, which stays from the first whole run on, though the search may be made good later."""
+        fingerprint = self._settled.fingerprint
+        kept = kept_plan(self.folder, fingerprint)
+        if kept is not None and kept.pruned is not None:
+            return kept.pruned
+        pruned = self.pruned()
+        keep_plan(replace(self.plan, pruned=pruned), self.folder, fingerprint)
+        return pruned
 
     def pruned(self) -> dict[str, str]:
         """Return the entrants that get one seed alone, and why: the search has shown them clearly behind.
@@ -229,11 +229,11 @@ class Campaign:
         return terms(self.grid, self.plan.allowances, self.sides)
 
     def _job(self, entrant: str, name: str, recipe: Recipe) -> Job:
-        slug = _slug(name)
+        called = slug(name)
         return Job(
-            slug,
+            called,
             entrant,
-            recipe.model_copy(update={"output": str(self.folder / "runs" / slug)}),
+            recipe.model_copy(update={"output": str(self.folder / "runs" / called)}),
             self.folder,
             self._ranked_by,
         )
@@ -264,10 +264,6 @@ class Campaign:
 
     def _with(self, name: str, *, judged_on: Side, every: int | None) -> Recipe:
         return with_rows(self.entrants[name].recipe, self._sides_of(name), judged_on=judged_on, every=every)
-
-
-def _slug(name: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
 
 
 def _usual_rate(recipe: Recipe) -> float:

@@ -53,3 +53,11 @@ class Comparison:
     """Which ways do not apply to these rows and this model, and why."""
     rules: tuple[str, ...] = ()
     """The terms, a sentence each: the split, the budget and what binds it, the search, the seeds, the tests."""
+
+
+def by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return for each reason the names of what it keeps out, so that it need be told only once."""
+    reasons: dict[str, list[str]] = {}
+    for name, why in refused.items():
+        reasons.setdefault(why, []).append(name)
+    return reasons

@@ -27,6 +27,9 @@ ROWS_READ = 20_000
 ROWS_MEASURED = 500
 """Rows of a table whose tokens are counted."""
 
+FEWEST_TO_SPLIT = 4
+"""Rows of a label below which drawing test and validation rows easily leaves one to train on, which a run refuses."""
+
 CLIP_POSITIONS = 1500
 """What a clip is taken for, in positions of the encoder: Whisper's 30 seconds, whatever its length."""
 
@@ -50,9 +53,34 @@ class TableFacts:
     """Of the rows read, those that say nothing that can be learned."""
 
     @property
+    def num_alone(self) -> int:
+        """Labels of one row, which every run refuses; none where only some rows were read, as nothing is known then."""
+        return sum(count == 1 for count in self.rows_per_label.values()) if self.num_read == self.num_rows else 0
+
+    @property
+    def unlearnable(self) -> str:
+        """Why no run takes these rows, even without those whose labels stand alone; empty where some would."""
+        left = len(self.rows_per_label) - self.num_alone
+        if (
+            self.num_read < self.num_rows
+            or not self.rows_per_label
+            or left >= (1 if self.format == "multi_label" else 2)
+        ):
+            return ""
+        if len(self.rows_per_label) == 1:
+            return "there is nothing to tell apart"
+        return f"{self.num_alone:,} of {len(self.rows_per_label):,} labels have one row"
+
+    @property
     def median_rows_per_label(self) -> float | None:
-        """Rows that half of the labels have at least; None where there are no labels of whole rows to count."""
-        return statistics.median(self.rows_per_label.values()) if self.rows_per_label else None
+        """Rows that half of the labels have at least, but for those that stand alone; None where none are left."""
+        left = [count for count in self.rows_per_label.values() if count > 1 or not self.num_alone]
+        return statistics.median(left) if left else None
+
+    @property
+    def is_scarce(self) -> bool:
+        """Whether half of the labels have too few rows to be split."""
+        return (median := self.median_rows_per_label) is not None and median < FEWEST_TO_SPLIT
 
     @property
     def is_labelled(self) -> bool:
@@ -80,6 +108,11 @@ class Facts:
         return self.tables[0]
 
     @property
+    def unlearnable(self) -> str:
+        """Which table no run takes, and why; empty where each would be taken by some."""
+        return next((f"in {table.name}, {table.unlearnable}" for table in self.tables if table.unlearnable), "")
+
+    @property
     def num_rows(self) -> int:
         """The rows of all tables."""
         return sum(table.num_rows for table in self.tables)
@@ -88,6 +121,11 @@ class Facts:
     def num_tokens(self) -> float:
         """Tokens of all rows, about."""
         return sum(table.num_rows * table.median_tokens for table in self.tables)
+
+
+def counted(count: float, noun: str) -> str:
+    """Return `1 row` or `1,200 rows`."""
+    return f"{count:,.0f} {noun}{'' if f'{count:.0f}' == '1' else 's'}"
 
 
 def spread(rows: Rows, count: int) -> Rows:

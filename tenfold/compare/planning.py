@@ -75,7 +75,7 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
         try:
             tried = _tried(entrant.recipe, ranked_by)
         except TenfoldError as error:
-            refused[entrant.name] = reason(error)
+            refused[entrant.name] = NO_TEACHER if _lacks_teacher(entrant.recipe, error) else reason(error)
             continue
         finally:
             gc.collect()
@@ -88,6 +88,19 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
             paces[entrant.name] = tried.pace
             trained[tried.training] = entrant.name
     return Examined(paces, refused)
+
+
+NO_TEACHER = (
+    "it needs a teacher, such as a larger model's run on these rows; a grid file names its folder: "
+    "options: {distillation: {teacher: FOLDER}}"
+)
+
+
+def _lacks_teacher(recipe: Recipe, error: TenfoldError) -> bool:
+    """Whether `error` is about a teacher that nobody has named: the default of a recipe."""
+    if recipe.technique.kind != "distillation" or "teacher" in recipe.technique.options:
+        return False
+    return any(problem.where in ("technique.teacher", "technique.level") for problem in error.problems)
 
 
 Asked = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]

@@ -1,4 +1,4 @@
-"""What a comparison's folder keeps of its plan, and who may work there: one comparison, one command at a time."""
+"""What a comparison's folder keeps of its rows and its plan, and who may work there: one comparison, one command."""
 
 from __future__ import annotations
 
@@ -9,12 +9,71 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tenfold.compare.grid import Grid, reason
 from tenfold.compare.jobs import RECIPES
 from tenfold.compare.planning import Allowance, Pace
-from tenfold.errors import Problem, RecipeError, UserError
-from tenfold.files import write_json, writing
+from tenfold.compare.split import Drawn, Sides, draw_split, kept_split
+from tenfold.errors import DataError, Problem, RecipeError, UserError
+from tenfold.files import sha256_text, write_json, writing
+from tenfold.recipe import Recipe
 
 PLAN = "plan.json"
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Which comparison it is, and the files of its rows."""
+
+    fingerprint: str
+    """The hash of grid, recipes and rows."""
+    sides: Mapping[str, Mapping[str, Sides]]
+    """Each task's, for all under the name "", and for each way that has more tasks."""
+    lost: str = ""
+    """Why the rows cannot be read any more where they came from; empty where they can."""
+
+
+def settle(grid: Grid, base: Recipe, own: Mapping[str, Recipe], folder: Path) -> Settled:
+    """Draw the rows of `base`, and of the further tasks of the ways' `own` recipes, and write them into `folder`.
+
+    Where they cannot be read any more, those that this very comparison has written are taken.
+
+    Raises:
+        DataError: rows that cannot be read, or none left for a side.
+        RecipeError: the folder belongs to another comparison, whose rows stay as they are.
+    """
+    recipes, lost = {"": base, **own}, ""
+    others = {whose: tuple(base.tasks) if whose else () for whose in recipes}
+    try:
+        drawn = {whose: draw_split(each, but=others[whose]) for whose, each in recipes.items()}
+    except DataError as error:
+        kept = {whose: kept_split(each, _place(folder, whose), but=others[whose]) for whose, each in recipes.items()}
+        drawn = {whose: tasks for whose, tasks in kept.items() if tasks is not None}
+        if len(drawn) < len(kept) or kept_plan(folder, _fingerprint(grid, recipes, drawn)) is None:
+            raise
+        lost = reason(error)
+    fingerprint = _fingerprint(grid, recipes, drawn)
+    kept_plan(folder, fingerprint)
+    written = {
+        whose: {name: each.write(_place(folder, whose) / name) for name, each in tasks.items()}
+        for whose, tasks in drawn.items()
+    }
+    return Settled(fingerprint, written, lost)
+
+
+def _place(folder: Path, whose: str) -> Path:
+    return folder / slug(f"rows {whose}".strip())
+
+
+def _fingerprint(grid: Grid, recipes: Mapping[str, Recipe], drawn: Mapping[str, Mapping[str, Drawn]]) -> str:
+    rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in ("train", "test")]
+    settings = [each.model_dump_json(exclude={"output", "log"}) for each in recipes.values()]
+    names = [name for name in recipes if name]
+    return sha256_text(grid.model_dump_json(exclude={"recipe", "recipes"}), *names, *settings, *rows)
+
+
+def slug(name: str) -> str:
+    """Return `name` as a file may be called."""
+    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
 
 
 @dataclass(frozen=True)
@@ -24,6 +83,8 @@ class Plan:
     paces: Mapping[str, Pace]
     allowances: Mapping[str, Allowance]
     refused: Mapping[str, str]
+    pruned: Mapping[str, str] | None = None
+    """Which ways get one seed, and why; decided after the search, None until then."""
 
     @property
     def expected_seconds(self) -> float:
@@ -51,6 +112,7 @@ def kept_plan(folder: Path, fingerprint: str) -> Plan | None:
             {name: Pace(**each) for name, each in tree["paces"].items()},
             {name: Allowance(**{**each, "rates": tuple(each["rates"])}) for name, each in tree["allowances"].items()},
             tree["refused"],
+            tree.get("pruned"),
         )
     if not (folder / RECIPES).exists():
         return None

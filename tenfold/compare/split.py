@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from tenfold.data.identity import hash_of
-from tenfold.data.sources import Rows
+from tenfold.data.sources import Rows, open_rows
 from tenfold.data.splits import open_splits
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_atomic
@@ -62,6 +62,22 @@ def draw_split(recipe: Recipe, *, but: Collection[str] = ()) -> dict[str, Drawn]
         DataError: rows that cannot be read, or none left for a side.
     """
     return {name: _drawn(name, data, recipe) for name, data in recipe.tasks.items() if name not in but}
+
+
+def kept_split(recipe: Recipe, folder: Path, *, but: Collection[str] = ()) -> dict[str, Drawn] | None:
+    """Return the split of `recipe` as it was written into `folder`, a folder for each task; None where it was not."""
+    drawn = {}
+    for name, data in recipe.tasks.items():
+        paths = {side: folder / name / f"{side}.jsonl" for side in SIDES}
+        if name in but:
+            continue
+        if not all(path.is_file() for path in paths.values()):
+            return None
+        texts = {side: path.read_bytes().decode() for side, path in paths.items()}
+        format = open_rows(str(paths["train"]), format=data.format, columns=data.columns).format
+        train, validation, test = (texts[side].count("\n") for side in SIDES)
+        drawn[name] = Drawn(texts, format, data.columns, (train, validation, test))
+    return drawn
 
 
 def _drawn(name: str, data: DataSection, recipe: Recipe) -> Drawn:

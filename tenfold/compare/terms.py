@@ -44,6 +44,8 @@ def _runs(grid: Grid) -> Iterator[str]:
 
 def _budget(grid: Grid, allowances: Mapping[str, Allowance]) -> str:
     updates = {each.updates for each in allowances.values() if each.updates is not None}
+    if not updates:
+        return "Nothing of a model trains, so there are no updates to share out."
     if grid.budget is None and grid.per_run is None:
         return f"Every run has {', '.join(map(str, sorted(updates)))} updates: the recipe's own epochs."
     each = ", ".join(f"{name} {allowance.updates}" for name, allowance in allowances.items() if allowance.updates)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tenfold.compare.bill import Bill, bill_of
-from tenfold.compare.comparison import Comparison, Entry
+from tenfold.compare.comparison import Comparison, Entry, by_reason
 from tenfold.compare.judged import quantity
 from tenfold.compare.kept import GENERAL_TEXT, kept
 from tenfold.compare.ranking import Standing, rank
@@ -48,6 +48,7 @@ def _sentences(comparison: Comparison, standings: Sequence[Standing]) -> Iterato
         bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
         tied = [standing for standing in standings if standing.is_tied]
         yield from _quality(standings, tied, measure)
+        yield from _one_seed([entries[standing.name] for standing in standings])
         yield from _better_than_before(entries[standings[0].name])
         yield from _cheapest(standings, tied, bills)
         yield from _nearly(standings, bills, measure)
@@ -83,6 +84,12 @@ def _quality(standings: Sequence[Standing], tied: Sequence[Standing], measure: M
         yield f"{plain(leader.name)} leads with {figure}; {rest} {are}."
     if note := too_few({"": measure.num_items}):
         yield f"{note}."
+
+
+def _one_seed(entries: Sequence[Entry]) -> Iterator[str]:
+    """Yield what no interval holds where nobody has a second seed: how much these scatter is unknown then."""
+    if all(len(entry.measures()) == 1 for entry in entries):
+        yield "one seed each: intervals tell what other test rows could give, not what another training seed could."
 
 
 def _better_than_before(leader: Entry) -> Iterator[str]:
@@ -151,9 +158,19 @@ def plain(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
+    """Return the names as people write them: `a`, `a and b` or `a, b and c`."""
+    return joined([plain(name) for name in names])
+
+
+def joined(words: Sequence[str]) -> str:
     """Return `a`, `a and b` or `a, b and c`."""
-    words = [plain(name) for name in names]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def refusals(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield who does not apply and that it does not and why; those with the same reason together."""
+    for why, names in by_reason(refused).items():
+        yield joined(names), f"{'does' if len(names) == 1 else 'do'} not apply: {why}"
 
 
 def ratio(times: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from rich.markup import escape
 
 from tenfold.compare.advise import Advice, advise, first_to_try
 from tenfold.compare.estimate import budget_for, cost_class
-from tenfold.compare.facts import ROWS_READ, Facts, TableFacts, facts_of, spread
+from tenfold.compare.facts import FEWEST_TO_SPLIT, ROWS_READ, Facts, TableFacts, counted, facts_of, spread
 from tenfold.compare.grid import TUNERS
 from tenfold.errors import RecipeError
 from tenfold.recipe import ModelSection
@@ -43,10 +44,15 @@ def show_advice(data: Sequence[str], model: str, *, columns: Mapping[str, str] |
     for line in told(facts, model):
         console.print(escape(line))
     console.print(f"\n[bold]{PRIOR}[/bold]\n")
+    if facts.unlearnable:
+        console.print(f"No technique applies: {escape(facts.unlearnable)}.")
+        return
     for each in advice:
         _show(console, each)
     first = first_to_try(facts, advice)
     console.print(f"\nTry first: [bold]{', then '.join(first)}[/bold]. What settles it:\n")
+    if any(table.num_alone for table in facts.tables):
+        console.print("# Leave the rows out whose label has no other: every run refuses them.")
     for command in commands(facts, advice, data, model, columns):
         console.print(escape(command), style="bold", soft_wrap=True)
 
@@ -78,14 +84,15 @@ def gathered(given: Given, section: ModelSection) -> Facts:
 def told(facts: Facts, model: str) -> Iterator[str]:
     """Yield what is known, a line each."""
     for table in facts.tables:
-        yield f"{table.name}: {table.num_rows:,} rows of format {table.format}"
-        if (median := table.median_rows_per_label) is not None:
-            fewest = min(table.rows_per_label.values())
-            yield f"  {len(table.rows_per_label):,} labels of {median:,.0f} rows each (median; the fewest {fewest:,})"
+        yield f"{table.name}: {counted(table.num_rows, 'row')} of format {table.format}"
+        if counts := table.rows_per_label.values():
+            each = f"{counted(statistics.median(counts), 'row')} each (median; the fewest {min(counts):,})"
+            yield f"  {counted(len(counts), 'label')} of {each}"
             yield from _refused_labels(table)
-        of = f"{table.num_measured:,} rows" if table.num_measured < table.num_rows else "all rows"
+        of = counted(table.num_measured, "row") if table.num_measured < table.num_rows else "all rows"
         sound = ", a clip counted as 30 seconds" if table.format == "speech" else ""
-        yield f"  about {table.median_tokens:,.0f} tokens each, at most {table.longest_tokens:,} ({of} counted{sound})"
+        tokens = counted(table.median_tokens, "token")
+        yield f"  about {tokens} each, at most {table.longest_tokens:,} ({of} counted{sound})"
         if table.num_read < table.num_rows:
             yield f"  the rest is told from {table.num_read:,} rows, evenly spaced"
         if table.num_faulty:
@@ -99,7 +106,7 @@ def told(facts: Facts, model: str) -> Iterator[str]:
     machine = facts.machine
     where = "no GPU" if machine.device == "cpu" else machine.device
     yield (
-        f"{machine.cores} cores, {where}, {machine.memory_bytes / 1e9:,.0f} GB, "
+        f"{counted(machine.cores, 'core')}, {where}, {machine.memory_bytes / 1e9:,.0f} GB, "
         f"about {machine.flops / 1e9:,.0f} GFLOP/s in {machine.precision}"
     )
 
@@ -108,11 +115,15 @@ def _refused_labels(table: TableFacts) -> Iterator[str]:
     """Yield what of the labels a run would refuse; of rows that were not read nothing can be said."""
     if table.num_read < table.num_rows:
         return
-    alone = sum(count == 1 for count in table.rows_per_label.values())
     if len(table.rows_per_label) == 1:
         yield "  every run refuses that: there is nothing to tell apart"
-    elif alone:
-        yield f"  every run refuses labels of one row only ({alone:,} here): add rows, or leave theirs out"
+        return
+    if table.num_alone:
+        yield f"  every run refuses labels of one row ({table.num_alone:,} here): add rows, or leave theirs out"
+    if table.num_alone and not table.unlearnable:
+        yield "  what follows is about the others"
+    if scarce := sum(1 < count < FEWEST_TO_SPLIT for count in table.rows_per_label.values()):
+        yield f"  labels of 2 or 3 rows ({scarce:,} here) may keep 1 to train on, which is refused too"
 
 
 def _millions(count: int) -> str:

@@ -21,22 +21,37 @@ from tenfold.compare.ranking import Standing
 from tenfold.compare.record import write_record
 from tenfold.compare.report import write_report
 from tenfold.compare.settled import Plan, held
-from tenfold.compare.verdict import plain, standings_of, verdict
+from tenfold.compare.verdict import plain, refusals, standings_of, verdict
+from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import interval_text
+from tenfold.terminal.stopping import terminated_as_interrupted
+
+STOPPED = Problem(
+    "stopped",
+    "as asked; what is finished is kept, and the last checkpoint of what was under way",
+    remedy="give the same command again to go on from there",
+)
 
 
 def show_comparison(campaign: Campaign, *, only_plan: bool, executor: Executor | None = None) -> None:
-    """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it."""
+    """Show the plan of `campaign`; unless that is all that is wanted, carry it out and show what came of it.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM stopped it while runs were carried out.
+    """
     console = Console()
     executor = executor or HereOneByOne()
     at_once = executor.at_once(campaign.base)  # before the plan, which takes a while: a cluster may not be there
-    with held(campaign.folder):
+    with held(campaign.folder), terminated_as_interrupted():
         show_plan(console, campaign, campaign.plan, at_once)
         if only_plan:
             return
-        with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
-            comparison = campaign.carry_out(executor, table.hear)
+        try:
+            with LiveTable(console, campaign.plan.expected_seconds / at_once) as table:
+                comparison = campaign.carry_out(executor, table.hear)
+        except KeyboardInterrupt:
+            raise Interrupted(STOPPED) from None
         show_outcome(console, comparison, campaign.folder)
 
 
@@ -51,8 +66,11 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) ->
         rates = str(len(allowance.rates)) if allowance.rates else "-"
         table.add_row(escape(name), updates, rates, str(campaign.grid.seeds), duration(allowance.expected_seconds))
     console.print(table)
-    for name, why in plan.refused.items():
-        console.print(f"[yellow]{escape(name)}[/yellow] does not apply: {escape(why)}", soft_wrap=True)
+    for names, told in refusals(plan.refused):
+        console.print(f"[yellow]{escape(names)}[/yellow] {escape(told)}", soft_wrap=True)
+    if campaign.lost:
+        told = f"[yellow]its rows cannot be read any more[/yellow] ({escape(campaign.lost)})"
+        console.print(f"{told}: it goes on from its own copy of them", soft_wrap=True)
     for rule in campaign.rules():
         console.print(f"[dim]{escape(rule)}[/dim]")
     expected = f"[bold]{duration(plan.expected_seconds)}[/bold]"

@@ -102,6 +102,33 @@ def test_half_of_the_labels_decide_not_the_rarest() -> None:
     assert of("feature_based", facts(skewed)).standing == "possible"
 
 
+@pytest.mark.parametrize(
+    ("labels", "unlearnable", "rows"),
+    [
+        ({"a": 1, "b": 1, "c": 1}, "3 of 3 labels have one row", None),
+        ({"a": 9, "b": 1}, "1 of 2 labels have one row", 9),
+        ({"a": 9}, "there is nothing to tell apart", 9),
+        ({"a": 9, "b": 5, "c": 1}, "", 7),
+    ],
+)
+def test_labels_of_one_row_are_left_out_and_without_two_others_nothing_applies(
+    labels: dict[str, int], unlearnable: str, rows: float | None
+) -> None:
+    known = facts(table("classification", sum(labels.values()), labels=labels))
+    assert known.first.median_rows_per_label == rows
+    assert known.unlearnable == (f"in rows, {unlearnable}" if unlearnable else "")
+    assert all(each.standing == "does not apply" for each in advise(known)) == bool(unlearnable)
+    assert bool(first(known)) == (not unlearnable)
+    some = replace(known.first, num_read=1)
+    assert (some.num_alone, some.unlearnable) == (0, ""), "of rows that were not read nothing is known"
+
+
+def test_what_has_too_few_rows_to_be_split_is_possible_at_most() -> None:
+    assert of("feature_based", facts(classes(3))).standing == "possible"
+    assert of("feature_based", facts(classes(4))).standing == "suited"
+    assert first(facts(classes(3)))[0] == "feature_based"
+
+
 def test_labels_are_learned_by_task_specific_and_words_by_instruction() -> None:
     assert of("instruction", CASES["many labels"]).standing == "does not apply"
     assert of("instruction", CASES["words"]).standing == "suited"

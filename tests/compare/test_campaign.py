@@ -15,7 +15,7 @@ from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.compare.settled import held
-from tenfold.errors import RecipeError, TenfoldError, UserError
+from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
@@ -155,6 +155,29 @@ def test_a_folder_belongs_to_one_comparison_once_a_run_has_begun(campaign: Campa
     assert {path: path.read_text() for path in before} == before, "the rows of the other comparison stay"
 
 
+def test_it_goes_on_from_its_own_rows_where_their_file_is_gone(campaign: Campaign, labels_file: Path) -> None:
+    plan, sides = campaign.plan, campaign.sides
+    assert not campaign.lost
+    rows = labels_file.read_text()
+    labels_file.unlink()
+    again = replace(campaign)
+    assert (again.plan, again.sides) == (plan, sides), "also before anything was begun"
+    assert again.lost == f"{labels_file}: no such file or folder"
+    other = campaign.grid.model_copy(update={"seeds": 3})
+    with pytest.raises(DataError, match="no such file"):
+        _ = replace(campaign, grid=other).plan
+    campaign.search_jobs()[0].write()
+    assert replace(campaign).plan == plan
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = replace(campaign, grid=other).plan
+    sides["main"].test.write_text("")
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = replace(campaign).plan
+    labels_file.write_text(rows)
+    assert replace(campaign).sides == sides
+    assert sides["main"].test.read_text(), "what was drawn again is written again"
+
+
 def test_a_second_comparison_in_a_folder_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     folder = tmp_path / "comparison"
     with held(folder):
@@ -172,7 +195,7 @@ def test_a_second_comparison_in_a_folder_is_refused_while_the_first_is_at_work(t
         ({"techniques": ("task_specifc", "feature_based")}, "did you mean 'task_specific'"),
         ({"tuners": ("lora", "lorra")}, "unknown tuner 'lorra'"),
         ({"tuners": ({"kind": "lora", "rnak": 4},)}, "rnak: unknown key"),
-        ({"techniques": ("multi_task", "cross_lingual")}, "multi_task: does not apply: (.|\n)*cross_lingual: does not"),
+        ({"techniques": ("multi_task", "cross_lingual")}, "multi_task does not apply: (.|\n)*cross_lingual does not"),
     ],
 )
 def test_what_is_misspelt_or_never_applies_is_an_error(
@@ -192,6 +215,28 @@ def test_two_that_train_alike_are_told(campaign: Campaign) -> None:
     grid = campaign.grid.model_copy(update={"techniques": ("instruction", "task_specific", "feature_based")})
     plan = replace(campaign, grid=grid, folder=campaign.folder / "alike").plan
     assert plan.refused == {"task_specific": "on these rows it trains just as instruction does"}
+
+
+def test_what_one_reason_keeps_out_is_told_once(campaign: Campaign, labels_file: Path) -> None:
+    rows = [{"text": f"thing {n}", "label": f"kind {n}"} for n in range(12)]
+    labels_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RecipeError) as refused:
+        _ = campaign.plan
+    alike, other = refused.value.problems
+    assert alike.found.startswith("task_specific, parameter_efficient and feature_based do not apply: ")
+    assert alike.found.count("occurs in this training row only") > 1
+    assert other.found.startswith("multi_task does not apply: ")
+
+
+def test_distillation_without_a_teacher_is_told_how_to_name_one(campaign: Campaign, model_folder: Path) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("feature_based", "distillation")})
+    plan = replace(campaign, grid=grid).plan
+    assert plan.refused["distillation"].startswith("it needs a teacher")
+    assert "options: {distillation: {teacher: FOLDER}}" in plan.refused["distillation"]
+    assert "Nothing of a model trains, so there are no updates to share out." in replace(campaign, grid=grid).rules()
+    named = grid.model_copy(update={"options": {"distillation": {"teacher": str(model_folder)}}})
+    plan = replace(campaign, grid=named).plan
+    assert "is no run of Tenfold's" in plan.refused["distillation"], "of a teacher that is named its own fault is told"
 
 
 def test_without_validation_rows_there_is_nothing_to_choose_on(campaign: Campaign) -> None:
@@ -219,3 +264,18 @@ def test_what_is_clearly_behind_after_the_search_gets_one_seed(
     assert len([name for name in jobs if name.startswith("task_specific")]) == 2
     grid = campaign.grid.model_copy(update={"prune": False})
     assert replace(campaign, grid=grid, folder=campaign.folder / "all").pruned() == {}
+
+
+def test_who_is_pruned_stays_once_whole_runs_have_begun(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
+    behind = {"parameter_efficient": "1 of 2 seeds: clearly behind"}
+    monkeypatch.setattr(Campaign, "pruned", lambda self: behind)
+    grid = campaign.grid.model_copy(update={"techniques": ("task_specific", "parameter_efficient"), "rates": (1.0,)})
+    campaign = replace(campaign, grid=grid)
+    carried_out(campaign)
+    monkeypatch.setattr(Campaign, "pruned", lambda self: {"task_specific": "as a search that was made good says"})
+    comparison, executor = carried_out(replace(campaign))
+    assert not executor.carried_out
+    assert {entry.name: (len(entry.runs), entry.note) for entry in comparison.entries} == {
+        "task_specific": (2, ""),
+        "parameter_efficient": (1, behind["parameter_efficient"]),
+    }

@@ -106,6 +106,16 @@ def test_too_few_rows_one_entry_failures_and_nothing_at_all_are_told(tmp_path: P
     ]
 
 
+def test_of_one_seed_each_it_is_told_what_the_intervals_leave_out(tmp_path: Path) -> None:
+    warning = "One seed each: intervals tell what other test rows could give, not what another training seed could."
+    several = [entry(tmp_path, "a", GOOD), entry(tmp_path, "b", POOR)]
+    alone = [Entry(each.name, each.runs[:1]) for each in several]
+    assert said(*alone)[1] == warning
+    assert warning in said(alone[0])
+    assert warning not in said(*several)
+    assert warning not in said(several[0], alone[1]), "how seeds scatter is known of one, and counted for all"
+
+
 def test_words_for_numbers() -> None:
     assert listed(["a_b", "c", "d"]) == "a b, c and d"
     assert (ratio(1.44), ratio(1234.0)) == ("1.4 times", "1,234 times")

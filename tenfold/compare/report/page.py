@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tenfold import __version__
-from tenfold.compare.comparison import Comparison
+from tenfold.compare.comparison import Comparison, by_reason
 from tenfold.compare.ranking import Standing
 from tenfold.compare.report.curves import courses, efficiencies
 from tenfold.compare.report.figures import shown
@@ -21,7 +21,7 @@ from tenfold.compare.report.spending import spending
 from tenfold.compare.report.subjects import subjects_of
 from tenfold.compare.report.svg import colour
 from tenfold.compare.report.told import answers, claims, missing, origins
-from tenfold.compare.verdict import plain, standings_of, verdict
+from tenfold.compare.verdict import listed, plain, standings_of, verdict
 from tenfold.files import write_atomic
 
 FOLDER = Path(__file__).parent
@@ -52,6 +52,7 @@ def report(comparison: Comparison, standings: Sequence[Standing]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["plain"] = plain
+    environment.filters["listed"] = listed
     environment.filters["shown"] = shown
     script = (FOLDER / "sort.js").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
@@ -76,5 +77,6 @@ def report(comparison: Comparison, standings: Sequence[Standing]) -> str:
         confusions=list(confusions(subjects)),
         answers=answers(subjects),
         missing=missing(comparison),
+        refused=by_reason(comparison.refused),
         origins=origins(comparison),
     )
