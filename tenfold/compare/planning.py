@@ -5,12 +5,9 @@ from __future__ import annotations
 import gc
 import json
 import math
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import torch
 
 from tenfold.compare.grid import Binds, Entrant, Grid, reason
 from tenfold.compare.judged import ALIKE
@@ -21,14 +18,11 @@ from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
-from tenfold.techniques.trial import Trial, try_reading, try_updates
+from tenfold.techniques.trial import Trial, try_reading, try_scoring, try_updates
 from tenfold.techniques.world import World, open_world
 
 SEARCH_SHARE = 0.25
 """Part of a run's budget that each learning rate of the search is given."""
-
-ITEMS_TIMED = 16
-"""Rows that are answered to estimate what scoring takes, after two that are not timed."""
 
 STARTUP_SECONDS = 8.0
 """What a run takes to begin and to save, beside training and scoring: imports, model, files."""
@@ -151,7 +145,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     technique.begin(run, options)
     stages = technique.plan(run, options).stages
     asked = _asked(run.tasks, ranked_by)
-    scoring = sum(_scoring_seconds(run, task) for task in run.tasks)
+    scoring = sum(try_scoring(run.model, task) for task in run.tasks)
     if not stages:
         return _Tried(Pace(scoring, _reading_seconds(run, world)), asked)
     contents = [{**stage.content, "name": ""} for stage in stages]
@@ -177,20 +171,6 @@ def _undisturbed(trial: Trial, run: Run) -> float:
 def _reading_seconds(run: Run, world: World) -> float:
     tokens = sum(int(task.train.column("length").sum()) for task in world.tasks.values())
     return try_reading(run.model, world.first.windows, tokens=tokens)
-
-
-def _scoring_seconds(run: Run, task: Task) -> float:
-    """Return what scoring all items of `task` takes, from a few of them; on a CPU if nobody else used it."""
-    few = task.items[:ITEMS_TIMED]
-    if not few:
-        return 0.0
-    task.kind.score(run.model, few[:2], stage="trial", task=task.name, data=task.data)
-    started, busy = time.perf_counter(), time.process_time()
-    task.kind.score(run.model, few, stage="trial", task=task.name, data=task.data)
-    seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    if run.runtime.device.type == "cpu":
-        seconds = min(seconds, busy / torch.get_num_threads())
-    return seconds * len(task.items) / len(few)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,10 @@ from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
+from tenfold.tasks.task import Task
+
+ITEMS_TIMED = 16
+"""Rows that are answered to estimate what scoring takes."""
 
 WINDOWS_SEEN = 50
 """How many of the first updates are looked through for the one with the most tokens."""
@@ -42,6 +46,20 @@ def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
         for batch in window.batches:
             model.layers(batch)
     return tokens * (time.perf_counter() - started) / window.num_tokens
+
+
+def try_scoring(model: Trunk, task: Task) -> float:
+    """Return the seconds that scoring all items of `task` takes, from a few; on a CPU if nobody else used it."""
+    few = task.items[:ITEMS_TIMED]
+    if not few:
+        return 0.0
+    task.kind.score(model, few[:2], stage="trial", task=task.name, data=task.data)  # first-seen shapes cost once
+    started, busy = time.perf_counter(), time.process_time()
+    task.kind.score(model, few, stage="trial", task=task.name, data=task.data)
+    seconds, busy = time.perf_counter() - started, time.process_time() - busy
+    if model.device.type == "cpu":
+        seconds = min(seconds, busy / torch.get_num_threads())
+    return seconds * len(task.items) / len(few)
 
 
 def try_updates(model: Trunk, stage: Stage) -> Trial:
