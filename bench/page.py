@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import sharing
+from bench import encoding, sharing
 
-SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {"sharing": sharing.section}
+SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "encoding": encoding.section,
+    "sharing": sharing.section,
+}
 """What writes a row of each kind but training's."""
 
 ROOT = Path(__file__).parent.parent

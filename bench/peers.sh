@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the environments that bench/ measures in: .venv-peers/trl, and .venv-peers/tenfold with what a plain
-# `pip install .` brings. Each program stands in one of its own: what else is installed is often imported too
+# Makes the environments that bench/ measures in: .venv-peers/trl, .venv-peers/sentence-transformers, and
+# .venv-peers/tenfold with what a plain `pip install .` brings. Each program stands in one of its own: what else is installed is often imported too
 # (bitsandbytes and SciPy by peft and transformers: 40 to 80 MB) and would count as its memory.
 # Run from anywhere: sh bench/peers.sh   (PYTHON names another interpreter)
 set -eu
@@ -14,5 +14,6 @@ install() {
     "$environment/bin/python" -m pip install --quiet --constraint constraints.txt "$@"
 }
 install trl trl==1.16.0 transformers peft datasets
+install sentence-transformers sentence-transformers==6.2.0 transformers
 install tenfold .
 .venv-peers/trl/bin/python -c 'import trl, torch; print("trl", trl.__version__, "torch", torch.__version__)'

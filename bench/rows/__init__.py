@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from bench.rows import compare_cost, full_cpu, lora_cpu, lora_cpu_usual
+from bench.rows import compare_cost, features_cpu, full_cpu, lora_cpu, lora_cpu_usual
 from bench.training import Options
 
 
@@ -21,4 +21,6 @@ class Row(Protocol):
         ...
 
 
-ROWS: dict[str, Row] = {row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW, compare_cost.ROW)}
+ROWS: dict[str, Row] = {
+    row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW, features_cpu.ROW, compare_cost.ROW)
+}
