@@ -82,6 +82,23 @@ def check(
     show_check(loaded, trial=trial, full=full)
 
 
+@app.command(short_help="Prove what training rests on, on your own model and rows.")
+def verify(
+    subject: Annotated[Path, typer.Argument(metavar="RECIPE|ARTIFACT", help="A recipe, or a run's output folder.")],
+    overrides: options.Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write it as JSON.  [default: OUTPUT.verify.json]")] = None,
+) -> None:
+    """Prove on your own model, rows and machine what every run rests on, in minutes; exit with 1 where it fails.
+
+    Of a recipe: gradient accumulation, packing, fused kernels, activation checkpointing, resuming, seeds, frozen
+    weights, chat template, generation, saving and merging. Of an artifact: what it has saved.
+    """
+    from tenfold.terminal.verify_view import show_verification
+
+    if not show_verification(subject, overrides or [], out):
+        raise typer.Exit(1)
+
+
 @app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")
 def run(recipe: options.RecipeFile, overrides: options.Overrides = None) -> None:
     """Fine-tune as the recipe says; run it again after an interruption and it goes on by itself."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from tenfold.artifact import Artifact
 from tenfold.models.trunk import Trunk
 from tenfold.verify.finding import Compared, Difference, Skipped
-from tenfold.verify.measure import row_values
+from tenfold.verify.measure import row_values, values_tolerance
 from tenfold.verify.specimen import Specimen, Tuned, few_windows
 
 ITEMS = 64
@@ -33,8 +33,9 @@ class Finished(Specimen):
         """The artifact's model; what is expected of it is what it says when it is opened for the first time."""
         windows = few_windows(self.task.windows.padded(not self.answering.route.packs)).with_micro_batch_tokens(1)
         rows = windows.window(0).batches
-        facts = self.artifact.facts
-        return Tuned(self._load, self.artifact.weights, str(facts["weights"]), rows, row_values(self.answering, rows))
+        kind, model = str(self.artifact.facts["weights"]), self.answering
+        tolerance = values_tolerance(model, rows)
+        return Tuned(self._load, self.artifact.weights, kind, rows, row_values(model, rows), tolerance)
 
     @cached_property
     def answering(self) -> Trunk:

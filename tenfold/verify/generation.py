@@ -120,4 +120,3 @@ def _texts(specimen: Specimen, model: EncoderDecoder | SpeechEncoder) -> Compare
     others = sum(one.text != other.text for one, other in zip(together, alone, strict=True))
     what = f"{len(entries)} answers in a batch, alone"
     return Compared(what, (Difference("texts that differ", others),), "equal texts, in fp32")
-

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from tenfold.errors import ModelError
-from tenfold.models.trunk import Trunk
 from tenfold.tuning.merging import can_merge
 from tenfold.tuning.tuner import make_tuner
 from tenfold.verify.exported import plain_losses
 from tenfold.verify.finding import Compared, Difference, Skipped
-from tenfold.verify.measure import REASON, Values, row_values, values_apart, values_tolerance
+from tenfold.verify.measure import REASON, Values, row_values, values_apart
 from tenfold.verify.specimen import Specimen, Tuned
 
 
 def reloaded(specimen: Specimen) -> Compared | Skipped:
     """Compare what the model in memory says of rows with what it says once saved and loaded again."""
     tuned = specimen.tuned
-    model = tuned.load()
-    return _compared(f"{tuned.kind} in memory, from disk", tuned, model, row_values(model, tuned.rows))
+    return _compared(f"{tuned.kind} in memory, from disk", tuned, row_values(tuned.load(), tuned.rows))
 
 
 def merged(specimen: Specimen) -> Compared | Skipped:
@@ -27,14 +25,12 @@ def merged(specimen: Specimen) -> Compared | Skipped:
     if not can_merge(settings):
         return Skipped(f"{settings.kind} is no change of weights, so nothing can be merged")
     model = tuned.load()
-    limit = values_tolerance(model, tuned.rows)
     try:
         model.rebase(make_tuner(settings).merge(model.network))
     except ModelError as error:
         return Skipped(error.problems[0].found)
     model.eval()
-    apart = Difference("values", values_apart(row_values(model, tuned.rows), tuned.expected), limit)
-    return Compared("adapter, merged model", (apart,), REASON)
+    return _compared("adapter, merged model", tuned, row_values(model, tuned.rows))
 
 
 def exported(specimen: Specimen) -> Compared | Skipped:
@@ -49,12 +45,12 @@ def exported(specimen: Specimen) -> Compared | Skipped:
         return Skipped(f"PEFT has no {tuner.name}: its files are of our own format")
     base = world.files.folder if tuned.kind == "adapter" else None
     found = plain_losses(tuned.weights, tuned.rows, family=world.family, base=base)
-    return _compared("files by Tenfold, by transformers and PEFT", tuned, tuned.load(), found)
+    return _compared("files by Tenfold, by transformers and PEFT", tuned, found)
 
 
-def _compared(what: str, tuned: Tuned, model: Trunk, found: Values) -> Compared:
-    limit = values_tolerance(model, tuned.rows)
-    return Compared(what, (Difference("values", values_apart(found, tuned.expected), limit),), REASON)
+def _compared(what: str, tuned: Tuned, found: Values) -> Compared:
+    apart = Difference("values", values_apart(found, tuned.expected), tuned.tolerance)
+    return Compared(what, (apart,), REASON)
 
 
 def _article(kind: str) -> str:

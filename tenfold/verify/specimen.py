@@ -25,7 +25,7 @@ from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
 from tenfold.techniques.world import open_world
-from tenfold.verify.measure import Tolerances, Values, row_values, tolerances
+from tenfold.verify.measure import Tolerances, Values, row_values, tolerances, values_tolerance
 from tenfold.verify.training import Trained, train
 
 ROWS = 4
@@ -127,6 +127,8 @@ class Tuned:
     """Rows to ask it about, each in a batch of its own."""
     expected: Values
     """What the model says of them that the weights were saved from."""
+    tolerance: float
+    """How far rounding may take that."""
 
 
 class Specimen:
@@ -230,7 +232,9 @@ class Specimen:
             heads=heads,
             runtime=run.runtime,
         )
-        return Tuned(load, folder, kind_of_weights(run), self.exact.alone, row_values(self.exact.model, self.exact.alone))
+        rows = self.exact.alone
+        expected, tolerance = row_values(self.exact.model, rows), values_tolerance(self.exact.model, rows)
+        return Tuned(load, folder, kind_of_weights(run), rows, expected, tolerance)
 
     @property
     def answering(self) -> Trunk:

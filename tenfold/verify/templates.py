@@ -31,9 +31,7 @@ def template(specimen: Specimen) -> Compared | Skipped:
     if renderer is None or not rows:
         return Skipped("no chat template renders these rows")
     longest = renderer.data.max_length
-    others = [
-        row.origin for row in rows if row.trained != _tokens(renderer, row.messages, opens_reply=False)[:longest]
-    ]
+    others = [row.origin for row in rows if row.trained != _tokens(renderer, row.messages, opens_reply=False)[:longest]]
     return _compared(f"{len(rows)} training rows, the template's own", others)
 
 

@@ -75,7 +75,5 @@ def weights(model: Trunk, stage: Stage) -> dict[str, Tensor]:
 def weight_hashes(model: Trunk, stage: Stage) -> dict[str, str]:
     """Return the hash of each of `weights`."""
     return {
-        name: hash_tensors({"": value})
-        for name, value in weights(model, stage).items()
-        if isinstance(value, Tensor)
+        name: hash_tensors({"": value}) for name, value in weights(model, stage).items() if isinstance(value, Tensor)
     }
