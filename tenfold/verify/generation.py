@@ -22,7 +22,7 @@ from tenfold.models.speech_encoder import SpeechEncoder
 from tenfold.tasks.generation import Generation
 from tenfold.verify.finding import Compared, Difference, Skipped
 from tenfold.verify.measure import MARGIN, REASON, rounded_once_more
-from tenfold.verify.specimen import Specimen
+from tenfold.verify.specimen import ALL_AT_ONCE, Specimen
 
 PROMPTS = 4
 """Prompts that are answered."""
@@ -36,38 +36,57 @@ TEXT_PROMPT = 8
 
 def cached(specimen: Specimen) -> Compared | Skipped:
     """Compare answers made one by one with a cache with what is likeliest without one."""
-    return _answers(specimen, "with a cache, without", together=False)
-
-
-def batched(specimen: Specimen) -> Compared | Skipped:
-    """Compare answers made in a batch, prompts padded before, with what is likeliest for each prompt alone."""
-    model = specimen.answering
-    if specimen.task.kind.head is not None:
-        return Skipped("rows are answered with labels: nothing is written")
-    if isinstance(model, EncoderDecoder | SpeechEncoder):
-        return _texts(specimen, model)
-    return _answers(specimen, "in a batch, alone", together=True)
-
-
-def _answers(specimen: Specimen, what: str, *, together: bool) -> Compared | Skipped:
     model, kind = specimen.answering, specimen.task.kind
     if not isinstance(model, LanguageModel) or not isinstance(kind, Generation):
         return Skipped("only what a decoder writes is read again without a cache")
-    prompts = _prompts(specimen)
-    ends = end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
-    batches = [[number] for number in range(len(prompts))]
-    if together:
-        lengths = [len(prompt) for prompt in prompts]
-        batches = batches_by_length(lengths, NEW_TOKENS, 10**9, longest_gap=longest_gap(model.network))
-    shortfall = 0.0
-    for batch in batches:
+    prompts, ends = _prompts(specimen), _ends(model, kind)
+    answers = _alone(model, prompts, ends)
+    shortfalls = (_shortfall(model, *pair, ends) for pair in zip(prompts, answers, strict=True))
+    return _compared(f"{len(prompts)} answers with a cache, without", max(shortfalls), model, prompts[0])
+
+
+def batched(specimen: Specimen) -> Compared | Skipped:
+    """Compare answers made in a batch, prompts padded before, with those made one by one."""
+    model, kind = specimen.answering, specimen.task.kind
+    if isinstance(model, EncoderDecoder | SpeechEncoder):
+        return _texts(specimen, model)
+    if not isinstance(model, LanguageModel) or not isinstance(kind, Generation):
+        return Skipped("rows are answered with labels: nothing is written")
+    prompts, ends = _prompts(specimen), _ends(model, kind)
+    alone = _alone(model, prompts, ends)
+    lengths = [len(prompt) for prompt in prompts]
+    apart = 0.0
+    for batch in batches_by_length(lengths, NEW_TOKENS, ALL_AT_ONCE, longest_gap=longest_gap(model.network)):
         answers = continue_prompts(
             model.network, [prompts[number] for number in batch], max_new_tokens=NEW_TOKENS, end_ids=ends
         )
         for number, answer in zip(batch, answers, strict=True):
-            shortfall = max(shortfall, _shortfall(model, prompts[number], answer, ends))
-    apart = Difference("logits short of the likeliest", shortfall, _logit_tolerance(model, prompts[0]))
-    return Compared(f"{len(prompts)} answers {what}", (apart,), REASON)
+            apart = max(apart, _apart(model, prompts[number], answer, alone[number], ends))
+    return _compared(f"{len(prompts)} answers in a batch, alone", apart, model, prompts[0])
+
+
+def _compared(what: str, apart: float, model: LanguageModel, prompt: Sequence[int]) -> Compared:
+    return Compared(what, (Difference("logits", apart, _logit_tolerance(model, prompt)),), REASON)
+
+
+def _ends(model: LanguageModel, kind: Generation) -> tuple[int, ...]:
+    return end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
+
+
+def _alone(model: LanguageModel, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[list[int]]:
+    return [continue_prompts(model.network, [prompt], max_new_tokens=NEW_TOKENS, end_ids=ends)[0] for prompt in prompts]
+
+
+def _apart(
+    model: LanguageModel, prompt: Sequence[int], answer: Sequence[int], other: Sequence[int], ends: Sequence[int]
+) -> float:
+    """Return how far apart the logits are of the first two tokens in which the answers differ; 0 where none do."""
+    if answer == other:
+        return 0.0
+    common = next(place for place in range(NEW_TOKENS) if answer[place : place + 1] != other[place : place + 1])
+    logits = _logits(model, [*prompt, *answer[:common]])[-1]
+    one, two = (logits[each[common]] if len(each) > common else logits[list(ends)].max() for each in (answer, other))
+    return abs(float(one - two))
 
 
 def _prompts(specimen: Specimen) -> list[list[int]]:

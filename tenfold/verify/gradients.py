@@ -13,7 +13,7 @@ import torch
 from tenfold.models.trunk import Route, Trunk
 from tenfold.tuning.fused_lora import unfused
 from tenfold.verify.finding import Compared, Skipped
-from tenfold.verify.measure import REASON, Measured, Tolerances, differences, measure
+from tenfold.verify.measure import REASON, Measured, Tolerances, differences, measure, measure_each
 from tenfold.verify.specimen import Opened, Specimen
 
 
@@ -38,7 +38,8 @@ def packing(specimen: Specimen) -> Compared | Skipped:
     opened = specimen.exact
     if len(opened.alone) == len(opened.together):
         return Skipped("the update has one row of each task, so no two share a batch")
-    together, alone = (measure(opened.model, opened.stage, rows) for rows in (opened.together, opened.alone))
+    together = measure(opened.model, opened.stage, opened.together)
+    alone = measure_each(opened.model, opened.stage, opened.alone)
     how = "packed" if opened.model.route.packs else "padded"
     what = f"{len(opened.alone)} rows {how}, each alone"
     return Compared(what, differences(together, alone, specimen.allowed), REASON)

@@ -74,6 +74,22 @@ def measure(model: Trunk, stage: Stage, batches: Sequence[Batch]) -> Measured:
     return Measured(step.loss, gradients, values)
 
 
+def measure_each(model: Trunk, stage: Stage, rows: Sequence[Batch]) -> Measured:
+    """Return the same of an update made of `rows` as the mean, by weight, of one update for each of them.
+
+    How the engine adds micro-batches up is no part of it.
+    """
+    each = [measure(model, stage, [row]) for row in rows]
+    weights = [stage.objective.weight(row) for row in rows]
+    shares = [weight / sum(weights) for weight in weights]
+    loss = sum(share * one.loss for share, one in zip(shares, each, strict=True))
+    gradients: dict[str, Tensor] = {}
+    for share, one in zip(shares, each, strict=True):
+        for name, gradient in one.gradients.items():
+            gradients[name] = gradients[name] + share * gradient if name in gradients else share * gradient
+    return Measured(loss, gradients, row_values(model, rows))
+
+
 @torch.no_grad()
 def row_values(model: Trunk, batches: Sequence[Batch]) -> Values:
     """Return what the model says of each row, whatever batch it is in: by task, number, and how often it was met."""

@@ -7,6 +7,7 @@ from tenfold.tuning.merging import can_merge
 from tenfold.tuning.tuner import make_tuner
 from tenfold.verify.exported import plain_losses
 from tenfold.verify.finding import Compared, Difference, Skipped
+from tenfold.verify.gradients import plain_forward
 from tenfold.verify.measure import REASON, Values, row_values, values_apart
 from tenfold.verify.specimen import Specimen, Tuned
 
@@ -14,7 +15,7 @@ from tenfold.verify.specimen import Specimen, Tuned
 def reloaded(specimen: Specimen) -> Compared | Skipped:
     """Compare what the model in memory says of rows with what it says once saved and loaded again."""
     tuned = specimen.tuned
-    return _compared(f"{tuned.kind} in memory, from disk", tuned, row_values(tuned.load(), tuned.rows))
+    return _compared(f"{tuned.kind} in memory, from disk", tuned, tuned.reloaded, tuned.expected)
 
 
 def merged(specimen: Specimen) -> Compared | Skipped:
@@ -30,7 +31,7 @@ def merged(specimen: Specimen) -> Compared | Skipped:
     except ModelError as error:
         return Skipped(error.problems[0].found)
     model.eval()
-    return _compared("adapter, merged model", tuned, row_values(model, tuned.rows))
+    return _compared("adapter, merged model", tuned, row_values(model, tuned.rows), tuned.reloaded)
 
 
 def exported(specimen: Specimen) -> Compared | Skipped:
@@ -45,11 +46,14 @@ def exported(specimen: Specimen) -> Compared | Skipped:
         return Skipped(f"PEFT has no {tuner.name}: its files are of our own format")
     base = world.files.folder if tuned.kind == "adapter" else None
     found = plain_losses(tuned.weights, tuned.rows, family=world.family, base=base)
-    return _compared("files by Tenfold, by transformers and PEFT", tuned, found)
+    model = tuned.load()
+    with plain_forward(model):  # the files are compared, not the kernels
+        own = row_values(model, tuned.rows)
+    return _compared("files by Tenfold, by transformers and PEFT", tuned, found, own)
 
 
-def _compared(what: str, tuned: Tuned, found: Values) -> Compared:
-    apart = Difference("values", values_apart(found, tuned.expected), tuned.tolerance)
+def _compared(what: str, tuned: Tuned, found: Values, expected: Values) -> Compared:
+    apart = Difference("values", values_apart(found, expected), tuned.tolerance)
     return Compared(what, (apart,), REASON)
 
 

@@ -130,6 +130,11 @@ class Tuned:
     tolerance: float
     """How far rounding may take that."""
 
+    @cached_property
+    def reloaded(self) -> Values:
+        """What the model says of them once it is opened from disk."""
+        return row_values(self.load(), self.rows)
+
 
 class Specimen:
     """A recipe's first stage. Whatever is opened of it begins alike: same base, same seed, same rows.

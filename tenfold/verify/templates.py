@@ -21,33 +21,40 @@ class Conversation:
     origin: str
     example: Example
     messages: list[dict[str, str]]
-    trained: list[int]
-    """Its tokens, as training meets them."""
+    tokens: list[int]
+    """As training meets them."""
+    supervised: list[bool]
+
+    def begins_with(self, asked: Sequence[int]) -> bool:
+        """Return whether `asked` is what stands before the last reply, and the loss begins right after it."""
+        length = len(asked)
+        if length >= len(self.tokens):  # the row was cut before its reply
+            return list(asked[: len(self.tokens)]) == self.tokens
+        is_learned = self.example.turns[-1].train
+        border = [False, True] if is_learned else [False, False]
+        return list(asked) == self.tokens[:length] and self.supervised[length - 1 : length + 1] == border
 
 
 def template(specimen: Specimen) -> Compared | Skipped:
-    """Compare training rows as tokenised with `apply_chat_template` of the same messages."""
+    """Compare training rows, and where their last reply begins, with `apply_chat_template` of the same messages."""
     renderer, rows = _read(specimen)
     if renderer is None or not rows:
         return Skipped("no chat template renders these rows")
-    longest = renderer.data.max_length
-    others = [row.origin for row in rows if row.trained != _tokens(renderer, row.messages, opens_reply=False)[:longest]]
+    others = []
+    for row in rows:
+        own = _tokens(renderer, row.messages, opens_reply=False)[: renderer.data.max_length]
+        asked = _tokens(renderer, row.messages[:-1], opens_reply=True)
+        if row.tokens != own or not row.begins_with(asked):
+            others.append(row.origin)
     return _compared(f"{len(rows)} training rows, the template's own", others)
 
 
 def prompt(specimen: Specimen) -> Compared | Skipped:
-    """Compare what is given at prediction with how the training row begins, and with the template's own prompt."""
+    """Compare what is given at prediction with the training row: all of it before the last reply."""
     renderer, rows = _read(specimen)
-    rows = [row for row in rows if row.messages[-1]["role"] == "assistant"]
     if renderer is None or not rows:
         return Skipped("no chat template renders prompts of these rows")
-    others = []
-    for row in rows:
-        asked = renderer.prompt(row.example)
-        length = min(len(asked), len(row.trained))  # a row may have been cut
-        own = _tokens(renderer, row.messages[:-1], opens_reply=True)
-        if asked[:length] != row.trained[:length] or asked != own:
-            others.append(row.origin)
+    others = [row.origin for row in rows if not row.begins_with(renderer.prompt(row.example))]
     return _compared(f"{len(rows)} prompts, their training rows", others)
 
 
@@ -71,8 +78,9 @@ def _conversations(specimen: Specimen, renderer: Renderer) -> Iterator[Conversat
         example = prepared.rows.example(number)
         assert isinstance(example, Example), "rows with labels have another renderer"
         messages = renderer.messages(example)
-        if messages is not None:
-            yield Conversation(prepared.origin(number), example, messages, prepared.row(number).input_ids)
+        if messages is not None and example.turns[-1].role == "assistant":
+            entry = prepared.row(number)
+            yield Conversation(prepared.origin(number), example, messages, entry.input_ids, entry.supervised)
 
 
 def _tokens(renderer: Renderer, messages: Sequence[dict[str, str]], *, opens_reply: bool) -> list[int]:

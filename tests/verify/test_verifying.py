@@ -81,10 +81,14 @@ def test_activations_that_the_recipe_recomputes_pass(settings: Settings) -> None
 
 
 @pytest.mark.parametrize("model", ["encoder", "decoder"])
-def test_a_head_for_labels_passes(model: str, request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) -> None:
+def test_a_head_for_labels_passes(
+    model: str, request: pytest.FixtureRequest, settings: Settings, tmp_path: Path
+) -> None:
     rows = tmp_path / "labelled.jsonl"
     colours = ("blue", "green", "red")
-    lines = [f'{{"text": "lamp {number} {colours[number % 3]}", "label": "{colours[number % 3]}"}}' for number in range(40)]
+    lines = [
+        f'{{"text": "lamp {number} {colours[number % 3]}", "label": "{colours[number % 3]}"}}' for number in range(40)
+    ]
     rows.write_text("\n".join(lines) + "\n")
     folder = request.getfixturevalue("encoder_folder" if model == "encoder" else "model_folder")
     verification = verified(settings, model={"name": str(folder)}, data={"train": str(rows)})
