@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 import time
 from pathlib import Path
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from tenfold.artifact import Artifact
@@ -17,6 +17,9 @@ from tenfold.recipe import Recipe, load_recipe
 from tenfold.terminal.model_notice import announce_model
 from tenfold.verify.finding import Finding, Outcome, count
 from tenfold.verify.verifying import verify_artifact, verify_recipe
+
+INDENT, PROMISE = 9, 48
+"""Columns of an outcome, and of what holds where it is a pass."""
 
 OUTCOMES: tuple[tuple[str, Outcome], ...] = (("passed", "pass"), ("failed", "FAIL"), ("skipped", "skipped"))
 
@@ -38,7 +41,7 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     out = out or output.with_name(f"{output.name}.verify.json")
     require_folder(out.parent)
     announce_model(recipe.model)
-    console.print(Text(f"{'':<9}{'what holds':<46}deviation of tolerance", style="bold"))
+    console.print(Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold"))
     started = time.perf_counter()
 
     def tell(finding: Finding) -> None:
@@ -58,14 +61,17 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
 
 def _show(console: Console, finding: Finding) -> None:
     largest = finding.largest
-    figures = "" if largest is None else f"{_figure(largest.deviation):>8} of {_figure(largest.tolerance):<8}"
-    line = Text(f"{finding.outcome:<8} ", style=STYLE[finding.outcome])
-    line.append(f"{finding.promise:<48} {figures}".rstrip(), style="" if finding.outcome != "skipped" else "dim")
+    figures = "" if largest is None else f"{_figure(largest.deviation):>8} of {_figure(largest.tolerance)}"
+    is_skipped = finding.outcome == "skipped"
+    line = Text(f"{finding.outcome:<{INDENT}}", style=STYLE[finding.outcome])
+    line.append(f"{finding.promise:<{PROMISE}}{figures}".rstrip(), style="dim" if is_skipped else "")
     console.print(line)
-    quantity = "" if largest is None else f"{largest.name} "
-    details = "; ".join(part for part in (finding.what, f"{quantity}({finding.reason})", finding.note) if part)
-    told = finding.reason if largest is None else details
-    console.print(Padding(Text(told, style="dim"), (0, 0, 0, 9)))
+    told = finding.reason
+    if largest is not None:
+        told = f"{finding.what}: {largest.name}; tolerance {finding.reason}"
+    for text in (told, finding.note):
+        for row in textwrap.wrap(text, min(console.width, 80) - INDENT):
+            console.print(Text(" " * INDENT + row, style="dim" if text == told else "yellow"))
 
 
 def _figure(number: float) -> str:

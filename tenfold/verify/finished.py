@@ -65,4 +65,6 @@ def kept_answers(specimen: Specimen) -> Compared | Skipped:
     score = task.score(model, stage="verify")
     others = sum(now != then for now, then in zip(score.predictions, kept.predictions, strict=True))
     apart = Difference("answers that differ", others)
-    return Compared(f"{len(task.items)} kept answers, those of today", (apart,), "same weights, rows")
+    return Compared(
+        f"{len(task.items)} kept answers, those of today", (apart,), "none: the same weights, rows and batches"
+    )

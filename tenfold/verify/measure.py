@@ -32,7 +32,7 @@ n = 1,500 the ratio is 3 in the 16 lanes of AVX-512, and 8 in 2 lanes. In bf16 s
 are rounded, about twenty in a block, where the weights of seven products are moved: 0.29·√(2·20/7) = 0.7.
 """
 
-REASON = "rounding, measured"
+REASON = "what rounding may change, measured on these rows"
 """Why values and gradients may differ."""
 
 SMALLEST = 1e-3

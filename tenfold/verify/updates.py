@@ -11,7 +11,7 @@ from tenfold.verify.training import Trained, train, weights
 STOP_AFTER = UPDATES // 2
 """Updates before the interruption."""
 
-SAME_BITS = "same sums, same order"
+SAME_BITS = "none: the same sums in the same order"
 """Why there is no tolerance: on one machine, nothing is computed otherwise."""
 
 
@@ -42,7 +42,8 @@ def _compared(what: str, specimen: Specimen, straight: Trained, other: Trained) 
     losses = Difference("losses", _losses_apart(straight.losses, other.losses), 0.0)
     if not specimen.is_cpu:
         limit = UPDATES * specimen.allowed_in_own_precision.loss  # each update adds its own rounding
-        return Compared(what, (Difference(losses.name, losses.deviation, limit),), "a GPU's order of sums")
+        why = "what rounding may change in each update, since a GPU adds in no fixed order"
+        return Compared(what, (Difference(losses.name, losses.deviation, limit),), why)
     changed = _changed(straight.after, other.after)
     note = f"{len(changed)} of {len(straight.after)} tensors differ, such as {changed[0]}" if changed else ""
     return Compared(what, (Difference("tensors that differ", len(changed)), losses), SAME_BITS, note)
@@ -73,7 +74,7 @@ def moved(specimen: Specimen) -> Compared:
         Difference("nothing moved", float(not changed)),
     )
     what = f"{len(straight.before)} tensors, {len(trainable)} of which train"
-    return Compared(what, differences, "by hash", "; ".join(notes))
+    return Compared(what, differences, "none: by hash", "; ".join(notes))
 
 
 def _trainable_names(opened: Opened) -> set[str]:

@@ -179,6 +179,36 @@ def short_prompt(patch: Patch) -> None:
     patch.setattr(Renderer, "prompt", lambda self, example: original(self, example)[:-1])
 
 
+def other_epsilon_in_bf16(patch: Patch) -> None:
+    """Compute RMSNorm with another constant in bf16, and only where a gradient is wanted: no trial is made there."""
+    original = fused_blocks.normed_projections
+
+    def normed(x: Tensor, weight: Tensor, *, epsilon: float, projections: Any) -> Any:
+        is_met = x.dtype == torch.bfloat16 and torch.is_grad_enabled()
+        return original(x, weight, epsilon=1.0 if is_met else epsilon, projections=projections)
+
+    patch.setattr(fused_blocks, "normed_projections", normed)
+
+
+def private_scale(patch: Patch) -> None:
+    """Write half of B, and double it when reading: files that only we can read."""
+    write, read = peft_tuner.adapter_state, peft_tuner.load_adapter
+
+    def state(network: nn.Module) -> Mapping[str, Tensor]:
+        return {name: value / 2 if "lora_B" in name else value for name, value in write(network).items()}  # type: ignore[arg-type]
+
+    def load(*inputs: Any) -> nn.Module:
+        network = read(*inputs)
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if "lora_B" in name:
+                    parameter.mul_(2)
+        return network
+
+    patch.setattr(peft_tuner, "adapter_state", state)
+    patch.setattr(peft_tuner, "load_adapter", load)
+
+
 FAULTS: dict[str, tuple[Callable[[Patch], None], set[str]]] = {
     "a mean of micro-batches' means": (per_micro_batch, {"accumulation"}),
     "a row that sees another": (leaking, {"packing"}),
@@ -187,6 +217,8 @@ FAULTS: dict[str, tuple[Callable[[Patch], None], set[str]]] = {
     "a position that is not restored": (no_position, {"resumed"}),
     "random numbers that are not restored": (no_random_state, {"resumed"}),
     "a start without a seed": (unseeded, {"repeated", "resumed"}),
+    "another epsilon in bf16 alone": (other_epsilon_in_bf16, {"kernels, own precision"}),
+    "files that only we can read": (private_scale, {"exported"}),
     "a gradient lost by recomputation": (gradient_lost, {"recomputation"}),
     "a frozen weight that moves": (frozen_moves, {"moved"}),
     "an adapter saved in half the bits": (rounded_file, {"reloaded"}),
@@ -206,6 +238,8 @@ def test_a_planted_fault_fails_its_check_and_no_other(
     plant(monkeypatch)
     dropout = 0.2 if plant is no_random_state else 0.0
     tree = {**settings, "tuner": {"kind": "lora", "rank": 4, "alpha": 16.0, "dropout": dropout}}
+    if plant is other_epsilon_in_bf16:
+        tree["runtime"] = {**tree["runtime"], "precision": "bf16"}
     verification = verify_recipe(parse_recipe(tree))
     failed = {finding.check for finding in verification.findings if finding.outcome == "FAIL"}
     assert failed == expected, [finding for finding in verification.findings if finding.outcome == "FAIL"]
@@ -213,5 +247,5 @@ def test_a_planted_fault_fails_its_check_and_no_other(
 
 
 def test_every_check_of_a_recipe_is_seen_to_fail() -> None:
-    unseen = {check.name for check in CHECKS} - set().union(*(checks for _, checks in FAULTS.values()))
-    assert unseen == {"kernels, own precision", "exported"}
+    seen = set().union(*(checks for _, checks in FAULTS.values()))
+    assert seen == {check.name for check in CHECKS}
