@@ -88,15 +88,10 @@ def verify(
     overrides: options.Overrides = None,
     out: Annotated[Path | None, typer.Option(help="Where to write it as JSON.  [default: OUTPUT.verify.json]")] = None,
 ) -> None:
-    """Prove on your own model, rows and machine what every run rests on, in minutes; exit with 1 where it fails.
-
-    Of a recipe: gradient accumulation, packing, fused kernels, activation checkpointing, resuming, seeds, frozen
-    weights, chat template, generation, saving and merging. Of an artifact: what it has saved.
-    """
+    """Prove on your own model, rows and machine, in minutes, what every run rests on; exit with 1 where it fails."""
     from tenfold.terminal.verify_view import show_verification
 
-    if not show_verification(subject, overrides or [], out):
-        raise typer.Exit(1)
+    raise typer.Exit(not show_verification(subject, overrides or [], out))
 
 
 @app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")

@@ -68,7 +68,7 @@ def _show(console: Console, finding: Finding) -> None:
     console.print(line)
     told = finding.reason
     if largest is not None:
-        told = f"{finding.what}: {largest.name}; tolerance {finding.reason}"
+        told = f"{finding.what}: {largest.name}; tolerance: {finding.reason}"
     for text in (told, finding.note):
         for row in textwrap.wrap(text, min(console.width, 80) - INDENT):
             console.print(Text(" " * INDENT + row, style="dim" if text == told else "yellow"))

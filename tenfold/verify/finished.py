@@ -66,5 +66,5 @@ def kept_answers(specimen: Specimen) -> Compared | Skipped:
     others = sum(now != then for now, then in zip(score.predictions, kept.predictions, strict=True))
     apart = Difference("answers that differ", others)
     return Compared(
-        f"{len(task.items)} kept answers, those of today", (apart,), "none: the same weights, rows and batches"
+        f"{len(task.items)} kept answers, those of today", (apart,), "none, the same weights, rows and batches"
     )

@@ -138,4 +138,4 @@ def _texts(specimen: Specimen, model: EncoderDecoder | SpeechEncoder) -> Compare
     alone = [model.answers(renderer.collate([entry]), max_new_tokens=NEW_TOKENS)[0] for entry in entries]
     others = sum(one.text != other.text for one, other in zip(together, alone, strict=True))
     what = f"{len(entries)} answers in a batch, alone"
-    return Compared(what, (Difference("texts that differ", others),), "none: in fp32 no two tokens tie")
+    return Compared(what, (Difference("texts that differ", others),), "none, in fp32 no two tokens tie")

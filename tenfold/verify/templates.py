@@ -60,7 +60,7 @@ def prompt(specimen: Specimen) -> Compared | Skipped:
 
 def _compared(what: str, others: Sequence[str]) -> Compared:
     note = f"such as {others[0]}" if others else ""
-    return Compared(what, (Difference("rows that differ", len(others)),), "none: tokens are equal or not", note)
+    return Compared(what, (Difference("rows that differ", len(others)),), "none, tokens are equal or not", note)
 
 
 def _read(specimen: Specimen) -> tuple[Renderer | None, list[Conversation]]:

@@ -11,7 +11,7 @@ from tenfold.verify.training import Trained, train, weights
 STOP_AFTER = UPDATES // 2
 """Updates before the interruption."""
 
-SAME_BITS = "none: the same sums in the same order"
+SAME_BITS = "none, the same sums in the same order"
 """Why there is no tolerance: on one machine, nothing is computed otherwise."""
 
 
@@ -74,7 +74,7 @@ def moved(specimen: Specimen) -> Compared:
         Difference("nothing moved", float(not changed)),
     )
     what = f"{len(straight.before)} tensors, {len(trainable)} of which train"
-    return Compared(what, differences, "none: by hash", "; ".join(notes))
+    return Compared(what, differences, "none, by hash", "; ".join(notes))
 
 
 def _trainable_names(opened: Opened) -> set[str]:
