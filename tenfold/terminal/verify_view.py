@@ -55,6 +55,10 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     counts = [(name, count(outcome, verification.findings)) for name, outcome in OUTCOMES]
     told = ", ".join(f"{number} {name}" for name, number in counts if number)
     console.print(Text(f"\n{told}, in {duration(time.perf_counter() - started)}", style="bold"))
+    facts = verification.facts
+    chosen = facts["runtime"]
+    of = f"stage {facts['stage']}" if facts["stage"] else facts["technique"]
+    console.print(f"{of}, {facts['tuner']}, {chosen['precision']} on {chosen['device']}", markup=False)
     console.print(f"written to {out}", soft_wrap=True, markup=False)
     return verification.is_passed
 

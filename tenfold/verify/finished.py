@@ -28,6 +28,11 @@ class Finished(Specimen):
         super().__init__(artifact.recipe, folder)
         self.artifact = artifact
 
+    @property
+    def stage_name(self) -> str:
+        """The last stage of the run."""
+        return self.artifact.scorecard.stages[-1]
+
     @cached_property
     def tuned(self) -> Tuned:
         """The artifact's model; what is expected of it is what it says when it is opened for the first time."""

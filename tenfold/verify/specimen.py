@@ -1,4 +1,4 @@
-"""What is verified: the first stage of a recipe, opened as often as a check needs it, on a few of its own rows."""
+"""What is verified: the first stage of a recipe's own tuner, opened as often as a check needs it, on a few rows."""
 
 from __future__ import annotations
 
@@ -170,7 +170,9 @@ class Specimen:
     def open(self, precision: str | None = None) -> Opened:
         """Return the first stage on a fresh model; in the recipe's own precision where none is named."""
         run = self.open_run(precision or self.runtime.precision)
-        first = self.technique.plan(run, self.options).stages[0]
+        stages = self.technique.plan(run, self.options).stages
+        own = self.world.recipe.tuner  # what a technique trains to compare with may come before
+        first = next((stage for stage in stages if stage.tuner.settings == own), stages[0])
         stage = replace(
             first,
             starts_from=None,
@@ -184,6 +186,11 @@ class Specimen:
     def trains(self) -> bool:
         """Whether the technique trains anything of the model."""
         return bool(self.technique.plan(self.open_run(self.runtime.precision), self.options).stages)
+
+    @property
+    def stage_name(self) -> str | None:
+        """The stage that is opened; None where nothing trains."""
+        return self.trained[0].stage.name if self.trains else None
 
     @cached_property
     def trained(self) -> tuple[Opened, Trained]:

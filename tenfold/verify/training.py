@@ -52,7 +52,7 @@ def train(model: Trunk, stage: Stage, *, seed: int, folder: Path, stop_after: in
             stage,
             log=Log(None, (heard,)),
             checkpoints=CheckpointFolder(folder, keep=1),
-            checkpoint_every=stage.total_updates,
+            checkpoint_every=stage.total_updates + 1,  # none is needed but that of the interruption
             stop_asked=_counter(heard, stop_after),
         )
     return Trained(before, weight_hashes(model, stage), heard.losses)

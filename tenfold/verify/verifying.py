@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from tenfold.artifact import Artifact
 from tenfold.errors import TenfoldError
-from tenfold.paths import shows_tracebacks
+from tenfold.paths import cache_folder, shows_tracebacks
 from tenfold.recipe import Recipe
 from tenfold.verify import generation, gradients, saved, templates, updates
 from tenfold.verify.finding import Compared, Finding, Skipped, Verification
@@ -64,7 +64,7 @@ def verify_recipe(recipe: Recipe, *, tell: Tell = lambda finding: None) -> Verif
     Raises:
         UserError: the recipe, its data or its model cannot be used as asked.
     """
-    with TemporaryDirectory(prefix="tenfold-verify-") as folder:
+    with TemporaryDirectory(dir=cache_folder("verify")) as folder:
         specimen = Specimen(recipe, Path(folder))
         return _verified(specimen, CHECKS, subject=recipe.output, tell=tell)
 
@@ -76,7 +76,7 @@ def verify_artifact(artifact: Artifact, *, tell: Tell = lambda finding: None) ->
         UserError: the artifact, its base or its rows cannot be used.
     """
     checks = (KEPT, *(check for check in CHECKS if check.name in OF_ARTIFACT))
-    with TemporaryDirectory(prefix="tenfold-verify-") as folder:
+    with TemporaryDirectory(dir=cache_folder("verify")) as folder:
         return _verified(Finished(artifact, Path(folder)), checks, subject=str(artifact.folder), tell=tell)
 
 
@@ -89,6 +89,7 @@ def _verified(specimen: Specimen, checks: Sequence[Check], *, subject: str, tell
     facts = {
         "model": specimen.world.files.name,
         "technique": specimen.technique.kind,
+        "stage": specimen.stage_name,
         "tuner": specimen.world.recipe.tuner.kind,
         "runtime": specimen.runtime.chosen,
     }

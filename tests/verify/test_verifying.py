@@ -70,6 +70,11 @@ def test_every_way_of_tuning_passes(tuner: Settings, settings: Settings) -> None
     assert found == expected
 
 
+def test_an_adapter_on_four_bits_passes(settings: Settings) -> None:
+    pytest.importorskip("bitsandbytes")
+    assert skipped(verified(settings, tuner={"kind": "qlora", "rank": 4})) == {"kernels, own precision", "exported"}
+
+
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_low_precision_is_compared_too(kind: str, settings: Settings) -> None:
     verification = verified(settings, tuner={"kind": kind}, runtime={"precision": "bf16"})
