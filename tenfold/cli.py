@@ -82,6 +82,18 @@ def check(
     show_check(loaded, trial=trial, full=full)
 
 
+@app.command(short_help="Prove what training rests on, on your own model and rows.")
+def verify(
+    subject: Annotated[Path, typer.Argument(metavar="RECIPE|ARTIFACT", help="A recipe, or a run's output folder.")],
+    overrides: options.Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write it as JSON.  [default: OUTPUT.verify.json]")] = None,
+) -> None:
+    """Prove on your own model, rows and machine, in minutes, what every run rests on; exit with 1 where it fails."""
+    from tenfold.terminal.verify_view import show_verification
+
+    raise typer.Exit(not show_verification(subject, overrides or [], out))
+
+
 @app.command(short_help="Fine-tune as the recipe says, or go on where it stopped.")
 def run(recipe: options.RecipeFile, overrides: options.Overrides = None) -> None:
     """Fine-tune as the recipe says; run it again after an interruption and it goes on by itself."""

@@ -36,8 +36,8 @@ def save_run(run: Run, technique: Technique) -> Artifact:
     """
     folder = run.folder
     cost = _cost(run)  # before anything is merged: then nothing is left to count
-    weights = _kind_of_weights(run)
-    _save_weights(run, folder / weights)
+    weights = kind_of_weights(run)
+    save_weights(run, folder / weights)
     cost = replace(cost, bytes_on_disk=_saved_bytes(folder / weights))
     if run.wants_merged and weights == "adapter":
         _save_merged(run, folder / "merged")  # uses the network up: whatever is asked of it comes before
@@ -87,7 +87,7 @@ def _head(run: Run, task: Task) -> dict[str, object] | None:
     return None if task.kind.head is None or task.name in run.fitted else vars(task.kind.head)
 
 
-def _kind_of_weights(run: Run) -> str:
+def kind_of_weights(run: Run) -> str:
     """Return the name of the folder for what was trained, which says what it is."""
     if run.fitted:
         return "estimators"
@@ -96,7 +96,8 @@ def _kind_of_weights(run: Run) -> str:
     return "heads" if run.tuner.name == "frozen" else "adapter"
 
 
-def _save_weights(run: Run, folder: Path) -> None:
+def save_weights(run: Run, folder: Path) -> None:
+    """Write what was trained into `folder`, with all that is needed to open it again."""
     shutil.rmtree(folder, ignore_errors=True)
     with atomic_folder(folder) as partial:
         if run.is_rebased and not run.tuner.trains_base_weights:

@@ -56,8 +56,9 @@ ROOMS: dict[str, str] = {
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",
     "compare": "errors paths files recipe data models evaluation engine tasks teaching techniques artifact",
+    "verify": "errors paths data models tuning engine recipe evaluation tasks techniques loading artifact saving",
     "terminal": "errors paths files recipe data models evaluation engine tasks features techniques artifact"
-    " running answering extending compare",
+    " running answering extending compare verify",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
     "cli": "extending compare errors recipe artifact answering terminal",
@@ -73,7 +74,7 @@ FENCES: dict[str, str] = {
     "jinja2": "data/render.py data/templates.py compare/report/page.py",
     "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
-    "peft": "tuning/",
+    "peft": "tuning/ verify/exported.py",
     "psutil": "engine/runtime.py evaluation/cost.py",
     "pyarrow": "data/",
     "pydantic": "recipe/ techniques/ compare/grid.py",
@@ -89,7 +90,7 @@ FENCES: dict[str, str] = {
     "threadpoolctl": "features/fit.py",
     "tokenizers": "models/headers.py models/vocabulary.py",
     "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
-    " teaching/ techniques/ loading.py provenance.py testing.py extending.py",
+    " teaching/ techniques/ verify/ loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/masking.py data/label_render.py data/source_render.py"
     " data/speech_render.py",
     "typer": "cli.py terminal/options.py",

@@ -104,6 +104,17 @@ class Renderer:
         """Return `entries` laid end to end."""
         return pack(entries, task=task)
 
+    def messages(self, example: Example) -> list[Message] | None:
+        """Return what the chat template is given for `example`, or None where no chat template renders it.
+
+        Raises:
+            RowFault: its prompt names a language that nothing says.
+        """
+        template = self._template
+        if example.text is not None or not isinstance(template, ChatTemplate):
+            return None
+        return template.messages(self._turns(example))
+
     def reference(self, example: Example) -> str:
         """Return the last reply as the row has it; empty for raw text."""
         return example.turns[-1].content if example.turns else ""

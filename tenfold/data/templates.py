@@ -98,7 +98,7 @@ class ChatTemplate:
 
     def prompt(self, turns: Sequence[Turn], separator: str) -> tuple[str, ...]:
         """Return the text before a reply to `turns`; raises `RowFault` where the template refuses them."""
-        return (self._text(self._messages(turns), add_generation_prompt=True),)
+        return (self._text(self.messages(turns), add_generation_prompt=True),)
 
     def render(self, turns: Sequence[Turn], separator: str, learned: Sequence[int]) -> SpannedText:
         """Return the text of `turns`, with a span for each turn whose number is in `learned`.
@@ -107,7 +107,7 @@ class ChatTemplate:
             RowFault: the template refuses the turns, or shows a learned reply otherwise once the talk goes on, so
                 that training would teach a text that generation never meets.
         """
-        messages = self._messages(turns)
+        messages = self.messages(turns)
         offset = len(turns) - len(messages)  # 1 when the system turn was folded into the user's
         full = self._text(messages)
         spans = tuple(self._span(messages, number - offset, full) for number in learned)
@@ -126,7 +126,8 @@ class ChatTemplate:
             "set data.train_on: last, which learns only the last reply" if not is_last else "use another chat template",
         )
 
-    def _messages(self, turns: Sequence[Turn]) -> list[Message]:
+    def messages(self, turns: Sequence[Turn]) -> list[Message]:
+        """Return `turns` as the template is given them."""
         if len(turns) > 1 and turns[0].role == "system" and self._system_place == "first user turn":
             folded = Turn("user", f"{turns[0].content}\n\n{turns[1].content}")
             turns = [folded, *turns[2:]]

@@ -9,6 +9,8 @@ measured end to end for SmolLM2-135M in bf16 on a loaded machine).
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import peft
 import torch
@@ -23,9 +25,12 @@ from tenfold.kernels.projection import Projection
 class FusedLinear(lora.Linear):  # type: ignore[misc]
     """PEFT's LoRA layer; fused where only plain adapters are active, else exactly PEFT's forward."""
 
+    fuses = True
+    """Off where PEFT's own forward is to be compared with."""
+
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """Return base output plus the active adapters' updates, `[..., out_features]` in the dtype of `x`."""
-        projection = None if args or kwargs or not self._fits(x) else self.projection()
+        projection = None if args or kwargs or not (self.fuses and self._fits(x)) else self.projection()
         if projection is None or projection.a is None or projection.b is None:
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         return lora_linear(x, projection.weight, projection.bias, projection.a, projection.b, projection.scaling)
@@ -63,6 +68,19 @@ class FusedLinear(lora.Linear):  # type: ignore[misc]
             and not self.lora_bias[name]
             and self.scaling[name] == self.scaling[first]
         )
+
+
+@contextmanager
+def unfused(network: nn.Module) -> Iterator[None]:
+    """Let PEFT's own forward compute the network's LoRA layers inside the block."""
+    layers = [module for module in network.modules() if isinstance(module, FusedLinear)]
+    for layer in layers:
+        layer.fuses = False
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.fuses = True
 
 
 def use_fused_layers(config: peft.LoraConfig) -> None:

@@ -102,6 +102,9 @@ def _untie_tuned(base: nn.Module) -> None:
 
 def _record_untying(plain: nn.Module) -> None:
     """Set the model's config to untied embeddings where they are no longer one, so that saving keeps both."""
-    output, inputs = plain.get_output_embeddings(), plain.get_input_embeddings()  # type: ignore[operator]
+    try:
+        output, inputs = plain.get_output_embeddings(), plain.get_input_embeddings()  # type: ignore[operator]
+    except NotImplementedError:  # what hears speech embeds no tokens
+        return
     if output is not None and plain.config.tie_word_embeddings and output.weight is not inputs.weight:  # type: ignore[union-attr]
         plain.config.tie_word_embeddings = False  # type: ignore[union-attr]

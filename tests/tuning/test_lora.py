@@ -14,9 +14,11 @@ from peft.tuners import lora
 from torch import nn
 
 from tenfold.errors import RecipeError
+from tenfold.models.load import load_network
 from tenfold.recipe.tuners import Lora
 from tenfold.tuning.fused_lora import FusedLinear
 from tenfold.tuning.tuner import make_tuner
+from tests.tiny_sources import save_ctc
 from tests.tuning.steps import IDS, build, difference, logits, loss, train
 
 RENAMED = ".*is_gradient_checkpointing"
@@ -53,6 +55,20 @@ def test_all_linear_layers_of_a_family_train_and_merge(family: str, tmp_path: Pa
     tuner.save(network, tmp_path)
     assert difference(logits(tuner.load(build(family), tmp_path)), trained) <= 1e-6
     assert difference(logits(tuner.merge(network)), trained) <= 1e-5
+
+
+def test_a_model_that_embeds_no_tokens_merges(tmp_path: Path) -> None:
+    network = load_network(save_ctc(tmp_path), dtype=torch.float32, device=torch.device("cpu"))
+    wave = torch.randn(1, 4000, generator=torch.Generator().manual_seed(0))
+    tuner = make_tuner(Lora(rank=2))
+    tuned = tuner.attach(network)
+    for parameter in tuner.trainable(tuned).values():
+        nn.init.normal_(parameter, std=0.2)
+    with torch.no_grad():
+        expected = tuned.eval()(wave).logits
+        merged = tuner.merge(tuned)
+        # one fp32 matrix in place of two products
+        torch.testing.assert_close(merged(wave).logits, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_gpt2_keeps_pefts_own_layer_for_its_transposed_weights() -> None:
