@@ -6,37 +6,27 @@ comparison that was stopped goes on where it was, and gives the same entries whe
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Comparison, Entry, Tried
-from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of
+from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of, slug
 from tenfold.compare.jobs import Executor, Hear, Job
-from tenfold.compare.judged import judged
+from tenfold.compare.judged import difference, judged
 from tenfold.compare.planning import allow, examine
-from tenfold.compare.ranking import rank
-from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle, slug
+from tenfold.compare.search import Searched, alike, best_of, clearly_behind
+from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle
 from tenfold.compare.split import Side, Sides, with_rows
 from tenfold.compare.terms import terms
 from tenfold.compare.verdict import refusals
 from tenfold.errors import Problem, RecipeError
-from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, load_recipe
 
 CHECKS_A_RUN = 2
 """How often a run is judged on validation rows, to keep its best checkpoint."""
-
-
-@dataclass(frozen=True)
-class _Searched:
-    """What a run of the search came to on validation rows."""
-
-    rate: float
-    measure: Measure
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -152,29 +142,22 @@ class Campaign:
             return {}
         searched = {name: (self._tried(name), self.best_factor(name)) for name in self.plan.allowances}
         found = {name: tried[best] for name, (tried, best) in searched.items() if best in tried}
-        standings = rank({name: [each.measure] for name, each in found.items()})
-        behind = [each for each in standings[math.ceil(len(standings) / 2) :] if not each.is_tied]
-        told = f"clearly behind {standings[0].name} on validation rows after the search" if standings else ""
-        return {each.name: f"1 of {self.grid.seeds} seeds: {told}" for each in behind}
+        return clearly_behind(found, seeds=self.grid.seeds)
 
     def best_factor(self, name: str) -> float | None:
-        """Return the multiple of its learning rate at which `name` did best on validation rows, None without a search.
+        """Return the multiple of its learning rate at which `name` did best on validation rows, None if nothing trains.
 
         Of equals the one nearest to the usual rate is taken. Where no run of the search has finished it is 1. Once a
-        whole run has begun it stays: a run of the search that is made good later does not part the seeds.
+        whole run has begun it stays: a run of the search that is made good later does not part the seeds. A rate that
+        is named alone is taken without a search.
         """
-        if not self.plan.allowances[name].rates:
-            return None
+        allowance = self.plan.allowances[name]
+        if not allowance.rates:
+            return None if allowance.updates is None else self.grid.rates[0]
         begun = self._begun_at(name)
         if begun is not None:
             return begun
-        tried = self._tried(name)
-        if not tried:
-            return 1.0
-        best = max(each.measure.worth for each in tried.values())
-        return min(
-            (factor for factor, each in tried.items() if each.measure.worth == best), key=lambda factor: abs(factor - 1)
-        )
+        return best_of(self._tried(name))
 
     def _begun_at(self, name: str) -> float | None:
         """Return the multiple of its learning rate in the recipes of whole runs, None where none has begun."""
@@ -194,7 +177,7 @@ class Campaign:
         first = self.base.runtime.seed
         return range(first, first + self.grid.seeds)
 
-    def _tried(self, name: str) -> dict[float, _Searched]:
+    def _tried(self, name: str) -> dict[float, Searched]:
         """Return what the search has found at each factor."""
         found = {}
         for factor in self.plan.allowances[name].rates:
@@ -204,21 +187,36 @@ class Campaign:
                 continue
             rate = artifact.recipe.optim.learning_rate
             assert rate is not None, "a resolved recipe has a rate"
-            found[factor] = _Searched(rate, score.measure, artifact.cost.train_seconds)
-        return found
+            found[factor] = Searched(rate, score.measure, artifact.cost.train_seconds)
+        return alike(found)
 
     def comparison(self, pruned: Mapping[str, str], failed: Mapping[str, str]) -> Comparison:
         """Return what is finished as entries, with the reasons of what `failed`."""
-        entries = []
+        entries: list[Entry] = []
         searches, finals = self.search_jobs(), self.final_jobs(pruned)
         for name in self.plan.allowances:
             jobs = [job for job in finals if job.entrant == name]
             tried = [job for job in searches if job.entrant == name]
-            runs = tuple(artifact for job in jobs if (artifact := job.artifact) is not None)
-            reasons = tuple(f"{job.name}: {failed[job.name]}" for job in (*tried, *jobs) if job.name in failed)
+            runs, apart = self._comparable(jobs, entries)
+            reasons = tuple(f"{job.name}: {failed[job.name]}" for job in (*tried, *jobs) if job.name in failed) + apart
             search = tuple(Tried(each.rate, each.measure.value, each.seconds) for each in self._tried(name).values())
             entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search, self._ranked_by))
         return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
+
+    def _comparable(self, jobs: Sequence[Job], before: Sequence[Entry]) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+        """Return those finished runs of `jobs` that can stand beside the entries `before`, and why others cannot."""
+        first = next((found for entry in before for found in entry.judged()), None)
+        runs, apart = [], []
+        for job in jobs:
+            artifact = job.artifact
+            found = None if artifact is None else judged(artifact, self._ranked_by)
+            told = "" if found is None or first is None else difference(first, found)
+            first = first or found
+            if told:
+                apart.append(f"{job.name}: {told}")
+            elif artifact is not None:
+                runs.append(artifact)
+        return tuple(runs), tuple(apart)
 
     def _title(self) -> str:
         names = ", ".join(str(data.train) for data in self.base.tasks.values())

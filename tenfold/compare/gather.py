@@ -9,7 +9,7 @@ from typing import Any
 
 from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Comparison, Entry
-from tenfold.compare.judged import Judged, judged, quantity
+from tenfold.compare.judged import Judged, difference, judged
 from tenfold.errors import Problem, UserError
 from tenfold.evaluation.scorecard import RETENTION
 from tenfold.recipe import FREE_TO_CHANGE
@@ -59,7 +59,7 @@ def _check(artifacts: Sequence[Artifact], tasks: Sequence[str]) -> None:
             problems.append(_unjudged(artifact, tasks))
         elif first is None:
             first = (artifact, found)
-        elif apart := _difference(first[1], found):
+        elif apart := difference(first[1], found):
             problems.append(Problem(folder, f"{apart}, so it cannot be compared with {first[0].folder}", remedy=remedy))
     if problems:
         raise UserError(*problems)
@@ -85,18 +85,6 @@ def _unjudged(artifact: Artifact, tasks: Sequence[str]) -> Problem:
         return Problem(folder, "nothing was scored: it has no test rows", remedy="leave it out")
     wanted, scored = " and ".join(map(repr, tasks)), ", ".join(map(repr, others))
     return Problem(folder, f"scored on the task {scored}, not {wanted}", remedy="leave it out")
-
-
-def _difference(first: Judged, other: Judged) -> str:
-    """Return how what the other measured differs from what the first did; nothing where it does not."""
-    known, own = first.measure, other.measure
-    if quantity(own) != quantity(known):
-        return f"scored by {own.title}, not {known.title}"
-    if own.num_items != known.num_items:
-        return f"scored on {own.num_items:,} rows, not {known.num_items:,}"
-    if own.weights != known.weights:
-        return f"rows weigh otherwise in its {own.title}, as those of another tokenizer do"
-    return "" if other.is_of_the_rows_of(first) else "scored on other test rows"
 
 
 def _settings(artifact: Artifact) -> dict[str, Any]:

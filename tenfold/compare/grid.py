@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -146,8 +146,43 @@ def entrants_of(grid: Grid, base: Recipe) -> Entrants:
             recipes.append(Entrant(name, parse_recipe(tree)))
         except UserError as error:
             refused[name] = reason(error)
-    recipes += [Entrant(name, load_recipe(Path(file))) for name, file in grid.own_recipes.items()]
+    recipes += [_own(name, Path(file), base) for name, file in grid.own_recipes.items()]
+    _require_apart([entrant.name for entrant in recipes])
     return Entrants(tuple(recipes), refused)
+
+
+def _own(name: str, path: Path, base: Recipe) -> Entrant:
+    """Return the way with a recipe of its own.
+
+    Raises:
+        RecipeError: it cannot be read, has none of the comparison's tasks, or is of another technique than it says.
+    """
+    recipe, where = load_recipe(path), f"recipes.{name}"
+    if name in BUILTIN and recipe.technique.kind != name:
+        found = f"{path} is a recipe of {recipe.technique.kind}"
+        raise RecipeError(Problem(where, found, remedy="give it the name of its technique, or a name of your own"))
+    missing = [task for task in base.tasks if task not in recipe.tasks]
+    if missing:
+        found = f"{path} has no task {missing[0]!r}, by which all are judged"
+        raise RecipeError(Problem(where, found, remedy=f"name one of its tasks {missing[0]} under data.tasks"))
+    # its further tasks are split as the comparison's are
+    runtime = recipe.runtime.model_copy(update={"seed": base.runtime.seed})
+    return Entrant(name, recipe.model_copy(update={"runtime": runtime}))
+
+
+def _require_apart(names: Sequence[str]) -> None:
+    """Raise where two ways would have one name, or one file."""
+    met: dict[str, str] = {}
+    for name in names:
+        if slug(name) in met:
+            found = f"{name!r} and {met[slug(name)]!r} are too much alike for two ways to be told apart"
+            raise RecipeError(Problem("recipes", found, remedy="call one of them otherwise, or name it once"))
+        met[slug(name)] = name
+
+
+def slug(name: str) -> str:
+    """Return `name` as a file may be called."""
+    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
 
 
 def _require_known(grid: Grid, base: Recipe) -> None:
@@ -173,11 +208,12 @@ def reason(error: TenfoldError) -> str:
 def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     settings = base.model_dump(mode="json")
     for technique in (name for name in grid.techniques if name not in grid.own_recipes):
-        own = settings["technique"] if technique == base.technique.kind else {"kind": technique}
+        own = _alone(technique, settings["technique"] if technique == base.technique.kind else {"kind": technique})
         usual = base.tuner.kind if technique == base.technique.kind else TUNERS.get(technique, base.tuner.kind)
         for tuner in grid.tuners or (usual,):
             for model in grid.models or (base.model.name,):
-                shown = [technique, *([_kind(tuner)] if grid.tuners else []), *([f"on {model}"] if grid.models else [])]
+                told = [_told(tuner, grid.tuners)] if grid.tuners else []
+                shown = [technique, *told, *([f"on {model}"] if grid.models else [])]
                 yield (
                     " ".join(shown),
                     {
@@ -187,6 +223,20 @@ def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
                         "model": settings["model"] if model == base.model.name else {"name": model},
                     },
                 )
+
+
+def _alone(technique: str, own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a technique's section without what it trains only to be compared with: a comparison has rivals enough."""
+    fields = find_technique(technique).options.model_fields
+    rivals = {name: False for name, field in fields.items() if name.startswith("compare") and field.annotation is bool}
+    return {**own, **rivals, **({"curve": ()} if "curve" in fields else {})}
+
+
+def _told(tuner: str | Mapping[str, Any], among: Sequence[str | Mapping[str, Any]]) -> str:
+    """Return the tuner's kind; where others of `among` are of it too, with its settings."""
+    if sum(_kind(each) == _kind(tuner) for each in among) == 1 or isinstance(tuner, str):
+        return _kind(tuner)
+    return ", ".join([_kind(tuner), *(f"{name} {value}" for name, value in tuner.items() if name != "kind")])
 
 
 def _kind(tuner: str | Mapping[str, Any]) -> str:

@@ -12,9 +12,6 @@ from tenfold.compare.ranking import chance_centred
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 from tenfold.files import sha256_text
 
-ALIKE = {"exact_match": "accuracy"}
-"""Metrics that are another's equal where both ask for the same rows: a label that was written, or chosen."""
-
 Row = Mapping[str, str]
 Value = TypeVar("Value")
 
@@ -55,14 +52,21 @@ def judged(run: Artifact, tasks: Sequence[str]) -> Judged | None:
     return _pooled([_of_task(run, score) for score in last.values()]) if len(named) == 1 else None
 
 
-def quantity(measure: Measure) -> str:
-    """Return the name of what is measured: two measures of one quantity may be compared."""
-    return ALIKE.get(measure.name, measure.name)
+def difference(first: Judged, other: Judged) -> str:
+    """Return how what the other measured differs from what the first did; nothing where both can be compared."""
+    known, own = first.measure, other.measure
+    if own.quantity != known.quantity:
+        return f"scored by {own.title}, not {known.title}"
+    if own.num_items != known.num_items:
+        return f"scored on {own.num_items:,} rows, not {known.num_items:,}"
+    if own.weights != known.weights:
+        return f"rows weigh otherwise in its {own.title}, as those of another tokenizer do"
+    return "" if other.is_of_the_rows_of(first) else "scored on other test rows"
 
 
 def chance_of(measure: Measure, references: Sequence[str]) -> float:
-    """Return what guessing one of the labels earns: 1 / K of accuracy over the K labels that rows have, else 0."""
-    return 1 / len(set(references)) if measure.name == "accuracy" and len(set(references)) > 1 else 0.0
+    """Return what guessing one of the K answers that rows have earns: 1 / K of accuracy and exact matches, else 0."""
+    return 1 / len(set(references)) if measure.quantity == "accuracy" and len(set(references)) > 1 else 0.0
 
 
 def _of_task(run: Artifact, score: Score) -> Judged:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tenfold.compare.grid import Binds, Entrant, Grid, reason
-from tenfold.compare.judged import ALIKE
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.evaluation.scorecard import quantity_of
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
@@ -106,6 +106,7 @@ def _asked(tasks: Sequence[Task], ranked_by: Sequence[str]) -> Asked:
     found = {
         task.name: (_quantity(task), tuple(sorted((each.prompt, each.reference) for each in task.items)))
         for task in tasks
+        if task.items
     }
     if all(name in found for name in ranked_by):
         return tuple(found[name] for name in ranked_by)
@@ -115,7 +116,7 @@ def _asked(tasks: Sequence[Task], ranked_by: Sequence[str]) -> Asked:
 
 def _quantity(task: Task) -> str:
     metric = task.data.metrics[0] if task.data.metrics else ""
-    return ALIKE.get(metric, metric)
+    return quantity_of(metric)
 
 
 def _apart(asked: Asked, first: Asked, named: str) -> str:

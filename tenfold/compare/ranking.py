@@ -120,7 +120,7 @@ def _beats(other: tuple[float, float], point: tuple[float, float]) -> bool:
 def _assert_comparable(entrants: Mapping[str, Sequence[Measure]]) -> None:
     assert all(entrants.values()), "every entrant was measured"
     kinds = {
-        (measure.name, measure.aggregation, measure.higher_is_better, measure.num_items, measure.weights)
+        (measure.quantity, measure.aggregation, measure.higher_is_better, measure.num_items, measure.weights)
         for runs in entrants.values()
         for measure in runs
     }

@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tenfold.compare.grid import Grid, reason
+from tenfold.compare.grid import Grid, reason, slug
 from tenfold.compare.jobs import RECIPES
 from tenfold.compare.planning import Allowance, Pace
 from tenfold.compare.split import Drawn, Sides, draw_split, kept_split
 from tenfold.errors import DataError, Problem, RecipeError, UserError
 from tenfold.files import sha256_text, write_json, writing
 from tenfold.recipe import Recipe
+from tenfold.recipe.sections import SIDES
 
 PLAN = "plan.json"
 
@@ -51,6 +52,7 @@ def settle(grid: Grid, base: Recipe, own: Mapping[str, Recipe], folder: Path) ->
         if len(drawn) < len(kept) or kept_plan(folder, _fingerprint(grid, recipes, drawn)) is None:
             raise
         lost = reason(error)
+    _require_unseen(drawn)
     fingerprint = _fingerprint(grid, recipes, drawn)
     kept_plan(folder, fingerprint)
     written = {
@@ -60,20 +62,27 @@ def settle(grid: Grid, base: Recipe, own: Mapping[str, Recipe], folder: Path) ->
     return Settled(fingerprint, written, lost)
 
 
+def _require_unseen(drawn: Mapping[str, Mapping[str, Drawn]]) -> None:
+    """Refuse further tasks of a way that would train on rows by which all are judged: their split is their own."""
+    judges = {line for each in drawn[""].values() for side in SIDES[1:] for line in each.texts[side].splitlines()}
+    for whose, tasks in drawn.items():
+        for name, each in tasks.items() if whose else ():
+            seen = sum(line in judges for line in each.texts["train"].splitlines())
+            if seen:
+                found = f"{seen:,} training rows of its task {name!r} are test or validation rows of the comparison"
+                remedy = "give the rows a column `split`, or the same seed, shares and group_by as the comparison's"
+                raise RecipeError(Problem(f"recipes.{whose}", found, remedy=remedy))
+
+
 def _place(folder: Path, whose: str) -> Path:
     return folder / slug(f"rows {whose}".strip())
 
 
 def _fingerprint(grid: Grid, recipes: Mapping[str, Recipe], drawn: Mapping[str, Mapping[str, Drawn]]) -> str:
-    rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in ("train", "test")]
+    rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in SIDES]
     settings = [each.model_dump_json(exclude={"output", "log"}) for each in recipes.values()]
     names = [name for name in recipes if name]
     return sha256_text(grid.model_dump_json(exclude={"recipe", "recipes"}), *names, *settings, *rows)
-
-
-def slug(name: str) -> str:
-    """Return `name` as a file may be called."""
-    return "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in name.replace(" ", "_"))
 
 
 @dataclass(frozen=True)

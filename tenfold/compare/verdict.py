@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 from tenfold.compare.bill import Bill, bill_of
 from tenfold.compare.comparison import Comparison, Entry, by_reason
-from tenfold.compare.judged import quantity
 from tenfold.compare.kept import GENERAL_TEXT, kept
 from tenfold.compare.ranking import Standing, rank
 from tenfold.evaluation.duration import duration
@@ -27,9 +25,6 @@ RATIO_UNITS = ("share", "corpus BLEU / 100; 13a tokens")
 def standings_of(comparison: Comparison) -> list[Standing]:
     """Return the standings of all entries that were scored, best first."""
     measured = {entry.name: entry.measures() for entry in comparison.entries}
-    names = {each.name for measures in measured.values() for each in measures}
-    if len(names) > 1:  # of one quantity, which some call otherwise
-        measured = {name: [replace(each, name=quantity(each)) for each in some] for name, some in measured.items()}
     return rank({name: measures for name, measures in measured.items() if measures})
 
 

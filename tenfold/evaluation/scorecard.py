@@ -30,6 +30,15 @@ RETENTION = "retention"
 _FORMAT = 1
 
 
+ALIKE = {"exact_match": "accuracy"}
+"""Metrics that are another's equal where both ask for the same rows: a label that was written, or chosen."""
+
+
+def quantity_of(metric: str) -> str:
+    """Return what `metric` measures: its own name, or that of a metric which is its equal."""
+    return ALIKE.get(metric, metric)
+
+
 @dataclass(frozen=True)
 class Measure:
     """One measured quantity: a value for each item, and what each item weighs (all alike when `None`).
@@ -51,6 +60,11 @@ class Measure:
         """Return the measure of the quantity `by` over items with these `statistics`."""
         kept = tuple(tuple(map(float, item)) for item in statistics)
         return cls(name, unit, higher_is_better, (), aggregation=by, statistics=kept)
+
+    @property
+    def quantity(self) -> str:
+        """What is measured: measures of one quantity over the same items may be compared."""
+        return quantity_of(self.name)
 
     @property
     def title(self) -> str:

@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 
-from tenfold.compare.campaign import Campaign, _Searched
+from tenfold.artifact import Artifact
+from tenfold.compare import campaign as campaign_module
+from tenfold.compare.campaign import Campaign
 from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
+from tenfold.compare.judged import Judged
+from tenfold.compare.search import Searched
 from tenfold.compare.settled import held
 from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
@@ -206,6 +210,64 @@ def test_what_is_misspelt_or_never_applies_is_an_error(
     assert not (campaign.folder / "plan.json").exists()
 
 
+def test_tuners_of_one_kind_are_told_apart_by_their_settings(campaign: Campaign) -> None:
+    tuners = ({"kind": "lora", "rank": 2}, {"kind": "lora", "rank": 4}, "full")
+    grid = campaign.grid.model_copy(update={"tuners": tuners, "techniques": ("task_specific",)})
+    names = list(replace(campaign, grid=grid).entrants)
+    assert names == ["task_specific lora, rank 2", "task_specific lora, rank 4", "task_specific full"]
+    twice = grid.model_copy(update={"tuners": ("full", {"kind": "full"})})
+    with pytest.raises(RecipeError, match="too much alike"):
+        _ = replace(campaign, grid=twice).entrants
+
+
+def test_what_is_trained_only_to_be_compared_with_is_left_out_unless_asked_for(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("parameter_efficient",)})
+    technique = campaign.base.technique.model_copy(update={"kind": "parameter_efficient", "compare_full": True})
+    base = campaign.base.model_copy(update={"technique": technique})
+    (entrant,) = replace(campaign, grid=grid, base=base).entrants.values()
+    assert entrant.recipe.technique.options["compare_full"] is False
+    asked = grid.model_copy(update={"options": {"parameter_efficient": {"compare_full": True}}})
+    (entrant,) = replace(campaign, grid=asked, base=base).entrants.values()
+    assert entrant.recipe.technique.options["compare_full"] is True
+
+
+def test_a_rate_that_is_named_alone_is_taken_without_a_search(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("task_specific",), "rates": (3.0,), "seeds": 1})
+    (job,) = replace(campaign, grid=grid).final_jobs({})
+    assert job.recipe.optim.learning_rate == pytest.approx(3e-2) and not replace(campaign, grid=grid).search_jobs()
+
+
+def test_other_validation_rows_make_another_comparison(campaign: Campaign, tmp_path: Path, labels_file: Path) -> None:
+    lines = labels_file.read_text().splitlines(keepends=True)
+    (tmp_path / "validation.jsonl").write_text("".join(lines[:20]))
+    data = campaign.base.data.model_copy(update={"validation": str(tmp_path / "validation.jsonl")})
+    gate = campaign.base.gate.model_copy(update={"allow": ("overlap",)})
+    evaluation = campaign.base.evaluation.model_copy(update={"every": 2})
+    sections = {"data": data, "gate": gate, "evaluation": evaluation}
+    own = replace(campaign, base=campaign.base.model_copy(update=sections))
+    own.search_jobs()[0].write()
+    (tmp_path / "validation.jsonl").write_text("".join(lines[20:40]))
+    with pytest.raises(RecipeError, match="belongs to another comparison"):
+        _ = replace(own).plan
+
+
+def test_a_run_that_measured_something_else_is_told_and_left_out(
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried_out(campaign)
+    whole = campaign_module.judged
+
+    def odd(run: Artifact, tasks: Sequence[str]) -> Judged | None:
+        found = whole(run, tasks)
+        is_odd = found is not None and run.folder.name == "feature_based-_seed_1"
+        return replace(found, measure=replace(found.measure, name="f1")) if found and is_odd else found
+
+    monkeypatch.setattr(campaign_module, "judged", odd)
+    entry = campaign.comparison({}, {}).entries[-1]
+    assert [run.folder.name for run in entry.runs] == ["feature_based-_seed_0"]
+    assert entry.failures == ("feature_based-_seed_1: scored by f1, not accuracy",)
+
+
 def test_what_is_named_twice_counts_once() -> None:
     grid = Grid(recipe="recipe.yaml", techniques=("transfer", "transfer"), rates=(1, 1.0, 3))
     assert (grid.techniques, grid.rates) == (("transfer",), (1.0, 3.0))
@@ -248,12 +310,12 @@ def test_without_validation_rows_there_is_nothing_to_choose_on(campaign: Campaig
 def test_what_is_clearly_behind_after_the_search_gets_one_seed(
     campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def searched(self: Campaign, name: str) -> dict[float, _Searched]:
+    def searched(self: Campaign, name: str) -> dict[float, Searched]:
         right = {"task_specific": 190, "parameter_efficient": 60}.get(name)
         if right is None:
             return {}
         items = tuple(float(n < right) for n in range(200))
-        return {1.0: _Searched(1e-3, Measure("accuracy", "share", True, items), 1.0)}
+        return {1.0: Searched(1e-3, Measure("accuracy", "share", True, items), 1.0)}
 
     monkeypatch.setattr(Campaign, "_tried", searched)
     pruned = campaign.pruned()

@@ -90,6 +90,16 @@ def test_several_tasks_count_alike_however_many_rows_each_has(tmp_path: Path) ->
     assert judged(two_tasks(tmp_path / "one", (1, 1, 1, 0), words), ["main"]).measure.value == 0.75  # type: ignore[union-attr]
 
 
+def test_a_label_that_was_written_is_no_better_by_chance_than_one_that_was_chosen(tmp_path: Path) -> None:
+    words = Measure("json_match", "share", True, (0.5, 0.5))
+    written = Measure("exact_match", "share", True, (1.0, 1.0, 1.0, 0.0))
+    chosen, own = two_tasks(tmp_path / "chosen", (1, 1, 1, 0), words), tmp_path / "written"
+    rows = [*rows_of((1, 1, 1, 0)), *({**row, "task": "other"} for row in rows_of(range(2)))]
+    other = artifact(own, measure=written, rows=rows, later=[Score("trained", "other", {"json_match": words})])
+    one, two = judged(chosen, ["main", "other"]), judged(other, ["main", "other"])
+    assert one is not None and two is not None and one.measure.items == two.measure.items
+
+
 def test_who_is_best_on_all_tasks_leads_though_another_leads_on_the_first(tmp_path: Path) -> None:
     strong = Measure("json_match", "share", True, (1.0,) * 40)
     weak = Measure("json_match", "share", True, (0.0,) * 40)

@@ -11,6 +11,7 @@ import pytest
 from tenfold.compare.campaign import Campaign
 from tenfold.compare.grid import load_grid
 from tenfold.compare.verdict import standings_of
+from tenfold.errors import RecipeError
 from tenfold.files import write_json
 from tests.compare.test_campaign import carried_out
 
@@ -39,7 +40,7 @@ def grid_file(settings: dict[str, Any], tmp_path: Path) -> Path:
             "techniques": ["task_specific", "multi_task", "cross_lingual"],
             "options": {"cross_lingual": {"language_column": "language", "source": ["en"]}},
             "recipes": {"multi_task": "both.json", "written as text": "written.json"},
-            "rates": [1],
+            "rates": [1, 3],
             "seeds": 2,
             "per_run": 6,
             "binds": "updates",
@@ -65,12 +66,13 @@ def test_ways_of_other_tasks_and_columns_are_ranked_on_the_same_rows(grid_file: 
         for found in entry.judged()
     }
     assert len(asked) == 1 and len(next(iter(asked))) == 12
-    assert [[found.tasks for found in entry.judged()] for entry in comparison.entries] == [
-        [("main",)] * 2,
-        [("en", "de")] * 2,
-        [("main",)] * 2,
-        [("main",)] * 2,
+    assert [{found.tasks for found in entry.judged()} for entry in comparison.entries] == [
+        {("main",)},
+        {("en", "de")},
+        {("main",)},
+        {("main",)},
     ]
+    assert all(entry.search for entry in comparison.entries)
     assert len(standings_of(comparison)) == 4
     assert "multi task and written as text have recipes of their own, on the same test rows." in comparison.rules
 
@@ -97,6 +99,28 @@ def test_a_way_that_is_scored_by_another_metric_is_refused(grid_file: Path, tmp_
     write_json(tmp_path / "written.json", {**tree, "evaluation": {**tree["evaluation"], "metrics": ["chrf"]}})
     plan = Campaign(*load_grid(grid_file), tmp_path / "comparison").plan
     assert plan.refused == {"written as text": "it is scored by chrf, not by accuracy as task_specific"}
+
+
+def test_further_tasks_may_not_train_on_rows_that_all_are_judged_by(grid_file: Path, tmp_path: Path) -> None:
+    tree = json.loads((tmp_path / "both.json").read_text())
+    tree["data"]["tasks"]["size"]["test_share"] = 0.5
+    tree["data"]["tasks"]["size"]["group_by"] = "label"
+    write_json(tmp_path / "both.json", tree)
+    with pytest.raises(RecipeError, match=r"recipes.multi_task: \d+ training rows of its task 'size' are test or"):
+        _ = Campaign(*load_grid(grid_file), tmp_path / "comparison").sides
+
+
+def test_a_recipe_of_its_own_is_what_its_name_says_and_has_the_task(grid_file: Path, tmp_path: Path) -> None:
+    grid = json.loads(grid_file.read_text())
+    write_json(grid_file, {**grid, "recipes": {"multi_task": "written.json"}})
+    with pytest.raises(RecipeError, match=r"recipes.multi_task: .*written.json is a recipe of instruction"):
+        _ = Campaign(*load_grid(grid_file), tmp_path / "comparison").entrants
+    tree = json.loads((tmp_path / "both.json").read_text())
+    tasks = {"other": tree["data"]["tasks"]["main"], "size": tree["data"]["tasks"]["size"]}
+    write_json(tmp_path / "both.json", {**tree, "data": {"tasks": tasks}})
+    write_json(grid_file, {**grid, "recipes": {"multi_task": "both.json"}})
+    with pytest.raises(RecipeError, match=r"has no task 'main', by which all are judged"):
+        _ = Campaign(*load_grid(grid_file), tmp_path / "comparison").entrants
 
 
 def test_another_recipe_of_its_own_makes_another_comparison(grid_file: Path, tmp_path: Path) -> None:
