@@ -13,12 +13,14 @@ from tenfold.compare.grid import Binds, Entrant, Grid, reason
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.errors import Problem, RecipeError, TenfoldError
+from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.scorecard import quantity_of
+from tenfold.models.language_model import LanguageModel
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import find_technique
-from tenfold.techniques.trial import Trial, try_reading, try_scoring, try_updates
+from tenfold.techniques.trial import Trial, try_reading, try_retention, try_scoring, try_updates
 from tenfold.techniques.world import World, open_world
 
 SEARCH_SHARE = 0.25
@@ -40,6 +42,8 @@ class Pace:
     """What `optim.epochs` of the rows come to."""
     seconds_per_update: float = 0.0
     tokens_per_update: float = 0.0
+    retention_seconds: float = 0.0
+    """Of scoring what is kept of general text: once a whole run, and of row 0."""
 
     @property
     def trains(self) -> bool:
@@ -147,14 +151,18 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     stages = technique.plan(run, options).stages
     asked = _asked(run.tasks, ranked_by)
     scoring = sum(try_scoring(run.model, task) for task in run.tasks)
+    keeping = 0.0
+    if not world.without_retention and isinstance(run.model, LanguageModel):
+        keeping = try_retention(run.model, RetentionSet.load())
     if not stages:
-        return _Tried(Pace(scoring, _reading_seconds(run, world)), asked)
+        return _Tried(Pace(scoring, _reading_seconds(run, world), retention_seconds=keeping), asked)
     contents = [{**stage.content, "name": ""} for stage in stages]
     training = json.dumps([run.state, dict(world.needs), contents], sort_keys=True, default=str)
     # the last stage trains the most; what came before it matters little for its pace
     trial = try_updates(run.model, run.attach(replace(stages[-1], starts_from=None)))
     pace = Pace(
         scoring,
+        retention_seconds=keeping,
         num_stages=len(stages),
         own_updates=world.first.windows.total_updates(recipe.optim.epochs, recipe.optim.max_updates),
         seconds_per_update=_undisturbed(trial, run),
@@ -204,8 +212,9 @@ def _cost_of_update(pace: Pace, binds: Binds) -> float:
 
 def _allowance(grid: Grid, pace: Pace, per_run: float | None) -> Allowance:
     if not pace.trains:
-        once = STARTUP_SECONDS + pace.reading_seconds + 2 * pace.scoring_seconds
-        return Allowance(None, None, (), once + (grid.seeds - 1) * (STARTUP_SECONDS + pace.scoring_seconds))
+        each = STARTUP_SECONDS + pace.scoring_seconds + pace.retention_seconds
+        once = pace.reading_seconds + pace.scoring_seconds + pace.retention_seconds
+        return Allowance(None, None, (), once + grid.seeds * each)
     wanted = pace.own_updates if per_run is None else math.floor(per_run / _cost_of_update(pace, grid.binds))
     updates = max(wanted, pace.num_stages)
     rates = grid.rates if len(grid.rates) > 1 else ()
@@ -218,7 +227,8 @@ def _allowance(grid: Grid, pace: Pace, per_run: float | None) -> Allowance:
 def _overhead(grid: Grid, pace: Pace, runs: int) -> float:
     """Return the seconds of `runs` runs that are no training: each is scored once, row 0 is remembered."""
     chosen = grid.seeds * 2 * pace.scoring_seconds  # twice a run its checkpoints are judged on validation rows
-    return runs * (STARTUP_SECONDS + pace.scoring_seconds) + pace.scoring_seconds + chosen
+    before = 2 * pace.scoring_seconds + pace.retention_seconds  # of validation rows in the search, then of test rows
+    return runs * (STARTUP_SECONDS + pace.scoring_seconds) + before + chosen + grid.seeds * pace.retention_seconds
 
 
 def _from_budget(grid: Grid, paces: Mapping[str, Pace]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +14,9 @@ from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Stage
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
+from tenfold.evaluation.retention import RetentionSet
+from tenfold.evaluation.score import score_retention
+from tenfold.models.language_model import LanguageModel
 from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
 from tenfold.tasks.task import Task
@@ -33,7 +37,7 @@ class Trial:
     seconds_per_update: float
     tokens_per_second: float
     processor_seconds_per_update: float
-    """Of one thread: what it would take, on a CPU, if nobody else used the machine."""
+    """Of one thread: what it would take, on a CPU, if nobody else used the machine and threads shared it evenly."""
 
 
 def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
@@ -54,12 +58,27 @@ def try_scoring(model: Trunk, task: Task) -> float:
     if not few:
         return 0.0
     task.kind.score(model, few[:2], stage="trial", task=task.name, data=task.data)  # first-seen shapes cost once
+
+    def score() -> None:
+        task.kind.score(model, few, stage="trial", task=task.name, data=task.data)
+
+    return _undisturbed(score, model) * len(task.items) / len(few)
+
+
+def try_retention(model: LanguageModel, items: RetentionSet) -> float:
+    """Return the seconds that scoring general text and knowledge takes, from a few of them; as `try_scoring`."""
+    few = replace(items, texts=items.texts[:ITEMS_TIMED], questions=items.questions[:ITEMS_TIMED])
+    num_items = len(items.texts) + len(items.questions)
+    seconds = _undisturbed(lambda: score_retention(model, few, stage="trial"), model)
+    return seconds * num_items / (len(few.texts) + len(few.questions))
+
+
+def _undisturbed(work: Callable[[], object], model: Trunk) -> float:
+    """Return the seconds that `work` takes; on a CPU if nobody else used it and all threads shared it evenly."""
     started, busy = time.perf_counter(), time.process_time()
-    task.kind.score(model, few, stage="trial", task=task.name, data=task.data)
+    work()
     seconds, busy = time.perf_counter() - started, time.process_time() - busy
-    if model.device.type == "cpu":
-        seconds = min(seconds, busy / torch.get_num_threads())
-    return seconds * len(task.items) / len(few)
+    return min(seconds, busy / torch.get_num_threads()) if model.device.type == "cpu" else seconds
 
 
 def try_updates(model: Trunk, stage: Stage) -> Trial:
