@@ -19,6 +19,7 @@ import numpy as np
 
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
+from bench.told import line_of_machine, range_of, settings_of, table, versions_of
 from bench.training import JOBS, ROOT, Options, tenfold_python
 
 WARM_UP = 64
@@ -141,38 +142,22 @@ def _least_cosine(first: np.ndarray, second: np.ndarray) -> float:
 
 def section(result: dict[str, Any]) -> str:
     """Return the row's part of the page."""
-    load, of = result["load_average"], result["machine"]
-    both = {
-        name: [_told(result[name][side]) for side in ("peer", "tenfold")]
-        for name in ("rows_per_second", "peak_memory_gb")
+    both = ("peer", "tenfold")
+    rows = {
+        "rows/s": [range_of(result["rows_per_second"][side], 1) for side in both],
+        "peak memory, GB": [range_of(result["peak_memory_gb"][side], 2) for side in both],
+        "settings": [settings_of(result["settings"][side]) for side in both],
+        "versions": [versions_of(result["versions"][side]) for side in both],
     }
-    settings = [
-        "<br>".join(f"`{name}={value}`" for name, value in result["settings"][side].items())
-        for side in ("peer", "tenfold")
-    ]
-    versions = [
-        ", ".join(f"{name} {value}" for name, value in result["versions"][side].items()) for side in ("peer", "tenfold")
-    ]
     return f"""## {result["title"]} (`{result["name"]}`)
 
 The features of {result["rows"]:,} texts of mixed lengths by `{result["model"]}`, from text to numbers: Tenfold reads
-**{_told(result["rows_per_second_ratio"])}** × as many rows a second as sentence-transformers' `encode`
-({_told(result["rows_per_cpu_second_ratio"])} × a CPU second), in {_told(result["peak_memory_ratio"])} × its memory. The
-aim is 1.5 ×. Tenfold also writes the features to disk.
+**{range_of(result["rows_per_second_ratio"], 2)}** × as many rows a second as sentence-transformers' `encode`
+({range_of(result["rows_per_cpu_second_ratio"], 2)} × a CPU second), in
+{range_of(result["peak_memory_ratio"], 2)} × its memory. The aim is 1.5 ×. Tenfold also writes the features to disk.
 
-| | sentence-transformers | Tenfold |
-|---|---|---|
-| rows/s | {" | ".join(both["rows_per_second"])} |
-| peak memory, GB | {" | ".join(both["peak_memory_gb"])} |
-| settings | {" | ".join(settings)} |
-| versions | {" | ".join(versions)} |
+{table(["", "sentence-transformers", "Tenfold"], rows)}
 
 * The least cosine of a row's two vectors is {result["least_cosine"]}.
-* {result["pairs"]} pairs, {result["date"]}, {of["processor"]}, {of["system"]}, pinned to core {of["pinned_to"]} of
-  {of["cores"]}, {of["threads"]} thread; load average {load["start"][0]} at the start, {load["end"][0]} at the end.
+* {result["pairs"]} pairs. {line_of_machine(result)}
 """
-
-
-def _told(values: dict[str, float]) -> str:
-    middle, low, high = (f"{values[name]:,.2f}" for name in ("median", "min", "max"))
-    return f"{middle} ({low}–{high})"

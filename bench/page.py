@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import encoding, sharing
+from bench import classifying, encoding, sharing
+from bench.told import line_of_machine, losses, range_of, settings_of, versions_of
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "classifying": classifying.section,
     "encoding": encoding.section,
     "sharing": sharing.section,
 }
@@ -83,10 +85,10 @@ def _summary(results: list[dict[str, Any]]) -> str:
     for result in results:
         cells = [
             result["title"],
-            f"**{_spread(result['tokens_per_second_ratio'], 2)}** ×",
-            f"{_spread(result['tokens_per_cpu_second_ratio'], 2)} ×",
-            f"**{_spread(result['peak_memory_ratio'], 2)}** ×",
-            _spread(result["ceiling"]["share_reached"], 2),
+            f"**{range_of(result['tokens_per_second_ratio'], 2)}** ×",
+            f"{range_of(result['tokens_per_cpu_second_ratio'], 2)} ×",
+            f"**{range_of(result['peak_memory_ratio'], 2)}** ×",
+            range_of(result["ceiling"]["share_reached"], 2),
             "yes" if result["loss"]["agree"] else "**no**",
         ]
         lines.append(f"| {' | '.join(cells)} |")
@@ -94,9 +96,7 @@ def _summary(results: list[dict[str, Any]]) -> str:
 
 
 def _section(result: dict[str, Any]) -> str:
-    machine, ceiling, loss = result["machine"], result["ceiling"], result["loss"]
-    flags = ", ".join(machine["flags"])
-    load = result["load_average"]
+    ceiling, loss = result["ceiling"], result["loss"]
     peer, ours = result["settings"]["trl"], result["settings"]["tenfold"]
     return f"""## {result["title"]} (`{result["name"]}`)
 
@@ -106,40 +106,21 @@ def _section(result: dict[str, Any]) -> str:
 | tokens per CPU second | {_both(result["tokens_per_cpu_second"], 0)} |
 | peak memory, GB | {_both(result["peak_memory_gb"], 2)} |
 | mean loss of the timed updates | {result["mean_loss"]["trl"]} | {result["mean_loss"]["tenfold"]} |
-| loss, update by update | {_losses(loss["trl"])} | {_losses(loss["tenfold"])} |
-| settings | {_settings(peer)} | {_settings(ours)} |
-| versions | {_versions(result["versions"]["trl"])} | {_versions(result["versions"]["tenfold"])} |
+| loss, update by update | {losses(loss["trl"])} | {losses(loss["tenfold"])} |
+| settings | {settings_of(peer)} | {settings_of(ours)} |
+| versions | {versions_of(result["versions"]["trl"])} | {versions_of(result["versions"]["tenfold"])} |
 
 * {result["pairs"]} pairs of {result["updates_timed"]} timed updates, {result["tokens_per_update"]} tokens an update \
 on average, {result["supervised_share"]:.1%} of them in the loss.
 * The mean losses differ by {loss["relative_difference"]:.2%}; up to {loss["tolerance"]:.0%} is put down to bf16.
 * Ceiling: in the same run, bf16 products of the model's shapes ran at \
-{_spread(ceiling["bf16_gflops_per_second"], 0)} GFLOP/s. Each token that is computed needs \
+{range_of(ceiling["bf16_gflops_per_second"], 0)} GFLOP/s. Each token that is computed needs \
 {ceiling["gflops_per_computed_token"]} GFLOP: {ceiling["formula"]}. Tenfold computed \
 {ceiling["computed_share"]:.0%} of the tokens; the rest stands at the beginning of several rows, or after a row's \
 last target.
-* {result["date"]}, {machine["processor"]} ({flags}), {machine["system"]}, pinned to core {machine["pinned_to"]} of \
-{machine["cores"]}, {machine["threads"]} thread; load average {load["start"][0]} at the start, {load["end"][0]} at \
-the end.
+* {line_of_machine(result)}
 """
 
 
 def _both(values: dict[str, dict[str, float]], digits: int) -> str:
-    return f"{_spread(values['trl'], digits)} | {_spread(values['tenfold'], digits)}"
-
-
-def _spread(values: dict[str, float], digits: int) -> str:
-    middle, low, high = (f"{values[name]:.{digits}f}" for name in ("median", "min", "max"))
-    return f"{middle} ({low}–{high})"
-
-
-def _losses(losses: list[float]) -> str:
-    return ", ".join(f"{loss:.2f}" for loss in losses)
-
-
-def _settings(settings: dict[str, object]) -> str:
-    return "<br>".join(f"`{name}={value}`" for name, value in settings.items())
-
-
-def _versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"{range_of(values['trl'], digits)} | {range_of(values['tenfold'], digits)}"

@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from bench import machine
+from bench.told import line_of_machine
 from bench.training import ROOT, Options
 from tenfold.artifact import Artifact
 from tenfold.compare.judged import judged
@@ -120,7 +121,6 @@ def _cpu_seconds(command: Sequence[str], folder: Path) -> float:
 
 def section(result: dict[str, Any]) -> str:
     """Return the row's part of the page."""
-    load, of = result["load_average"], result["machine"]
     ways = "\n".join(f"| {name} | {seconds:,.0f} |" for name, seconds in result["apart_cpu_seconds"].items())
     total = sum(result["apart_cpu_seconds"].values())
     fewer = ", ".join(result["fewer_seeds"]) or "none"
@@ -138,6 +138,5 @@ way in one of its own, every time with an empty cache (models but for their down
 
 * Clearly behind after the search, and so given fewer seeds together: {fewer}.
 * Scores of the first seed are the same together and apart: {"yes" if result["same_scores"] else "**no**"}.
-* {result["date"]}, {of["processor"]}, {of["system"]}, {of["cores"]} cores; load average {load["start"][0]} at the
-  start, {load["end"][0]} at the end. Measured once: it takes as long as two comparisons.
+* Measured once: it takes as long as two comparisons. {line_of_machine(result)}
 """

@@ -95,7 +95,7 @@ class _Sides:
             [*command, str(self.folder)], result=self.folder / f"{name}.json", environment=self.environment
         )
         ends = measured.facts.get("ends")
-        said = f"{_seconds(measured):.1f} s for {len(ends) - WARM_UP} updates" if ends else str(measured.facts)
+        said = f"{seconds_of(measured):.1f} s for {len(ends) - WARM_UP} updates" if ends else str(measured.facts)
         print(f"  {name}: {said}, {measured.peak_bytes / 1e9:.2f} GB", flush=True)
         return measured
 
@@ -205,15 +205,15 @@ def _shapes(network: Any) -> dict[str, list[list[int]]]:
 
 def _figures(row: TrainingRow, job: dict[str, Any], pairs: list[Pair], ceilings: list[float]) -> dict[str, Any]:
     tokens = sum(job["tokens"][WARM_UP:])
-    losses = {name: _mean_loss(side, job) for name, side in (("trl", pairs[0].peer), ("tenfold", pairs[0].ours))}
+    losses = {name: mean_loss(side, job) for name, side in (("trl", pairs[0].peer), ("tenfold", pairs[0].ours))}
     difference = abs(losses["tenfold"] - losses["trl"]) / losses["trl"]
     return {
         "pairs": len(pairs),
         "updates_timed": len(job["tokens"]) - WARM_UP,
         "tokens_per_update": round(statistics.mean(job["tokens"]), 1),
         "supervised_share": round(sum(job["supervised"]) / sum(job["tokens"]), 3),
-        **_speeds("tokens_per_second", tokens, pairs, clock="ends"),
-        **_speeds("tokens_per_cpu_second", tokens, pairs, clock="cpu_ends"),
+        **speeds("tokens_per_second", tokens, pairs, clock="ends"),
+        **speeds("tokens_per_cpu_second", tokens, pairs, clock="cpu_ends"),
         "peak_memory_gb": {
             "trl": spread([pair.peer.peak_bytes / 1e9 for pair in pairs]),
             "tenfold": spread([pair.ours.peak_bytes / 1e9 for pair in pairs]),
@@ -233,7 +233,7 @@ def _figures(row: TrainingRow, job: dict[str, Any], pairs: list[Pair], ceilings:
     }
 
 
-def _seconds(side: Measured, clock: str = "ends") -> float:
+def seconds_of(side: Measured, clock: str = "ends") -> float:
     """Return the time of the updates after the warm-up, by the wall or by the processor (`cpu_ends`)."""
     ends = side.facts[clock]
     return float(ends[-1] - ends[WARM_UP - 1])
@@ -241,10 +241,10 @@ def _seconds(side: Measured, clock: str = "ends") -> float:
 
 def _busy_seconds(side: Measured) -> float:
     """Return the processor time of one thread in the updates after the warm-up."""
-    return _seconds(side, "cpu_ends") / int(side.facts["settings"]["threads"])
+    return seconds_of(side, "cpu_ends") / int(side.facts["settings"]["threads"])
 
 
-def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
+def mean_loss(side: Measured, job: dict[str, Any]) -> float:
     """Return the loss of a supervised token, averaged over the timed updates.
 
     Raises:
@@ -256,11 +256,12 @@ def _mean_loss(side: Measured, job: dict[str, Any]) -> float:
     return round(float(statistics.mean(facts["losses"][WARM_UP:])), 4)
 
 
-def _speeds(name: str, tokens: int, pairs: list[Pair], *, clock: str) -> dict[str, Any]:
-    peer = [tokens / _seconds(pair.peer, clock) for pair in pairs]
-    ours = [tokens / _seconds(pair.ours, clock) for pair in pairs]
+def speeds(name: str, tokens: int, pairs: list[Pair], *, clock: str, peer_name: str = "trl") -> dict[str, Any]:
+    """Return how many of `tokens` each side takes a second, and Tenfold's over the peer's, under `name`."""
+    peer = [tokens / seconds_of(pair.peer, clock) for pair in pairs]
+    ours = [tokens / seconds_of(pair.ours, clock) for pair in pairs]
     ratios = [mine / theirs for mine, theirs in zip(ours, peer, strict=True)]
-    return {name: {"trl": spread(peer), "tenfold": spread(ours)}, f"{name}_ratio": spread(ratios)}
+    return {name: {peer_name: spread(peer), "tenfold": spread(ours)}, f"{name}_ratio": spread(ratios)}
 
 
 def _ceiling(row: TrainingRow, job: dict[str, Any], seconds: list[float], ceilings: list[float]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from bench.rows import compare_cost, features_cpu, full_cpu, lora_cpu, lora_cpu_usual
+from bench.rows import compare_cost, encoder_cpu, features_cpu, full_cpu, lora_cpu, lora_cpu_usual
 from bench.training import Options
 
 
@@ -22,5 +22,13 @@ class Row(Protocol):
 
 
 ROWS: dict[str, Row] = {
-    row.name: row for row in (lora_cpu.ROW, lora_cpu_usual.ROW, full_cpu.ROW, features_cpu.ROW, compare_cost.ROW)
+    row.name: row
+    for row in (
+        lora_cpu.ROW,
+        lora_cpu_usual.ROW,
+        full_cpu.ROW,
+        encoder_cpu.ROW,
+        features_cpu.ROW,
+        compare_cost.ROW,
+    )
 }
