@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tenfold.artifact import Artifact
+from tenfold.compare.beforehand import Beforehand, Taught, beforehand, taught_rows
 from tenfold.compare.comparison import Comparison, Entry, Tried
 from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of, slug
 from tenfold.compare.jobs import Executor, Hear, Job
@@ -224,7 +225,18 @@ class Campaign:
 
     def rules(self) -> tuple[str, ...]:
         """Return the terms, a sentence each."""
-        return terms(self.grid, self.plan.allowances, self.sides)
+        return terms(self.grid, self.plan.allowances, self.sides, self._teachers)
+
+    @cached_property
+    def _teachers(self) -> dict[str, tuple[Beforehand, Taught]]:
+        """The teachers of ways that have one, and what these have seen of the validation rows."""
+        recipes = {name: self._with(name, judged_on="validation", every=None) for name in self.plan.allowances}
+        found = {name: (recipe, beforehand(recipe)) for name, recipe in recipes.items()}
+        return {
+            name: (teacher, taught_rows(recipe, teacher))
+            for name, (recipe, teacher) in found.items()
+            if teacher is not None
+        }
 
     def _job(self, entrant: str, name: str, recipe: Recipe) -> Job:
         called = slug(name)

@@ -155,17 +155,25 @@ def _leaderboard(comparison: Comparison, standings: Sequence[Standing]) -> Table
     table.add_column("way")
     table.add_column(no_wrap=True, header=f"{measure.title}{'' if measure.higher_is_better else ' ↓'}")
     table.add_column("")
-    for heading in ("training", "search", "memory"):
+    bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
+    has_teachers = any(bill.before_seconds != 0 for bill in bills.values())
+    for heading in ("training", "search", *(["teacher"] if has_teachers else []), "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for standing in standings:
-        bill = bill_of(entries[standing.name])
+        bill = bills[standing.name]
+        before = "not known" if bill.before_seconds is None else _seconds(bill.before_seconds)
         against = "best" if standing is standings[0] else "ties" if standing.is_tied else "worse"
         table.add_row(
             escape(plain(standing.name)),
             escape(interval_text(standing.score)),
             against,
             duration(bill.train_seconds),
-            duration(bill.search_seconds) if bill.search_seconds else "-",
+            _seconds(bill.search_seconds),
+            *([before] if has_teachers else []),
             f"{bill.peak_memory_bytes / 1e9:.2f} GB",
         )
     return table
+
+
+def _seconds(taken: float) -> str:
+    return duration(taken) if taken else "-"
