@@ -139,7 +139,8 @@ def show_outcome(console: Console, comparison: Comparison, folder: Path) -> None
     if standings:
         console.print(_leaderboard(comparison, standings))
     for entry in comparison.entries:
-        for told in (entry.note, *(f"failed: {why}" for why in entry.failures)):
+        searched = [f"search failed {why}" for why in entry.search_failures]
+        for told in (entry.note, *(f"failed: {why}" for why in entry.failures), *searched):
             if told:
                 console.print(f"[yellow]{escape(plain(entry.name))}[/yellow]: {escape(told)}", soft_wrap=True)
     console.print()

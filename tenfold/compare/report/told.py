@@ -117,6 +117,7 @@ class Origin:
     commands: Sequence[str]
     facts: Sequence[tuple[str, str]]
     search: Sequence[Sequence[Figure]]
+    search_failures: Sequence[str]
 
 
 def origins(comparison: Comparison) -> list[Origin]:
@@ -135,7 +136,8 @@ def origins(comparison: Comparison) -> list[Origin]:
         ]
         recipe = shown(dump_recipe(entry.runs[0].recipe), limit=100_000)
         commands = [_again(run) for run in entry.runs]
-        found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search))
+        failures = [shown(failure) for failure in entry.search_failures]
+        found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search, failures))
     return found
 
 
