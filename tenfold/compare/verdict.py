@@ -38,22 +38,33 @@ def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
 
 
 def _sentences(comparison: Comparison, standings: Sequence[Standing]) -> Iterator[str]:
-    if standings:
-        entries = {entry.name: entry for entry in comparison.entries}
-        measure = entries[standings[0].name].measures()[0]
-        bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
-        tied = [standing for standing in standings if standing.is_tied]
-        yield from _quality(standings, tied, measure)
-        yield from _one_seed([entries[standing.name] for standing in standings])
-        yield from _better_than_before(entries[standings[0].name])
-        yield from _taught(bills)
-        seconds = {name: bill.seconds for name, bill in bills.items() if bill.seconds is not None}
-        yield from _cheapest(standings, tied, seconds)
-        yield from _nearly(standings, seconds, measure)
-        yield from _forgetting([entries[standing.name] for standing in standings])
+    ranked = [standing for standing in standings if standing.is_defined]
+    if ranked:
+        yield from _of_ranked({entry.name: entry for entry in comparison.entries}, ranked)
     else:
         yield "no way has a score, so nothing can be said of which to pick."
+    undefined = [standing.name for standing in standings if not standing.is_defined]
+    if undefined:
+        yield f"the score of {listed(undefined)} is not defined on these rows, so {_has(undefined)} no place."
     yield from _failures(comparison)
+
+
+def _has(names: Sequence[str]) -> str:
+    return "it has" if len(names) == 1 else "they have"
+
+
+def _of_ranked(entries: Mapping[str, Entry], standings: Sequence[Standing]) -> Iterator[str]:
+    measure = entries[standings[0].name].measures()[0]
+    bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
+    tied = [standing for standing in standings if standing.is_tied]
+    yield from _quality(standings, tied, measure)
+    yield from _one_seed([entries[standing.name] for standing in standings])
+    yield from _better_than_before(entries[standings[0].name])
+    yield from _taught(bills)
+    seconds = {name: bill.seconds for name, bill in bills.items() if bill.seconds is not None}
+    yield from _cheapest(standings, tied, seconds)
+    yield from _nearly(standings, seconds, measure)
+    yield from _forgetting([entries[standing.name] for standing in standings])
 
 
 def _quality(standings: Sequence[Standing], tied: Sequence[Standing], measure: Measure) -> Iterator[str]:

@@ -164,9 +164,11 @@ def _leaderboard(comparison: Comparison, standings: Sequence[Standing]) -> Table
         bill = bills[standing.name]
         before = "not known" if bill.before_seconds is None else _seconds(bill.before_seconds)
         against = "best" if standing is standings[0] else "ties" if standing.is_tied else "worse"
+        if not standing.is_defined:
+            against = "no place"
         table.add_row(
             escape(plain(standing.name)),
-            escape(interval_text(standing.score)),
+            escape(interval_text(standing.score)) if standing.is_defined else "not defined",
             against,
             duration(bill.train_seconds),
             _seconds(bill.search_seconds),

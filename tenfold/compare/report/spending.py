@@ -10,7 +10,7 @@ from tenfold.compare.ranking import pareto
 from tenfold.compare.report.charts import Axis, Point, Told, scatter
 from tenfold.compare.report.figures import Figure, size
 from tenfold.compare.report.scales import of_amounts
-from tenfold.compare.report.subjects import Subject, is_known, score_axis
+from tenfold.compare.report.subjects import Subject, score_axis
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.figures import share_text
 
@@ -36,7 +36,7 @@ class Spending:
 
 def spending(subjects: Sequence[Subject]) -> Spending:
     """Return quality against each cost that at least two entries have, and every figure in a table."""
-    known = [subject for subject in subjects if is_known(subject)]
+    known = [subject for subject in subjects if subject.standing.is_defined]
     charts = []
     for label, cost, told in KINDS:
         costs = {subject.name: value for subject in known if (value := cost(subject.bill)) is not None}
