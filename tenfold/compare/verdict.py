@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from tenfold.compare.bill import Bill, bill_of
 from tenfold.compare.comparison import Comparison, Entry, by_reason
+from tenfold.compare.judged import judged
 from tenfold.compare.kept import GENERAL_TEXT, kept
 from tenfold.compare.ranking import Standing, rank
 from tenfold.evaluation.duration import duration
@@ -102,8 +103,14 @@ def _one_seed(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _better_than_before(leader: Entry) -> Iterator[str]:
-    changes = [change for run in leader.runs if (change := run.scorecard.task_change()) is not None]
-    if changes and not any(change.is_better for change in changes):
+    """Yield that nothing was learned, where the leader is ranked by one task that was scored before training too."""
+    changes = []
+    for run in leader.runs:
+        found = judged(run, leader.tasks)
+        if found is not None and len(found.tasks) == 1:
+            changes.append(run.scorecard.primary_change(found.tasks[0]))
+    known = [change for change in changes if change is not None]
+    if known and not any(change.is_better for change in known):
         yield f"Even {plain(leader.name)} is not clearly better than what was there before training."
 
 
