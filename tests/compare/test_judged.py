@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ from tenfold.compare.gather import comparison_of
 from tenfold.compare.judged import judged
 from tenfold.compare.report.slices import by_class
 from tenfold.compare.report.subjects import subjects_of
-from tenfold.compare.report.told import answers
+from tenfold.compare.report.told import answers, missing
 from tenfold.compare.verdict import standings_of
 from tenfold.errors import UserError
-from tenfold.evaluation.scorecard import Measure, Score
+from tenfold.evaluation.scorecard import Measure, Score, Scorecard
+from tenfold.files import write_json
 from tests.compare.artifacts import accuracy, artifact, rows_of
 
 ITEMS = (1, 0, 1, 1, 0, 1)
@@ -124,3 +126,33 @@ def test_a_label_that_was_written_counts_as_one_that_was_chosen(tmp_path: Path) 
     assert [each.score.mean for each in standings] == [1.0, 0.5]
     alone = standings_of(Comparison("", (Entry("written", (written,)),)))
     assert alone[0].score.mean == 1.0
+
+
+@pytest.mark.parametrize(
+    ("tasks", "scores", "rows", "reason"),
+    [
+        (("main",), [], None, "it has no test rows, so it has no score"),
+        (("main", "more"), ["en"], None, "it was scored on en, and the others on main and more"),
+        (
+            ("main",),
+            ["en", "f1 of de"],
+            None,
+            "en and de were scored by accuracy and f1, which make no one score for main",
+        ),
+        (("main",), ["en", "de"], (), "it kept no answers of en and de, so it has no score of all rows of main"),
+        (("main",), ["en", "de"], None, "what it scored of en and de cannot be put together row by row, so it has no"),
+    ],
+)
+def test_why_a_run_has_no_score_is_told_as_it_is(
+    tmp_path: Path, tasks: tuple[str, ...], scores: list[str], rows: tuple[dict[str, str], ...] | None, reason: str
+) -> None:
+    run = artifact(tmp_path / "run", ITEMS, task="en", rows=rows)
+    measured = [
+        (name.rpartition(" ")[2], replace(accuracy(ITEMS), name="f1" if "f1" in name else "accuracy"))
+        for name in scores
+    ]
+    card = Scorecard(tuple(Score("trained", task, {measure.name: measure}) for task, measure in measured))
+    write_json(run.folder / "scorecard.json", card.to_json())
+    (told,) = missing(Comparison("", (Entry("way", (Artifact.open(run.folder),), tasks=tasks),)))
+    assert (told.name, told.status) == ("way", "not scored")
+    assert told.reason.startswith(reason)
