@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -22,10 +22,14 @@ from bench import machine
 from bench.told import line_of_machine
 from bench.training import ROOT, Options
 from tenfold.artifact import Artifact
+from tenfold.compare.grid import load_grid
 from tenfold.compare.judged import judged
 from tenfold.paths import cache_root
 
 JOBS = ROOT / "build/bench"
+
+FIGURES = "figures.jsonl"
+"""In a job's folder: a line for each comparison that has ended, so that hours are not lost with the last one."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,10 @@ class SharingRow:
     updates_a_run: int
 
     def measure(self, options: Options) -> dict[str, Any]:
-        """Return the row's figures, ready for JSON.
+        """Return the row's figures, ready for JSON; each is written down as it comes (`FIGURES` in the job's folder).
 
         Raises:
-            RuntimeError: a comparison failed; with the end of what it printed.
+            RuntimeError: a comparison failed, with the end of what it printed; or a way in it has no score.
         """
         before = machine.load()
         folder = JOBS / f"{self.name}-{os.getpid()}"
@@ -91,7 +95,11 @@ class _Compared:
 
 
 def _compared(tree: dict[str, Any], folder: Path) -> _Compared:
-    """Carry out the comparison with an empty cache, but for models as they were downloaded."""
+    """Carry out the comparison with an empty cache, but for models as they were downloaded.
+
+    Raises:
+        RuntimeError: a way in it was refused, failed with a seed or a rate, or has no score: its time is too short.
+    """
     folder.mkdir()
     (folder / "cache").mkdir()
     (folder / "cache" / "models").symlink_to(cache_root() / "models")
@@ -99,12 +107,31 @@ def _compared(tree: dict[str, Any], folder: Path) -> _Compared:
     out = folder / "out"
     command = [sys.executable, "-m", "tenfold", "compare", str(folder / "grid.yaml"), "--out", str(out)]
     seconds = _cpu_seconds(command, folder)
-    print(f"  {folder.name}: {seconds:.0f} CPU seconds", flush=True)
-    entries = json.loads((out / "comparison.json").read_text(encoding="utf-8"))["entries"]
-    runs = {entry["name"]: [Artifact.open(run) for run in entry["runs"]] for entry in entries if entry["runs"]}
-    first = {name: judged(each[0], ("main",)) for name, each in runs.items()}
+    record = json.loads((out / "comparison.json").read_text(encoding="utf-8"))
+    tasks = tuple(load_grid(folder / "grid.yaml")[1].tasks)
+    runs = {entry["name"]: [Artifact.open(run) for run in entry["runs"]] for entry in record["entries"]}
+    first = {name: judged(each[0], tasks) for name, each in runs.items() if each}
     scores = {name: found.measure.value for name, found in first.items() if found is not None}
+    _note(folder, seconds, scores)
+    _require_scores(record, scores)
     return _Compared(seconds, scores, {name: len(each) for name, each in runs.items()})
+
+
+def _note(folder: Path, seconds: float, scores: Mapping[str, float]) -> None:
+    print(f"  {folder.name}: {seconds:.0f} CPU seconds", flush=True)
+    figure = {"comparison": folder.name, "cpu_seconds": seconds, "scores": dict(scores)}
+    with (folder.parent / FIGURES).open("a", encoding="utf-8") as figures:
+        figures.write(json.dumps(figure) + "\n")
+
+
+def _require_scores(record: Mapping[str, Any], scores: Mapping[str, float]) -> None:
+    missing = [f"{name}: does not apply, {why}" for name, why in record["refused"].items()]
+    for entry in record["entries"]:
+        failures = [*entry["failures"], *entry["search_failures"]]
+        if failures or entry["name"] not in scores:
+            missing.append(f"{entry['name']}: {'; '.join(failures) or 'no score'}")
+    if missing:
+        raise RuntimeError("these ways were not carried out whole:\n" + "\n".join(missing))
 
 
 def _cpu_seconds(command: Sequence[str], folder: Path) -> float:

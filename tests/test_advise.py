@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tenfold.compare.advise import Advice
 from tenfold.compare.facts import ROWS_MEASURED, ROWS_READ
 from tenfold.engine.runtime import read_machine
 from tenfold.models.architecture import family_of
@@ -19,6 +20,8 @@ from tenfold.models.headers import count_tokens, read_headers, said_family
 from tenfold.models.load import load_tokenizer, outline
 from tenfold.models.sources import resolve_headers
 from tenfold.recipe import ModelSection
+from tenfold.techniques.technique import BUILTIN
+from tenfold.terminal import advise_view
 from tests.command import Desk, Done, fits
 from tests.tiny_models import FAMILIES, tiny_model
 from tests.tiny_sources import save_ctc, save_encoder_decoder, save_whisper
@@ -126,19 +129,43 @@ def test_several_tables_are_compared_as_they_are(desk: Desk, names: tuple[str, s
     assert (planned.code, "does not apply" in planned.out) == (0, False), planned.text
 
 
-def test_a_column_of_languages_is_learned_by_itself_and_the_others_are_compared(desk: Desk) -> None:
+@pytest.mark.parametrize("column", ["lang", "tongue"])
+def test_a_column_of_languages_is_named_in_a_grid_file(desk: Desk, column: str) -> None:
     def row(n: int) -> dict[str, Any]:
-        return {"text": f"{n} lamp", "label": KINDS[n % 2], "lang": "de" if n % 4 == 3 else "en"}
+        return {"text": f"{n} lamp", "label": KINDS[n % 2], column: "de" if n % 4 == 3 else "en"}
 
-    told = advised(desk, write(desk, "own.jsonl", row, 200))
-    assert "lang: 2 languages, most rows in en, de\n" in told.out
+    write(desk, "own.jsonl", row, 200)
+    mapped = () if column == "lang" else ("--columns", f"language={column}")
+    told = desk.tenfold("advise", "--data", "own.jsonl", "--model", "tiny-llama", *mapped)
+    assert f"{column}: 2 languages, most rows in en, de\n" in told.out
     assert "Try first: cross_lingual, then parameter_efficient." in told.out
-    commands = printed(told)
-    assert [command[0] for command in commands] == ["init", "run", "init", "compare"]
-    assert commands[0][1] == "cross_lingual"
-    assert "cross_lingual" not in commands[3][commands[3].index("--techniques") + 1]
-    for command in (commands[0], commands[2]):
-        assert desk.tenfold(*command).code == 0
+    init, compare = printed(told)
+    assert desk.tenfold(*init).code == 0
+    desk.write("grid.yaml", told.out.partition("<<'END'\n")[2].partition("\nEND\n")[0])
+    planned = desk.tenfold(*compare, "--plan")
+    assert (planned.code, "does not apply" in planned.out) == (0, False), planned.text
+    assert "cross_lingual" in planned.out and "parameter_efficient" in planned.out
+
+
+def test_where_only_cross_lingual_is_left_it_is_run_by_itself_and_where_nothing_is_none(
+    monkeypatch: pytest.MonkeyPatch, desk: Desk
+) -> None:
+    def advise(left: str) -> Done:
+        monkeypatch.setattr(
+            advise_view,
+            "advise",
+            lambda facts: [
+                Advice(each, "possible" if each in (left, "distillation") else "does not apply", "it is so", "x")
+                for each in BUILTIN
+            ],
+        )
+        return advised(desk, write(desk, "own.jsonl", lambda n: {**task_row("a", n), "lang": ("en", "de")[n % 2]}))
+
+    told = advise("cross_lingual")
+    assert [command[:2] for command in printed(told)] == [["init", "cross_lingual"], ["run", "recipe.yaml"]]
+    told = advise("")
+    assert "Nothing can be begun with: see the reasons above." in told.out
+    assert not printed(told)
 
 
 def test_columns_are_mapped_and_a_recipe_that_is_there_is_left_alone(desk: Desk) -> None:

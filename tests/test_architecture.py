@@ -70,7 +70,7 @@ ROOMS: dict[str, str] = {
 FENCES: dict[str, str] = {
     "bitsandbytes": "models/quantized.py",
     "datasets": "data/",
-    "huggingface_hub": "models/sources.py",
+    "huggingface_hub": "models/published.py models/sources.py",
     "jinja2": "data/render.py data/templates.py compare/report/page.py",
     "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",

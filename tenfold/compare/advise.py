@@ -70,7 +70,7 @@ def advise(facts: Facts) -> list[Advice]:
 def first_to_try(facts: Facts, advice: list[Advice]) -> list[str]:
     """Return the one or two techniques to begin with: those suited, in the order of `ORDER`, else what is possible.
 
-    None where nothing applies.
+    Empty where nothing applies that can be begun with: distillation alone needs a teacher first.
     """
     standings = {each.technique: each.standing for each in advice}
     suited = [technique for technique in ORDER if standings[technique] == "suited"]
@@ -92,7 +92,18 @@ ORDER = (
 )
 """Which of several suited ones is tried first. Distillation is never first: its teacher must be trained before."""
 
-FILLING = ("parameter_efficient", "feature_based", "adapters", "task_specific", "transfer", "instruction")
+FILLING = (
+    "parameter_efficient",
+    "feature_based",
+    "adapters",
+    "task_specific",
+    "transfer",
+    "instruction",
+    "cross_lingual",
+    "multi_task",
+    "sequential",
+)
+"""Which of several possible ones is tried first, after those that are suited."""
 
 Rule = Callable[[Facts], tuple[Standing, str, str]]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tenfold.artifact import Artifact
+from tenfold.compare.beforehand import beforehand
 from tenfold.compare.comparison import Entry
 from tenfold.teaching.serving import SERVING, read_timings
 
@@ -18,6 +19,8 @@ class Bill:
     """The mean over the runs."""
     search_seconds: float
     """All of the search, which is made once."""
+    before_seconds: float | None
+    """Training of what had to be there before, such as a teacher: 0 where nothing had, None where it is not known."""
     peak_memory_bytes: float
     """The largest of any run."""
     bytes_on_disk: float
@@ -26,18 +29,20 @@ class Bill:
     """For one answer, where that was timed."""
 
     @property
-    def seconds(self) -> float:
-        """Training of one run and the search before it."""
-        return self.train_seconds + self.search_seconds
+    def seconds(self) -> float | None:
+        """Training of one run, with the search and all that was trained before it; None where that is not known."""
+        return None if self.before_seconds is None else self.train_seconds + self.search_seconds + self.before_seconds
 
 
 def bill_of(entry: Entry) -> Bill:
     """Return what the entry cost; it has a finished run."""
     costs = [run.cost for run in entry.runs]
     answers = [seconds for run in entry.runs if (seconds := _answer_seconds(run)) is not None]
+    before = beforehand(entry.runs[0].recipe)
     return Bill(
         train_seconds=fmean(cost.train_seconds for cost in costs),
         search_seconds=sum(tried.seconds for tried in entry.search),
+        before_seconds=0.0 if before is None else before.seconds,
         peak_memory_bytes=max(cost.peak_memory_bytes for cost in costs),
         bytes_on_disk=fmean(cost.bytes_on_disk for cost in costs),
         trainable_share=fmean(cost.trainable_share for cost in costs),

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from tenfold.artifact import Artifact
+from tenfold.compare.beforehand import Beforehand, Taught, beforehand, taught_rows
 from tenfold.compare.comparison import Comparison, Entry, Tried
 from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of, slug
 from tenfold.compare.jobs import Executor, Hear, Job
@@ -105,10 +106,13 @@ class Campaign:
     def search_jobs(self) -> list[Job]:
         """Return a short run for each learning rate that is to be tried, scored on validation rows."""
         return [
-            self._job(name, f"{name} at rate x{factor:g}", self._searching(name, factor))
+            self._search_job(name, factor)
             for name, allowance in self.plan.allowances.items()
             for factor in allowance.rates
         ]
+
+    def _search_job(self, name: str, factor: float) -> Job:
+        return self._job(name, f"{name} at rate x{factor:g}", self._searching(name, factor))
 
     def final_jobs(self, pruned: Mapping[str, str]) -> list[Job]:
         """Return a whole run for each entrant and seed, at the rate that was best: call it after the search.
@@ -181,7 +185,7 @@ class Campaign:
         """Return what the search has found at each factor."""
         found = {}
         for factor in self.plan.allowances[name].rates:
-            artifact = self._job(name, f"{name} at rate x{factor:g}", self._searching(name, factor)).artifact
+            artifact = self._search_job(name, factor).artifact
             score = None if artifact is None else judged(artifact, self._ranked_by)
             if artifact is None or score is None:
                 continue
@@ -193,14 +197,18 @@ class Campaign:
     def comparison(self, pruned: Mapping[str, str], failed: Mapping[str, str]) -> Comparison:
         """Return what is finished as entries, with the reasons of what `failed`."""
         entries: list[Entry] = []
-        searches, finals = self.search_jobs(), self.final_jobs(pruned)
-        for name in self.plan.allowances:
+        finals = self.final_jobs(pruned)
+        for name, allowance in self.plan.allowances.items():
             jobs = [job for job in finals if job.entrant == name]
-            tried = [job for job in searches if job.entrant == name]
             runs, apart = self._comparable(jobs, entries)
-            reasons = tuple(f"{job.name}: {failed[job.name]}" for job in (*tried, *jobs) if job.name in failed) + apart
+            reasons = tuple(f"{job.name}: {failed[job.name]}" for job in jobs if job.name in failed) + apart
             search = tuple(Tried(each.rate, each.measure.value, each.seconds) for each in self._tried(name).values())
-            entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search, self._ranked_by))
+            untried = tuple(
+                f"at rate x{factor:g}: {failed[tried.name]}"
+                for factor in allowance.rates
+                if (tried := self._search_job(name, factor)).name in failed
+            )
+            entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search, untried, self._ranked_by))
         return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
 
     def _comparable(self, jobs: Sequence[Job], before: Sequence[Entry]) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
@@ -224,7 +232,18 @@ class Campaign:
 
     def rules(self) -> tuple[str, ...]:
         """Return the terms, a sentence each."""
-        return terms(self.grid, self.plan.allowances, self.sides)
+        return terms(self.grid, self.plan.allowances, self.sides, self._teachers)
+
+    @cached_property
+    def _teachers(self) -> dict[str, tuple[Beforehand, Taught]]:
+        """The teachers of ways that have one, and what these have seen of the validation rows."""
+        recipes = {name: self._with(name, judged_on="validation", every=None) for name in self.plan.allowances}
+        found = {name: (recipe, beforehand(recipe)) for name, recipe in recipes.items()}
+        return {
+            name: (teacher, taught_rows(recipe, teacher))
+            for name, (recipe, teacher) in found.items()
+            if teacher is not None
+        }
 
     def _job(self, entrant: str, name: str, recipe: Recipe) -> Job:
         called = slug(name)

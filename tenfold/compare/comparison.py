@@ -26,11 +26,12 @@ class Entry:
     name: str
     runs: tuple[Artifact, ...] = ()
     failures: tuple[str, ...] = ()
-    """Why a run failed, for each that did."""
+    """Why a whole run failed, for each that did: fewer seeds stand behind the score."""
     note: str = ""
     """What a reader of its row should know, such as that it was given fewer seeds than others, and by which rule."""
     search: tuple[Tried, ...] = ()
-
+    search_failures: tuple[str, ...] = ()
+    """Why a learning rate was not tried to its end, for each that was not; the score does not rest on these."""
     tasks: tuple[str, ...] = ()
     """The tasks by which it is ranked, together; when empty, each run's first one."""
 

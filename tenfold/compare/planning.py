@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tenfold.compare.beforehand import seen_in_advance
 from tenfold.compare.grid import Binds, Entrant, Grid, reason
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
@@ -77,6 +78,9 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
             continue
         finally:
             gc.collect()
+        if told := seen_in_advance(entrant.recipe):
+            refused[entrant.name] = told
+            continue
         first = (entrant.name, tried.asked) if first is None else first
         if tried.asked != first[1]:
             refused[entrant.name] = _apart(tried.asked, first[1], first[0])

@@ -34,11 +34,21 @@ class Standing:
     p_value: float
     """Of its difference from the leader, corrected for the number of entrants; 1 for the leader itself."""
     is_tied: bool
-    """Whether it may be as good as the leader: all but those that are clearly worse, so the leader too."""
+    """Whether it may be as good as the leader: all but those that are clearly worse, so the leader too.
+
+    Also of a score that is not defined: nothing shows that it is worse.
+    """
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether its score is a number: macro F1 of nothing is none."""
+        return math.isfinite(self.score.mean)
 
 
 def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[Standing]:
-    """Return the entrants' standings, best mean over seeds first; equal ones in their order, undefined ones (NaN) last.
+    """Return the entrants' standings, best mean over seeds first; equal ones in their order, undefined ones last.
+
+    Undefined is who has a value that is NaN with any seed: it has no place, and the others stand as without it.
 
     Each entrant has one measure a training seed, all of the same quantity over the same items in the same order.
 
@@ -66,10 +76,21 @@ def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[St
     Statistical Association 81(395); that a sole winner needs but the runner-up's own p: Gutmann & Maymin 1987, Annals
     of Statistics 15(1).
     """
-    measures = [measure for runs in entrants.values() for measure in runs]
-    if not measures:
+    if not entrants:
         return []
     _assert_comparable(entrants)
+    whole = {name: runs for name, runs in entrants.items() if not any(math.isnan(run.value) for run in runs)}
+    undefined = [name for name in entrants if name not in whole]
+    return [*(_ranked(whole, seed) if whole else ()), *map(_undefined, undefined)]
+
+
+def _undefined(name: str) -> Standing:
+    nothing = Interval(math.nan, math.nan, math.nan)
+    return Standing(name, nothing, nothing, 1.0, is_tied=True)
+
+
+def _ranked(entrants: Mapping[str, Sequence[Measure]], seed: int) -> list[Standing]:
+    measures = [measure for runs in entrants.values() for measure in runs]
     owner = np.repeat(np.arange(len(entrants)), [len(runs) for runs in entrants.values()])
     turn = 1.0 if measures[0].higher_is_better else -1.0
     quantity, sums = _summable(measures)
@@ -79,7 +100,7 @@ def rank(entrants: Mapping[str, Sequence[Measure]], *, seed: int = 0) -> list[St
     draws = np.where(np.isnan(draws), values[:, None], draws)
     drawn = _by_entrant(draws, owner) + _seed_deviates(values, draws, owner, generator)
     scores = _by_entrant(values, owner)
-    order = sorted(range(len(entrants)), key=lambda entrant: (math.isnan(scores[entrant]), -turn * scores[entrant]))
+    order = sorted(range(len(entrants)), key=lambda entrant: -turn * scores[entrant])
     leader = order[0]
     found = corrected(_p_against(leader, quantity, _by_entrant(sums, owner), drawn, seed))
     p_values = np.insert(found, leader, 1.0)

@@ -22,6 +22,7 @@ def write_record(comparison: Comparison, standings: Sequence[Standing], path: Pa
             "standing": asdict(stands[entry.name]) if entry.name in stands else None,
             "cost": asdict(bill_of(entry)) if entry.runs else None,
             "search": [asdict(tried) for tried in entry.search],
+            "search_failures": list(entry.search_failures),
             "runs": [str(run.folder) for run in entry.runs],
             "failures": list(entry.failures),
             "note": entry.note,

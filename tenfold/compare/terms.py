@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tenfold.compare.beforehand import Beforehand, Taught
 from tenfold.compare.grid import Grid
 from tenfold.compare.planning import SEARCH_SHARE, Allowance
 from tenfold.compare.split import Sides
 from tenfold.compare.verdict import listed, plain
+from tenfold.evaluation.duration import duration
 
 
-def terms(grid: Grid, allowances: Mapping[str, Allowance], sides: Mapping[str, Sides]) -> tuple[str, ...]:
-    """Return under which terms the ways with these `allowances` are compared on the rows of `sides`, each task's."""
-    return (*_rows(sides), *_runs(grid), _budget(grid, allowances))
+def terms(
+    grid: Grid,
+    allowances: Mapping[str, Allowance],
+    sides: Mapping[str, Sides],
+    teachers: Mapping[str, tuple[Beforehand, Taught]],
+) -> tuple[str, ...]:
+    """Return under which terms the ways with these `allowances` are compared on the rows of `sides`, each task's.
+
+    `teachers` are those of some ways, with what they have seen of the validation rows.
+    """
+    return (*_rows(sides), *_runs(grid), _budget(grid, allowances), *_teachers(teachers))
 
 
 def _rows(sides: Mapping[str, Sides]) -> Iterator[str]:
@@ -50,3 +60,17 @@ def _budget(grid: Grid, allowances: Mapping[str, Allowance]) -> str:
         return f"Every run has {', '.join(map(str, sorted(updates)))} updates: the recipe's own epochs."
     each = ", ".join(f"{name} {allowance.updates}" for name, allowance in allowances.items() if allowance.updates)
     return f"Every run has equal {grid.binds}, which are so many updates: {each}."
+
+
+def _teachers(teachers: Mapping[str, tuple[Beforehand, Taught]]) -> Iterator[str]:
+    for name, (teacher, taught) in teachers.items():
+        if teacher.seconds is None:
+            yield f"{plain(name)} needs a teacher that was trained before; its cost is not known: see {teacher.folder}."
+        else:
+            told = f"{plain(name)} needs a teacher that was trained before: {duration(teacher.seconds)}"
+            yield f"{told}, which count as its time and are in no budget."
+        if taught.num_seen is None:
+            yield f"Whether the teacher of {plain(name)} has trained on rows of the comparison is not known."
+        elif taught.num_seen:
+            rows = f"{taught.num_seen:,} of {taught.num_rows:,} validation rows"
+            yield f"The teacher of {plain(name)} has trained on {rows}, by which its rate and checkpoints are chosen."

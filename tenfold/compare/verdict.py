@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from tenfold.compare.bill import Bill, bill_of
 from tenfold.compare.comparison import Comparison, Entry, by_reason
+from tenfold.compare.judged import judged
 from tenfold.compare.kept import GENERAL_TEXT, kept
 from tenfold.compare.ranking import Standing, rank
 from tenfold.evaluation.duration import duration
@@ -37,20 +39,33 @@ def verdict(comparison: Comparison, standings: Sequence[Standing]) -> list[str]:
 
 
 def _sentences(comparison: Comparison, standings: Sequence[Standing]) -> Iterator[str]:
-    if standings:
-        entries = {entry.name: entry for entry in comparison.entries}
-        measure = entries[standings[0].name].measures()[0]
-        bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
-        tied = [standing for standing in standings if standing.is_tied]
-        yield from _quality(standings, tied, measure)
-        yield from _one_seed([entries[standing.name] for standing in standings])
-        yield from _better_than_before(entries[standings[0].name])
-        yield from _cheapest(standings, tied, bills)
-        yield from _nearly(standings, bills, measure)
-        yield from _forgetting([entries[standing.name] for standing in standings])
+    ranked = [standing for standing in standings if standing.is_defined]
+    if ranked:
+        yield from _of_ranked({entry.name: entry for entry in comparison.entries}, ranked)
     else:
         yield "no way has a score, so nothing can be said of which to pick."
+    undefined = [standing.name for standing in standings if not standing.is_defined]
+    if undefined:
+        yield f"the score of {listed(undefined)} is not defined on these rows, so {_has(undefined)} no place."
     yield from _failures(comparison)
+
+
+def _has(names: Sequence[str]) -> str:
+    return "it has" if len(names) == 1 else "they have"
+
+
+def _of_ranked(entries: Mapping[str, Entry], standings: Sequence[Standing]) -> Iterator[str]:
+    measure = entries[standings[0].name].measures()[0]
+    bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
+    tied = [standing for standing in standings if standing.is_tied]
+    yield from _quality(standings, tied, measure)
+    yield from _one_seed([entries[standing.name] for standing in standings])
+    yield from _better_than_before(entries[standings[0].name])
+    yield from _taught(bills)
+    seconds = {name: bill.seconds for name, bill in bills.items() if bill.seconds is not None}
+    yield from _cheapest(standings, tied, seconds)
+    yield from _nearly(standings, seconds, measure)
+    yield from _forgetting([entries[standing.name] for standing in standings])
 
 
 def _quality(standings: Sequence[Standing], tied: Sequence[Standing], measure: Measure) -> Iterator[str]:
@@ -88,36 +103,58 @@ def _one_seed(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def _better_than_before(leader: Entry) -> Iterator[str]:
-    changes = [change for run in leader.runs if (change := run.scorecard.task_change()) is not None]
-    if changes and not any(change.is_better for change in changes):
+    """Yield that nothing was learned, where the leader is ranked by one task that was scored before training too."""
+    changes = []
+    for run in leader.runs:
+        found = judged(run, leader.tasks)
+        if found is not None and len(found.tasks) == 1:
+            changes.append(run.scorecard.primary_change(found.tasks[0]))
+    known = [change for change in changes if change is not None]
+    if known and not any(change.is_better for change in known):
         yield f"Even {plain(leader.name)} is not clearly better than what was there before training."
 
 
-def _cheapest(standings: Sequence[Standing], tied: Sequence[Standing], bills: Mapping[str, Bill]) -> Iterator[str]:
-    """Yield which of those that tie trains fastest, and by how much; of a leader alone, whether it is the fastest."""
-    rivals = tied if len(tied) > 1 else standings
-    ordered = sorted(rivals, key=lambda standing: bills[standing.name].seconds)
-    cheapest, least, most = ordered[0], bills[ordered[0].name].seconds, bills[ordered[-1].name].seconds
-    if len(rivals) == 1 or (len(tied) == 1 and cheapest is not standings[0]):
+def _taught(bills: Mapping[str, Bill]) -> Iterator[str]:
+    """Yield of whose time a teacher's training is part, and of whom nothing is known of it."""
+    for name, bill in bills.items():
+        if bill.before_seconds:
+            before = duration(bill.before_seconds)
+            yield f"{plain(name)} needs a teacher that was trained before: {before}, which count as its time here."
+    unknown = [name for name, bill in bills.items() if bill.before_seconds is None]
+    if unknown:
+        yield f"what the teacher of {listed(unknown)} took is not known, so nothing is said of the time of that."
+
+
+def _cheapest(standings: Sequence[Standing], tied: Sequence[Standing], seconds: Mapping[str, float]) -> Iterator[str]:
+    """Yield which of those that tie trains fastest, and by how much; of a leader alone, whether it is the fastest.
+
+    `seconds` are of those whose time is known.
+    """
+    rivals = [standing.name for standing in (tied if len(tied) > 1 else standings) if standing.name in seconds]
+    ordered = sorted(rivals, key=lambda name: seconds[name])
+    if len(rivals) < 2 or (len(tied) == 1 and ordered[0] != standings[0].name):
         return
+    cheapest, least, most = ordered[0], seconds[ordered[0]], seconds[ordered[-1]]
     if not least or most / least < 1.1:
         yield f"{'Those that tie' if len(tied) > 1 else 'All'} take about the same time to train: {duration(most)}."
         return
-    against = ordered[1] if cheapest is standings[0] else standings[0]
-    times = ratio(bills[against.name].seconds / least)
-    who = f"of those that tie, {plain(cheapest.name)}" if len(tied) > 1 else "it also"
-    yield f"{who} trains fastest: {duration(least)}, where {plain(against.name)} takes {times} as long."
+    against = ordered[1] if cheapest == rivals[0] else rivals[0]
+    times = ratio(seconds[against] / least)
+    who = f"of those that tie, {plain(cheapest)}" if len(tied) > 1 else "it also"
+    yield f"{who} trains fastest: {duration(least)}, where {plain(against)} takes {times} as long."
 
 
-def _nearly(standings: Sequence[Standing], bills: Mapping[str, Bill], measure: Measure) -> Iterator[str]:
+def _nearly(standings: Sequence[Standing], seconds: Mapping[str, float], measure: Measure) -> Iterator[str]:
     """Yield what the best of the clearly worse ones gives at a fraction of the leader's time."""
     leader = standings[0]
     if not measure.higher_is_better or measure.unit not in RATIO_UNITS or leader.score.mean <= 0:
         return
-    best_seconds = bills[leader.name].seconds
+    best_seconds = seconds.get(leader.name, 0.0)
+    if not best_seconds:
+        return
     for standing in standings:
         share = standing.score.mean / leader.score.mean
-        time = bills[standing.name].seconds / best_seconds if best_seconds else 1.0
+        time = seconds.get(standing.name, math.inf) / best_seconds
         if not standing.is_tied and share >= NEARLY and time <= FRUGAL:
             yield f"{plain(standing.name)} reaches {percent(share)} of the best score in {percent(time)} of the time."
             return

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from tenfold.data.fields import RowFault
+from tenfold.data.identity import prompt_keys
 from tenfold.data.prepare import Prepared
+from tenfold.data.sources import Rows
 from tenfold.files import write_atomic
 
 FILE = "training_rows.npz"
@@ -32,3 +37,23 @@ def count_seen(folder: Path, task: str, rows: Prepared, entries: Sequence[int]) 
     with np.load(folder / FILE) as known:
         keys, owners = rows.prompts()
         return int(np.isin(entries, owners[np.isin(keys, known[task])]).sum())
+
+
+def count_taught(folder: Path, rows: Rows, *, but: Rows, train_on: Literal["all", "last"]) -> int | None:
+    """Return how many of `rows` have a prompt that a training row of any task of the run in `folder` has too.
+
+    Prompts that a row of `but` has do not count, nor does a row that cannot be read. None where `folder` holds no keys.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    with np.load(folder / FILE) as kept:
+        known = {int(key) for task in kept.files for key in kept[task]}
+    known -= {key for keys in _keys(but, train_on) for key in keys}
+    return sum(not known.isdisjoint(keys) for keys in _keys(rows, train_on))
+
+
+def _keys(rows: Rows, train_on: Literal["all", "last"]) -> Iterator[list[int]]:
+    for _, chunk in rows.chunks():
+        for row in chunk:
+            with suppress(RowFault):
+                yield prompt_keys(rows.read(row), train_on)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from tenfold.errors import RecipeError
 from tenfold.recipe import ModelSection
 from tenfold.techniques.technique import BUILTIN
 from tenfold.terminal.model_notice import announce_model
-from tenfold.terminal.starter_parts import Given, open_given, part_of, spoken_languages
+from tenfold.terminal.starter_parts import LANGUAGE, Given, open_given, part_of, spoken_languages
 
 PRIOR = "A prior by rules, not a measurement: nothing was trained."
 
@@ -50,10 +51,13 @@ def show_advice(data: Sequence[str], model: str, *, columns: Mapping[str, str] |
     for each in advice:
         _show(console, each)
     first = first_to_try(facts, advice)
+    if not first:
+        console.print("\nNothing can be begun with: see the reasons above.")
+        return
     console.print(f"\nTry first: [bold]{', then '.join(first)}[/bold]. What settles it:\n")
     if any(table.num_alone for table in facts.tables):
         console.print("# Leave the rows out whose label has no other: every run refuses them.")
-    for command in commands(facts, advice, data, model, columns):
+    for command in commands(facts, first, data, model, columns):
         console.print(escape(command), style="bold", soft_wrap=True)
 
 
@@ -139,24 +143,38 @@ def _show(console: Console, advice: Advice) -> None:
 
 
 def commands(
-    facts: Facts, advice: list[Advice], data: Sequence[str], model: str, columns: Mapping[str, str] | None
+    facts: Facts, first: Sequence[str], data: Sequence[str], model: str, columns: Mapping[str, str] | None
 ) -> Iterator[str]:
-    """Yield the commands that settle which technique is better, each as it may be pasted."""
-    first = first_to_try(facts, advice)
-    if "cross_lingual" in first and facts.language_column is not None:
-        recipe = _free("recipe.yaml")
-        yield f"{_init('cross_lingual', data, model, columns, recipe)} && \\\ntenfold run {recipe}"
-        yield "\n# `compare` cannot set it beside others: it is scored language by language."
-        yield "# The others, on the rows of all languages:\n"
-        rest = [each for each in advice if each.technique != "cross_lingual"]
-        first = first_to_try(facts, [*rest, Advice("cross_lingual", "does not apply", "", "")])
-        recipe = _free("others.yaml")
+    """Yield the commands that settle which technique of `first` is better, each as it may be pasted.
+
+    `first` names at least one.
+    """
+    recipe, budget = _free("recipe.yaml"), budget_for(facts, first)
+    others = [each for each in first if each != "cross_lingual"]
+    if facts.languages is None or len(others) == len(first):
+        yield (
+            f"{_init(_base(first), data, model, columns, recipe)} && \\\n"
+            f"tenfold compare {recipe} --techniques {','.join(first)} --budget {budget}"
+        )
+    elif others:
+        grid = _free("grid.yaml")
+        yield _init(_base(others), data, model, columns, recipe)
+        yield "# cross_lingual has to be told the column of languages, which a grid file does:"
+        yield "\n".join([f"cat > {grid} <<'END'", *_grid(facts, first, recipe, budget), "END"])
+        yield f"tenfold compare {grid}"
     else:
-        recipe = _free("recipe.yaml")
-    yield (
-        f"{_init(_base(first), data, model, columns, recipe)} && \\\n"
-        f"tenfold compare {recipe} --techniques {','.join(first)} --budget {budget_for(facts, first)}"
-    )
+        yield f"{_init('cross_lingual', data, model, columns, recipe)} && \\\ntenfold run {recipe}"
+
+
+def _grid(facts: Facts, techniques: Sequence[str], recipe: str, budget: str) -> Iterator[str]:
+    """Yield the lines of a grid file in which cross_lingual learns one language."""
+    assert facts.languages is not None, "rows that say their language"
+    source = "en" if "en" in facts.languages else max(facts.languages, key=facts.languages.__getitem__)
+    options = {"language_column": facts.language_column, "source": [source]}
+    yield f"recipe: {recipe}"
+    yield f"techniques: [{', '.join(techniques)}]"
+    yield f"options: {json.dumps({'cross_lingual': options}, ensure_ascii=False)}"
+    yield f"budget: {budget}"
 
 
 def _base(techniques: Sequence[str]) -> str:
@@ -170,6 +188,8 @@ def _init(technique: str, data: Sequence[str], model: str, columns: Mapping[str,
     for source in data:
         parts += ["--data", source]
     for ours, theirs in (columns or {}).items():
+        if ours == LANGUAGE and technique != "cross_lingual":
+            continue  # to the others it says nothing, and they refuse it
         parts += ["--columns", f"{ours}={theirs}"]
     parts += ["--model", model]
     return shlex.join([*parts, *(["--out", recipe] if recipe != "recipe.yaml" else [])])

@@ -139,7 +139,8 @@ def show_outcome(console: Console, comparison: Comparison, folder: Path) -> None
     if standings:
         console.print(_leaderboard(comparison, standings))
     for entry in comparison.entries:
-        for told in (entry.note, *(f"failed: {why}" for why in entry.failures)):
+        searched = [f"search failed {why}" for why in entry.search_failures]
+        for told in (entry.note, *(f"failed: {why}" for why in entry.failures), *searched):
             if told:
                 console.print(f"[yellow]{escape(plain(entry.name))}[/yellow]: {escape(told)}", soft_wrap=True)
     console.print()
@@ -155,17 +156,27 @@ def _leaderboard(comparison: Comparison, standings: Sequence[Standing]) -> Table
     table.add_column("way")
     table.add_column(no_wrap=True, header=f"{measure.title}{'' if measure.higher_is_better else ' ↓'}")
     table.add_column("")
-    for heading in ("training", "search", "memory"):
+    bills = {standing.name: bill_of(entries[standing.name]) for standing in standings}
+    has_teachers = any(bill.before_seconds != 0 for bill in bills.values())
+    for heading in ("training", "search", *(["teacher"] if has_teachers else []), "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for standing in standings:
-        bill = bill_of(entries[standing.name])
+        bill = bills[standing.name]
+        before = "not known" if bill.before_seconds is None else _seconds(bill.before_seconds)
         against = "best" if standing is standings[0] else "ties" if standing.is_tied else "worse"
+        if not standing.is_defined:
+            against = "no place"
         table.add_row(
             escape(plain(standing.name)),
-            escape(interval_text(standing.score)),
+            escape(interval_text(standing.score)) if standing.is_defined else "not defined",
             against,
             duration(bill.train_seconds),
-            duration(bill.search_seconds) if bill.search_seconds else "-",
+            _seconds(bill.search_seconds),
+            *([before] if has_teachers else []),
             f"{bill.peak_memory_bytes / 1e9:.2f} GB",
         )
     return table
+
+
+def _seconds(taken: float) -> str:
+    return duration(taken) if taken else "-"

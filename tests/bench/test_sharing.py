@@ -29,12 +29,12 @@ def in_this_process(command: Sequence[str], folder: Path) -> float:
     return 1.0
 
 
-def test_ways_are_compared_together_and_each_alone(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def row(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharingRow:
+    """Two ways, of a task that is not called `main`."""
     rows = [{"text": f"{'abc'[n % 3]} {n}", "label": "xyz"[n % 3]} for n in range(60)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    data = {"train": str(tmp_path / "rows.jsonl"), "validation_share": 0.2, "test_share": 0.2}
+    data = {"tasks": {"letters": {"train": str(tmp_path / "rows.jsonl"), "validation_share": 0.2, "test_share": 0.2}}}
     tree = {**settings, "technique": "task_specific", "tuner": "full", "data": data}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
     grid = {"recipe": "recipe.yaml", "techniques": ["task_specific", "feature_based"], "rates": [1], "budget": "1h"}
@@ -43,9 +43,47 @@ def test_ways_are_compared_together_and_each_alone(
     monkeypatch.setattr(sharing, "ROOT", tmp_path)
     monkeypatch.setattr(sharing, "_cpu_seconds", in_this_process)
     monkeypatch.setattr(sharing, "_carry_out", lambda recipe: None)
-    row = SharingRow("cost", "Cost", tmp_path / "grid.yaml", needs=tmp_path / "recipe.yaml", updates_a_run=2)
-    figures = row.measure(Options(pairs=1, updates=1, cores="all", model=""))
+    return SharingRow("cost", "Cost", tmp_path / "grid.yaml", needs=tmp_path / "recipe.yaml", updates_a_run=2)
+
+
+OPTIONS = Options(pairs=1, updates=1, cores="all", model="")
+
+
+def noted(tmp_path: Path) -> list[str]:
+    (path,) = (tmp_path / "jobs").glob("*/figures.jsonl")
+    return [json.loads(line)["comparison"] for line in path.read_text().splitlines()]
+
+
+def test_ways_are_compared_together_and_each_alone(row: SharingRow, tmp_path: Path) -> None:
+    figures = row.measure(OPTIONS)
     assert figures["same_scores"] and figures["fewer_seeds"] == []
     assert set(figures["apart_cpu_seconds"]) == {"task_specific", "feature_based"}
     assert figures["share"] == 0.5, "one second together, two apart"
     assert "(`cost`)" in SECTIONS[figures["kind"]](figures)
+    assert noted(tmp_path) == ["together", "task_specific", "feature_based"]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_way_without_a_score_ends_the_measurement_at_once(
+    row: SharingRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alone: bool
+) -> None:
+    def failing(command: Sequence[str], folder: Path) -> float:
+        in_this_process(command, folder)
+        path = folder / "out" / "comparison.json"
+        record = json.loads(path.read_text())
+        if not alone or folder.name == "task_specific":
+            record["entries"][0] |= {"runs": [], "failures": ["out of memory"]}
+        path.write_text(json.dumps(record))
+        return 1.0
+
+    monkeypatch.setattr(sharing, "_cpu_seconds", failing)
+    with pytest.raises(RuntimeError, match="task_specific: out of memory"):
+        row.measure(OPTIONS)
+    assert noted(tmp_path) == (["together", "task_specific"] if alone else ["together"])
+
+
+def test_a_way_that_does_not_apply_is_told_too(row: SharingRow) -> None:
+    grid = yaml.safe_load(row.grid.read_text())
+    row.grid.write_text(yaml.safe_dump({**grid, "techniques": [*grid["techniques"], "cross_lingual"]}))
+    with pytest.raises(RuntimeError, match="cross_lingual: does not apply, "):
+        row.measure(OPTIONS)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from tenfold.artifact import Artifact
 from tenfold.compare import campaign as campaign_module
@@ -23,6 +25,7 @@ from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
+from tenfold.terminal.compare_view import show_outcome
 
 
 class InThisProcess:
@@ -133,6 +136,23 @@ def test_a_run_that_fails_is_told_with_its_reason(campaign: Campaign) -> None:
     entry = comparison.entries[1]
     assert len(entry.runs) == 1
     assert entry.failures == ("parameter_efficient-_seed_1: it was planned to",)
+
+
+def test_a_failed_search_is_no_missing_seed(campaign: Campaign, tmp_path: Path) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("task_specific",)})
+    comparison = replace(campaign, grid=grid).carry_out(InThisProcess(failing="rate_x30"), lambda report: None)
+    (entry,) = comparison.entries
+    assert len(entry.runs) == 2 and entry.failures == ()
+    assert entry.search_failures == ("at rate x30: it was planned to",)
+    console = Console(file=StringIO(), width=200)
+    show_outcome(console, comparison, tmp_path)
+    assert isinstance(console.file, StringIO)
+    told = console.file.getvalue()
+    assert "finished only in part" not in told
+    assert "task specific: search failed at rate x30: it was planned to" in told
+    assert "The search failed at rate x30: it was planned to" in (tmp_path / "report.html").read_text()
+    (record,) = json.loads((tmp_path / "comparison.json").read_text())["entries"]
+    assert (record["failures"], record["search_failures"]) == ([], list(entry.search_failures))
 
 
 def test_a_search_that_is_made_good_later_does_not_part_the_seeds(campaign: Campaign) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,13 @@ from tenfold.artifact import Artifact
 from tenfold.compare.comparison import Comparison, Entry
 from tenfold.compare.gather import comparison_of
 from tenfold.compare.judged import judged
-from tenfold.compare.report.slices import by_class
+from tenfold.compare.report.slices import by_class, confusions
 from tenfold.compare.report.subjects import subjects_of
-from tenfold.compare.report.told import answers
+from tenfold.compare.report.told import answers, missing
 from tenfold.compare.verdict import standings_of
 from tenfold.errors import UserError
-from tenfold.evaluation.scorecard import Measure, Score
+from tenfold.evaluation.scorecard import Measure, Score, Scorecard
+from tenfold.files import write_json
 from tests.compare.artifacts import accuracy, artifact, rows_of
 
 ITEMS = (1, 0, 1, 1, 0, 1)
@@ -56,7 +59,8 @@ def test_a_report_has_both_side_by_side_with_their_classes_and_answers(tmp_path:
         subjects = subjects_of(comparison, standings_of(comparison))
         assert [each.standing.score.mean for each in subjects] == pytest.approx([5 / 6, 4 / 6])
         classes = by_class(subjects)
-        assert classes is not None and [name for name, _ in classes.rows] == ["on (3 rows)", "off (3 rows)"]
+        assert list(classes) == [""], "parts of one task are counted together"
+        assert [name for name, _ in classes[""].rows] == ["on (3 rows)", "off (3 rows)"]
         asked = answers(subjects)
         assert len(asked) == 6 and [len(each.answers) for each in asked] == [2] * 6
 
@@ -124,3 +128,54 @@ def test_a_label_that_was_written_counts_as_one_that_was_chosen(tmp_path: Path) 
     assert [each.score.mean for each in standings] == [1.0, 0.5]
     alone = standings_of(Comparison("", (Entry("written", (written,)),)))
     assert alone[0].score.mean == 1.0
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_classes_of_several_ranked_tasks_have_a_table_each_but_where_a_head_is_shared(
+    tmp_path: Path, shared: bool
+) -> None:
+    tasks: dict[str, Any] = {name: {"train": "rows.jsonl", "labels": ["on", "off"]} for name in ("main", "other")}
+    if shared:
+        tasks["other"]["head"] = "main"
+    rows = [*rows_of(ITEMS), *({**row, "task": "other"} for row in rows_of(ITEMS))]
+    second = [Score("trained", "other", {"accuracy": accuracy(ITEMS)})]
+    run = artifact(tmp_path / "run", ITEMS, rows=rows, later=second, sections={"data": {"tasks": tasks}})
+    comparison = comparison_of([run])
+    subjects = subjects_of(comparison, standings_of(comparison))
+    tables = by_class(subjects)
+    counts = {name: [row for row, _ in table.rows] for name, table in tables.items()}
+    if shared:
+        assert counts == {"main and other": ["on (6 rows)", "off (6 rows)"]}
+    else:
+        assert counts == {name: ["on (3 rows)", "off (3 rows)"] for name in ("main", "other")}
+    assert [task for _, task, _ in confusions(subjects)] == list(tables)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "scores", "rows", "reason"),
+    [
+        (("main",), [], None, "it has no test rows, so it has no score"),
+        (("main", "more"), ["en"], None, "it was scored on en, and the others on main and more"),
+        (
+            ("main",),
+            ["en", "f1 of de"],
+            None,
+            "en and de were scored by accuracy and f1, which make no one score for main",
+        ),
+        (("main",), ["en", "de"], (), "it kept no answers of en and de, so it has no score of all rows of main"),
+        (("main",), ["en", "de"], None, "what it scored of en and de cannot be put together row by row, so it has no"),
+    ],
+)
+def test_why_a_run_has_no_score_is_told_as_it_is(
+    tmp_path: Path, tasks: tuple[str, ...], scores: list[str], rows: tuple[dict[str, str], ...] | None, reason: str
+) -> None:
+    run = artifact(tmp_path / "run", ITEMS, task="en", rows=rows)
+    measured = [
+        (name.rpartition(" ")[2], replace(accuracy(ITEMS), name="f1" if "f1" in name else "accuracy"))
+        for name in scores
+    ]
+    card = Scorecard(tuple(Score("trained", task, {measure.name: measure}) for task, measure in measured))
+    write_json(run.folder / "scorecard.json", card.to_json())
+    (told,) = missing(Comparison("", (Entry("way", (Artifact.open(run.folder),), tasks=tasks),)))
+    assert (told.name, told.status) == ("way", "not scored")
+    assert told.reason.startswith(reason)

@@ -76,6 +76,18 @@ def test_seeds_that_differ_as_much_as_their_items_make_them_widen_little() -> No
     assert 0.95 < float(np.median(widths)) < 1.3
 
 
+def test_a_run_without_a_value_leaves_the_others_as_they_are() -> None:
+    good, poor = shares(90, 10), shares(50, 50)
+    others = {"good": accuracy(good, good), "poor": accuracy(poor, poor)}
+    lost = accuracy(good, [math.nan] * 100)
+    table = rank({"lost": lost, **others})
+    assert table[:2] == rank(others)
+    assert [(row.name, row.is_defined) for row in table] == [("good", True), ("poor", True), ("lost", False)]
+    assert not table[1].is_tied
+    assert table[2].p_value == 1.0 and table[2].is_tied, "nothing shows that it is worse"
+    assert [row.is_defined for row in rank({"lost": lost})] == [False]
+
+
 def test_a_single_pair_is_the_paired_test() -> None:
     generator = np.random.default_rng(1)
     early, late = (generator.normal(0, 1, 40) for _ in range(2))

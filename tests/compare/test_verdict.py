@@ -10,8 +10,8 @@ import pytest
 
 from tenfold.compare.comparison import Comparison, Entry
 from tenfold.compare.verdict import listed, percent, ratio, standings_of, verdict
-from tenfold.evaluation.scorecard import Measure
-from tests.compare.artifacts import artifact
+from tenfold.evaluation.scorecard import Measure, Score
+from tests.compare.artifacts import accuracy, artifact, rows_of
 
 GOOD = [1.0] * 38 + [0.0] * 2
 FAIR = [1.0] * 33 + [0.0] * 7
@@ -93,6 +93,29 @@ def test_a_best_that_is_no_better_than_before_is_told(tmp_path: Path) -> None:
     told = said(entry(tmp_path, "a", [0.0] * 40), entry(tmp_path, "b", [0.0] * 40))
     assert told[0] == "Nothing is clear: all 2 score the same on these 40 test rows, accuracy 0.00 [0.00, 0.00]."
     assert "Even a is not clearly better than what was there before training." in told
+
+
+def test_before_and_after_are_of_what_is_ranked(tmp_path: Path) -> None:
+    warning = "Even a is not clearly better than what was there before training."
+    none, right = accuracy([0.0] * 40), accuracy([1.0] * 40)
+    later = [Score("trained", "second", {"accuracy": right}), Score("trained", "main", {"accuracy": none})]
+    before = [Score("before", "main", {"accuracy": none})]
+    learned = artifact(tmp_path / "a", [0.0] * 40, task="first", others=[*before], later=later, rows=())
+    assert warning in said(Entry("a", (learned,), tasks=("main",)))
+    before = [Score("before", "main", {"accuracy": none})]
+    later = [Score("trained", "main", {"accuracy": right})]
+    learned = artifact(tmp_path / "b", [0.0] * 40, task="first", others=before, later=later, rows=())
+    assert warning not in said(Entry("a", (learned,), tasks=("main",))), "its first task alone is no better"
+    parts = artifact(
+        tmp_path / "c",
+        [0.0] * 20,
+        task="en",
+        later=[Score("trained", "de", {"accuracy": right})],
+        rows=[
+            {**row, "task": task} for task, items in (("en", [0.0] * 20), ("de", [1.0] * 40)) for row in rows_of(items)
+        ],
+    )
+    assert warning not in said(Entry("a", (parts,), tasks=("main",))), "all of its rows together are ranked"
 
 
 def test_too_few_rows_one_entry_failures_and_nothing_at_all_are_told(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tenfold.compare.bill import Bill
 from tenfold.compare.kept import kept, retention_metrics
 from tenfold.compare.report.charts import Axis, change_bar, interval_bar, strip_axis
 from tenfold.compare.report.figures import number
 from tenfold.compare.report.scales import over
-from tenfold.compare.report.subjects import Subject, is_known, score_axis
+from tenfold.compare.report.subjects import Subject, score_axis
+from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import change_text, interval_text
 
 
@@ -51,21 +53,30 @@ def leaderboard(subjects: Sequence[Subject]) -> Board:
 
 def _standing_row(subject: Subject, axis: Axis) -> Row:
     standing, runs = subject.standing, len(subject.entry.runs)
+    told = [f"{runs} seed{'s' if runs != 1 else ''}", *_teachers_part(subject.bill)]
+    if not standing.is_defined:
+        figure = "not defined on these rows"
+        return Row(subject, figure, "no place", "even", "; ".join(told), "", None, subject.place)
     behind = f"{standing.behind.mean:.3f} [{standing.behind.low:.3f}, {standing.behind.high:.3f}] behind"
     status, tone = ("ties", "even") if standing.is_tied else ("clearly worse", "bad")
     if not subject.place:
         status, tone = "leads", "good"
-    told = [f"{runs} seed{'s' if runs != 1 else ''}"]
-    if subject.place and standing.behind.low == standing.behind.high == 0:
+    elif standing.behind.low == standing.behind.high == 0:
         told.insert(0, "the same on every row")
-    elif subject.place:
+    else:
         told.insert(0, f"{behind.replace('-', MINUS)}, p{NO_BREAK}{p_text(standing.p_value)}")
-    figure = interval_text(standing.score) if is_known(subject) else "not defined on these rows"
+    figure = interval_text(standing.score)
     bar = interval_bar(standing.score, axis.scale, place=subject.place, title=f"{subject.name}: {figure}")
-    score = standing.score.mean
-    if not is_known(subject):
-        return Row(subject, figure, status, tone, "; ".join(told), "", None, subject.place)
-    return Row(subject, figure, status, tone, "; ".join(told), bar, score, subject.place)
+    return Row(subject, figure, status, tone, "; ".join(told), bar, standing.score.mean, subject.place)
+
+
+def _teachers_part(bill: Bill) -> list[str]:
+    """Return what part of its time was a teacher's, where it has one."""
+    if bill.seconds is None or bill.before_seconds is None:
+        return ["what its teacher took is not known"]
+    if not bill.before_seconds:
+        return []
+    return [f"of {duration(bill.seconds)} its teacher took {duration(bill.before_seconds)}, before"]
 
 
 MINUS, NO_BREAK = "\N{MINUS SIGN}", "\N{NO-BREAK SPACE}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -11,6 +11,7 @@ from tenfold.artifact import Artifact
 from tenfold.compare.judged import Judged, judged
 from tenfold.compare.kept import averaged, can_be_averaged
 from tenfold.compare.report.subjects import Subject
+from tenfold.compare.verdict import listed
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 from tenfold.evaluation.scorecard_view import interval_text
 
@@ -85,25 +86,50 @@ def _last(run: Artifact, task: str) -> Score | None:
     return found[-1] if found else None
 
 
-def answered(subject: Subject) -> Counter[tuple[str, str]]:
-    """Return how often, over all seeds, a row of one class was answered with another: (wanted, answered)."""
-    counts: Counter[tuple[str, str]] = Counter()
+Counts = Counter[tuple[str, str]]
+"""How often, over all seeds, a row of one class was answered with another: (wanted, answered)."""
+
+
+def answered(subject: Subject) -> dict[str, Counts]:
+    """Return the counts of each task by which the entry is ranked, by name; with one such task its name is empty."""
+    counts: dict[str, Counts] = {}
     for run in subject.entry.runs:
         found = judged(run, subject.entry.tasks)
-        if found is not None and _tells_classes_apart(run, found):
-            counts.update((row["reference"], row["after"]) for row in found.rows)
-    return counts
+        if found is None:
+            continue
+        for name, group in _groups(run, found, subject.entry.tasks).items():
+            if _tells_classes_apart(run, group):
+                rows = [row for row in found.rows if not name or row.get("task") in group]
+                counts.setdefault(name, Counter()).update((row["reference"], row["after"]) for row in rows)
+    return {name: each for name, each in counts.items() if each}
 
 
-def _tells_classes_apart(run: Artifact, found: Judged) -> bool:
-    return all(run.facts["tasks"].get(task, {}).get("kind") == "classification" for task in found.tasks)
+def _groups(run: Artifact, found: Judged, named: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return which of the judged tasks have the same classes: parts of the one named task, or those of one head."""
+    if len(named) < 2:
+        return {"": found.tasks}
+    groups: dict[str, list[str]] = {}
+    for task in found.tasks:
+        section = run.recipe.tasks.get(task)
+        groups.setdefault((section and section.head) or task, []).append(task)
+    return {listed(tasks): tasks for tasks in groups.values()}
 
 
-def by_class(subjects: Sequence[Subject]) -> Table | None:
-    """Return F1 of each class by entry, commonest class first; None where rows have no classes."""
-    counts = {each.place: found for each in subjects if (found := answered(each))}
-    if not counts:
-        return None
+def _tells_classes_apart(run: Artifact, tasks: Sequence[str]) -> bool:
+    return all(run.facts["tasks"].get(task, {}).get("kind") == "classification" for task in tasks)
+
+
+def by_class(subjects: Sequence[Subject]) -> dict[str, Table]:
+    """Return F1 of each class by entry, commonest class first: a table a task, none where rows have no classes."""
+    found = {each.place: answered(each) for each in subjects}
+    names = dict.fromkeys(name for counts in found.values() for name in counts)
+    return {
+        name: _class_table(subjects, {place: counts[name] for place, counts in found.items() if name in counts})
+        for name in names
+    }
+
+
+def _class_table(subjects: Sequence[Subject], counts: Mapping[int, Counts]) -> Table:
     first = next(iter(counts.values()))
     seeds = {each.place: len(each.entry.runs) for each in subjects}
     support = Counter({name: 0 for found in counts.values() for pair in found for name in pair})
@@ -131,7 +157,7 @@ def _score_cell(score: float, *, is_best: bool) -> Cell:
     return Cell(f"{score:.2f}", round(10 * score), is_best, score)
 
 
-def f1(counts: Counter[tuple[str, str]], name: str) -> float:
+def f1(counts: Counts, name: str) -> float:
     """Return 2 found / (2 found + spurious + missed) of one class, 0 where nothing was found."""
     found = counts[name, name]
     spurious = sum(count for (_, answer), count in counts.items() if answer == name) - found
@@ -139,18 +165,17 @@ def f1(counts: Counter[tuple[str, str]], name: str) -> float:
     return 2 * found / (2 * found + spurious + missed) if found else 0.0
 
 
-def confusions(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, Table]]:
-    """Yield for each entry which share of a class's rows was answered how, where there are few enough classes."""
+def confusions(subjects: Sequence[Subject]) -> Iterator[tuple[Subject, str, Table]]:
+    """Yield for each entry and task which share of a class's rows was answered how, where classes are few enough."""
     for subject in subjects:
-        counts = answered(subject)
-        names = sorted({name for pair in counts for name in pair})
-        if not 2 <= len(names) <= MOST_CONFUSED:
-            continue
-        rows = []
-        for wanted in names:
-            total = sum(counts[wanted, other] for other in names)
-            shares = [counts[wanted, other] / total if total else 0.0 for other in names]
-            rows.append(
-                (wanted, [Cell(f"{100 * part:.0f}" if part else "", round(10 * part), value=part) for part in shares])
-            )
-        yield subject, Table("is ↓ was answered → (% of its rows)", names, rows)
+        for task, counts in answered(subject).items():
+            names = sorted({name for pair in counts for name in pair})
+            if 2 <= len(names) <= MOST_CONFUSED:
+                rows = [(wanted, _shares(counts, wanted, names)) for wanted in names]
+                yield subject, task, Table("is ↓ was answered → (% of its rows)", names, rows)
+
+
+def _shares(counts: Counts, wanted: str, names: Sequence[str]) -> list[Cell]:
+    total = sum(counts[wanted, other] for other in names)
+    shares = [counts[wanted, other] / total if total else 0.0 for other in names]
+    return [Cell(f"{100 * part:.0f}" if part else "", round(10 * part), value=part) for part in shares]

@@ -10,17 +10,19 @@ from tenfold.compare.ranking import pareto
 from tenfold.compare.report.charts import Axis, Point, Told, scatter
 from tenfold.compare.report.figures import Figure, size
 from tenfold.compare.report.scales import of_amounts
-from tenfold.compare.report.subjects import Subject, is_known, score_axis
+from tenfold.compare.report.subjects import Subject, score_axis
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.figures import share_text
 
 KINDS: tuple[tuple[str, Callable[[Bill], float | None], Told], ...] = (
-    ("training and search, time of one run", lambda bill: bill.seconds, duration),
+    ("training, with search and any teacher, time of one run", lambda bill: bill.seconds, duration),
     ("peak memory while training", lambda bill: bill.peak_memory_bytes, size),
     ("what is saved, on disk", lambda bill: bill.bytes_on_disk, size),
     ("one answer, time", lambda bill: bill.answer_seconds, duration),
 )
 """Each kind of cost: what it is called, where it stands in the bill, and how it is told."""
+
+NONE = "–"
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class Spending:
 
 def spending(subjects: Sequence[Subject]) -> Spending:
     """Return quality against each cost that at least two entries have, and every figure in a table."""
-    known = [subject for subject in subjects if is_known(subject)]
+    known = [subject for subject in subjects if subject.standing.is_defined]
     charts = []
     for label, cost, told in KINDS:
         costs = {subject.name: value for subject in known if (value := cost(subject.bill)) is not None}
         if len(costs) > 1:
             charts.append(_chart([subject for subject in known if subject.name in costs], costs, label, told))
-    heading = ["trained", "training", "search", "peak memory", "on disk", "one answer"]
+    heading = ["trained", "training", "search", "teacher, before", "peak memory", "on disk", "one answer"]
     rows = [(subject, _cells(subject.bill)) for subject in subjects]
-    used = [place for place in range(len(heading)) if any(cells[place].value is not None for _, cells in rows)]
+    used = [place for place in range(len(heading)) if any(cells[place].text != NONE for _, cells in rows)]
     return Spending(
         charts,
         [heading[place] for place in used],
@@ -68,6 +70,7 @@ def _cells(bill: Bill) -> list[Figure]:
         Figure(share_text(bill.trainable_share), bill.trainable_share),
         _told(bill.train_seconds, duration),
         _told(bill.search_seconds or None, duration),
+        Figure("not known") if bill.before_seconds is None else _told(bill.before_seconds or None, duration),
         _told(bill.peak_memory_bytes, size),
         _told(bill.bytes_on_disk, size),
         _told(bill.answer_seconds, duration),
@@ -75,4 +78,4 @@ def _cells(bill: Bill) -> list[Figure]:
 
 
 def _told(value: float | None, told: Told) -> Figure:
-    return Figure("–") if value is None else Figure(told(value), value)
+    return Figure(NONE) if value is None else Figure(told(value), value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,15 +56,10 @@ def subjects_of(comparison: Comparison, standings: Sequence[Standing]) -> list[S
     ]
 
 
-def is_known(subject: Subject) -> bool:
-    """Whether its score is a number: macro F1 of nothing is none."""
-    return math.isfinite(subject.standing.score.mean)
-
-
 def score_axis(subjects: Sequence[Subject]) -> Axis:
     """Return the axis of all scores and their intervals, on which better is always further on."""
     measure = subjects[0].measure
-    intervals = [subject.standing.score for subject in subjects if is_known(subject)]
+    intervals = [subject.standing.score for subject in subjects if subject.standing.is_defined]
     values = [bound for each in intervals for bound in (each.low, each.high, each.mean)]
     bounds = (0.0, 1.0) if measure.unit == "share" else None
     scale = over(values, is_reversed=not measure.higher_is_better, bounds=bounds)

@@ -12,8 +12,9 @@ from tenfold.compare.comparison import Comparison
 from tenfold.compare.judged import Row
 from tenfold.compare.report.figures import Figure, shown
 from tenfold.compare.report.subjects import Subject
-from tenfold.compare.verdict import plain
+from tenfold.compare.verdict import joined, listed, plain
 from tenfold.evaluation.duration import duration
+from tenfold.evaluation.scorecard import RETENTION
 from tenfold.recipe import dump_recipe
 
 ANSWERS = 8
@@ -117,6 +118,7 @@ class Origin:
     commands: Sequence[str]
     facts: Sequence[tuple[str, str]]
     search: Sequence[Sequence[Figure]]
+    search_failures: Sequence[str]
 
 
 def origins(comparison: Comparison) -> list[Origin]:
@@ -135,7 +137,8 @@ def origins(comparison: Comparison) -> list[Origin]:
         ]
         recipe = shown(dump_recipe(entry.runs[0].recipe), limit=100_000)
         commands = [_again(run) for run in entry.runs]
-        found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search))
+        failures = [shown(failure) for failure in entry.search_failures]
+        found.append(Origin(plain(entry.name), recipe, commands, _facts(entry.runs), search, failures))
     return found
 
 
@@ -174,8 +177,41 @@ def _joined(tree: Mapping[str, object], *keys: str) -> str:
     return ", ".join(str(tree[key]) for key in keys if tree.get(key))
 
 
-def missing(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return who failed, wholly or with some seeds, or was not scored, and why: (name, reason)."""
-    lines = [(plain(entry.name), shown(failure)) for entry in comparison.entries for failure in entry.failures]
+@dataclass(frozen=True)
+class Missing:
+    """Who has no score, or one of fewer seeds, and why."""
+
+    name: str
+    status: str
+    reason: str
+
+
+def missing(comparison: Comparison) -> list[Missing]:
+    """Return who failed, wholly or with some seeds, or was not scored."""
+    lines = [
+        Missing(plain(entry.name), "failed", shown(failure))
+        for entry in comparison.entries
+        for failure in (*entry.failures, *(() if entry.runs else entry.search_failures))
+    ]
     unscored = [entry for entry in comparison.entries if entry.runs and not entry.judged()]
-    return lines + [(plain(entry.name), "it has no test rows, so it has no score") for entry in unscored]
+    return lines + [
+        Missing(plain(entry.name), "not scored", shown(_without_score(entry.runs[0], entry.tasks)))
+        for entry in unscored
+    ]
+
+
+def _without_score(run: Artifact, tasks: Sequence[str]) -> str:
+    """Return why what `run` scored is not what all are ranked by, as `judged` sees it."""
+    last = {score.task: score for score in run.scorecard.scores if score.task != RETENTION}
+    if not last:
+        return "it has no test rows, so it has no score"
+    own = listed(list(last))
+    if len(tasks) > 1:
+        return f"it was scored on {own}, and the others on {listed(list(tasks))}"
+    metrics = dict.fromkeys(score.primary.title for score in last.values())
+    if len(metrics) > 1:
+        return f"{own} were scored by {joined(list(metrics))}, which make no one score for {listed(list(tasks))}"
+    wanted = f"so it has no score of all rows of {listed(list(tasks))}"
+    if not run.generations:
+        return f"it kept no answers of {own}, {wanted}"
+    return f"what it scored of {own} cannot be put together row by row, {wanted}"
