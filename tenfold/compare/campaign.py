@@ -20,7 +20,7 @@ from tenfold.compare.judged import difference, judged
 from tenfold.compare.planning import allow, examine
 from tenfold.compare.search import Searched, alike, best_of, clearly_behind
 from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle
-from tenfold.compare.split import Side, Sides, with_rows
+from tenfold.compare.split import Side, Sides, slices_of, with_rows
 from tenfold.compare.terms import terms
 from tenfold.compare.verdict import refusals
 from tenfold.errors import Problem, RecipeError
@@ -62,6 +62,17 @@ class Campaign:
         own = {name: self.entrants[name].recipe for name in self.grid.own_recipes}
         return settle(self.grid, self.base, own, self.folder)
 
+    @cached_property
+    def slices(self) -> dict[str, str]:
+        """What test rows have in the column by which the report scores too, by their prompts.
+
+        Raises:
+            DataError: they have no such column.
+        """
+        task, sides = next(iter(self.sides.items()))
+        column = self.grid.slice_by
+        return {} if column is None else slices_of(sides, self.base.tasks[task], column)
+
     @property
     def _ranked_by(self) -> tuple[str, ...]:
         return tuple(self.base.tasks)
@@ -83,6 +94,7 @@ class Campaign:
             RecipeError: the folder belongs to another comparison; no way applies; the budget is too small.
         """
         fingerprint = self._settled.fingerprint
+        _ = self.slices  # a column that is not there is told now
         kept = kept_plan(self.folder, fingerprint)
         if kept is not None:
             return kept
@@ -209,7 +221,8 @@ class Campaign:
                 if (tried := self._search_job(name, factor)).name in failed
             )
             entries.append(Entry(name, runs, reasons, pruned.get(name, ""), search, untried, self._ranked_by))
-        return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules())
+        by = self.grid.slice_by or ""
+        return Comparison(self._title(), tuple(entries), self.plan.refused, self.rules(), by, self.slices)
 
     def _comparable(self, jobs: Sequence[Job], before: Sequence[Entry]) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
         """Return those finished runs of `jobs` that can stand beside the entries `before`, and why others cannot."""

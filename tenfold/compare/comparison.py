@@ -54,6 +54,10 @@ class Comparison:
     """Which ways do not apply to these rows and this model, and why."""
     rules: tuple[str, ...] = ()
     """The terms, a sentence each: the split, the budget and what binds it, the search, the seeds, the tests."""
+    slice_by: str = ""
+    """The column by whose values scores are told too."""
+    slices: Mapping[str, str] = field(default_factory=dict)
+    """What a test row has in that column, by its prompt."""
 
 
 def by_reason(refused: Mapping[str, str]) -> dict[str, list[str]]:

@@ -52,6 +52,8 @@ class Grid(Section):
     """
     rates: tuple[Annotated[float, Field(gt=0.0)], ...] = (0.3, 1.0, 3.0)
     """Learning rates to search, as multiples of the one that the recipe or the tuner would take."""
+    slice_by: Name | None = None
+    """A column of the rows, such as their language or source, by whose values the report scores too."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     prune: bool = True
     """Give one seed, not all, to what the search has shown clearly behind, at most to the worse half."""

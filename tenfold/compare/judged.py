@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TypeVar
 
 from tenfold.artifact import Artifact
 from tenfold.compare.ranking import chance_centred
@@ -13,7 +12,6 @@ from tenfold.evaluation.scorecard import RETENTION, Measure, Score
 from tenfold.files import sha256_text
 
 Row = Mapping[str, str]
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -87,15 +85,7 @@ def _in_order(tasks: tuple[str, ...], measure: Measure, rows: Sequence[Row], mar
     order = sorted(range(len(rows)), key=lambda place: (rows[place]["prompt"], rows[place]["reference"]))
     ordered = tuple(rows[place] for place in order)
     asked = sha256_text(*(row[key] for row in ordered for key in ("prompt", "reference")))
-    return Judged(tasks, _permuted(measure, order), ordered, {**marks, "asked": asked})
-
-
-def _permuted(measure: Measure, order: Sequence[int]) -> Measure:
-    def of(values: Sequence[Value]) -> tuple[Value, ...]:
-        return tuple(values[place] for place in order) if values else ()
-
-    weights = None if measure.weights is None else of(measure.weights)
-    return replace(measure, items=of(measure.items), weights=weights, statistics=of(measure.statistics))
+    return Judged(tasks, measure.take(order), ordered, {**marks, "asked": asked})
 
 
 def _pooled(parts: Sequence[Judged]) -> Judged | None:

@@ -82,7 +82,7 @@ def _fingerprint(grid: Grid, recipes: Mapping[str, Recipe], drawn: Mapping[str, 
     rows = [each.texts[side] for tasks in drawn.values() for each in tasks.values() for side in SIDES]
     settings = [each.model_dump_json(exclude={"output", "log"}) for each in recipes.values()]
     names = [name for name in recipes if name]
-    return sha256_text(grid.model_dump_json(exclude={"recipe", "recipes"}), *names, *settings, *rows)
+    return sha256_text(grid.model_dump_json(exclude={"recipe", "recipes", "slice_by"}), *names, *settings, *rows)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ from typing import Literal
 import numpy as np
 
 from tenfold.data.identity import hash_of
+from tenfold.data.labelled import Labelled
 from tenfold.data.sources import Rows, open_rows
-from tenfold.data.splits import open_splits
+from tenfold.data.splits import column_values, open_splits
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_atomic
 from tenfold.recipe import DataSection, Recipe
@@ -118,6 +119,21 @@ def _text(rows: Rows) -> str:
                 row = {**row, column: str(Path(rows.folder) / str(row[column]))}
             lines.append(json.dumps(row, ensure_ascii=False) + "\n")
     return "".join(lines)
+
+
+def slices_of(sides: Sides, data: DataSection, column: str) -> dict[str, str]:
+    """Return what each test row has in `column`, by its prompt; prompts that stand there with several are left out.
+
+    Raises:
+        DataError: a row has no such column.
+    """
+    rows = open_rows(str(sides.test), format=sides.format, columns=data.columns)
+    found: dict[str, set[str]] = {}
+    for index, value in enumerate(column_values(rows, column)):
+        example = rows.example(index)
+        prompt = example.text if isinstance(example, Labelled) else example.turns[-2].content
+        found.setdefault(prompt, set()).add(value)
+    return {prompt: values.pop() for prompt, values in found.items() if len(values) == 1}
 
 
 def with_rows(recipe: Recipe, sides: Mapping[str, Sides], *, judged_on: Side, every: int | None) -> Recipe:

@@ -5,8 +5,8 @@ Values are kept item by item, so every interval and every paired test can be mad
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from tenfold.errors import ArtifactError, Problem
@@ -95,6 +95,15 @@ class Measure:
         if self.aggregation != "mean":
             return pooled_interval(self.aggregation, self.statistics)
         return bootstrap(self.items, weights=self.weights)
+
+    def take(self, places: Sequence[int]) -> Measure:
+        """Return the measure of the items at `places` alone, in their order."""
+        return replace(
+            self,
+            items=tuple(self.items[place] for place in places) if self.items else (),
+            weights=None if self.weights is None else tuple(self.weights[place] for place in places),
+            statistics=tuple(self.statistics[place] for place in places) if self.statistics else (),
+        )
 
     def change_to(self, later: Measure) -> PairedTest:
         """Return the change from this measure to a later one of the same items."""

@@ -10,8 +10,10 @@ import pytest
 
 from tenfold.compare.campaign import Campaign
 from tenfold.compare.grid import load_grid
+from tenfold.compare.report.slices import by_slice
+from tenfold.compare.report.subjects import subjects_of
 from tenfold.compare.verdict import standings_of
-from tenfold.errors import RecipeError
+from tenfold.errors import DataError, RecipeError
 from tenfold.files import write_json
 from tests.compare.test_campaign import carried_out
 
@@ -40,6 +42,7 @@ def grid_file(settings: dict[str, Any], tmp_path: Path) -> Path:
             "techniques": ["task_specific", "multi_task", "cross_lingual"],
             "options": {"cross_lingual": {"language_column": "language", "source": ["en"]}},
             "recipes": {"multi_task": "both.json", "written as text": "written.json"},
+            "slice_by": "language",
             "rates": [1, 3],
             "seeds": 2,
             "per_run": 6,
@@ -73,7 +76,12 @@ def test_ways_of_other_tasks_and_columns_are_ranked_on_the_same_rows(grid_file: 
         {("main",)},
     ]
     assert all(entry.search for entry in comparison.entries)
-    assert len(standings_of(comparison)) == 4
+    standings = standings_of(comparison)
+    assert len(standings) == 4
+    table = by_slice(comparison, subjects_of(comparison, standings))
+    assert table is not None and table.corner == "language"
+    assert sorted(name.partition(" ")[0] for name, _ in table.rows) == ["de", "en"]
+    assert all(cell.value is not None for _, cells in table.rows for cell in cells)
     assert "multi task and written as text have recipes of their own, on the same test rows." in comparison.rules
 
 
@@ -99,6 +107,12 @@ def test_a_way_that_is_scored_by_another_metric_is_refused(grid_file: Path, tmp_
     write_json(tmp_path / "written.json", {**tree, "evaluation": {**tree["evaluation"], "metrics": ["chrf"]}})
     plan = Campaign(*load_grid(grid_file), tmp_path / "comparison").plan
     assert plan.refused == {"written as text": "it is scored by chrf, not by accuracy as task_specific"}
+
+
+def test_a_column_to_slice_by_that_is_not_there_is_told_at_once(grid_file: Path, tmp_path: Path) -> None:
+    grid, base = load_grid(grid_file)
+    with pytest.raises(DataError, match="no column 'lang'"):
+        _ = Campaign(grid.model_copy(update={"slice_by": "lang"}), base, tmp_path / "comparison").plan
 
 
 def test_further_tasks_may_not_train_on_rows_that_all_are_judged_by(grid_file: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tenfold.compare.ranking import Standing
 from tenfold.compare.report.curves import courses, efficiencies
 from tenfold.compare.report.figures import shown
 from tenfold.compare.report.leaderboard import leaderboard, retention_boards
-from tenfold.compare.report.slices import by_class, by_task, confusions
+from tenfold.compare.report.slices import by_class, by_slice, by_task, confusions
 from tenfold.compare.report.spending import spending
 from tenfold.compare.report.subjects import subjects_of
 from tenfold.compare.report.svg import colour
@@ -73,6 +73,7 @@ def report(comparison: Comparison, standings: Sequence[Standing]) -> str:
         efficiencies=efficiencies(subjects),
         claims=claims(subjects),
         by_task=by_task(subjects),
+        by_slice=by_slice(comparison, subjects),
         by_class=by_class(subjects),
         confusions=list(confusions(subjects)),
         answers=answers(subjects),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from tenfold.artifact import Artifact
+from tenfold.compare.comparison import Comparison
 from tenfold.compare.judged import Judged, judged
 from tenfold.compare.kept import averaged, can_be_averaged
 from tenfold.compare.report.subjects import Subject
@@ -58,6 +59,30 @@ def _task_row(subjects: Sequence[Subject], task: str) -> tuple[str, list[Cell]]:
         each.place: [score.primary for run in each.entry.runs if (score := _last(run, task)) is not None]
         for each in subjects
     }
+    first, cells = _cells(subjects, measured)
+    less = "" if first.higher_is_better else ", less is better"
+    return f"{task.replace('_', ' ')} ({first.title}, {first.num_items:,} rows{less})", cells
+
+
+def by_slice(comparison: Comparison, subjects: Sequence[Subject]) -> Table | None:
+    """Return what is ranked by the values of the column `slice_by`, commonest first; None where none was named."""
+    judged = {each.place: [found for found in each.entry.judged() if found.rows] for each in subjects}
+    asked = next((found.rows for each in judged.values() for found in each), ())
+    counts = Counter(value for row in asked if (value := comparison.slices.get(row["prompt"])) is not None)
+    rows = []
+    for value, count in counts.most_common(MOST_CLASSES):
+        places = [place for place, row in enumerate(asked) if comparison.slices.get(row["prompt"]) == value]
+        measured = {place: [found.measure.take(places) for found in each] for place, each in judged.items()}
+        rows.append((f"{value} ({count:,} rows)", _cells(subjects, measured)[1]))
+    if not rows:
+        return None
+    first = subjects[0].measure
+    less = "" if first.higher_is_better else "; less is better"
+    return Table(comparison.slice_by, [each.rank for each in subjects], rows, f"{first.title}{less}")
+
+
+def _cells(subjects: Sequence[Subject], measured: Mapping[int, Sequence[Measure]]) -> tuple[Measure, list[Cell]]:
+    """Return one of the measures, and a cell of each entry's mean over seeds."""
     means = {place: fmean(each.value for each in measures) for place, measures in measured.items() if measures}
     first = next(measures[0] for measures in measured.values() if measures)
     best = (max if first.higher_is_better else min)(means.values())
@@ -68,8 +93,7 @@ def _task_row(subjects: Sequence[Subject], task: str) -> tuple[str, list[Cell]]:
         else Cell("–")
         for each in subjects
     ]
-    less = "" if first.higher_is_better else ", less is better"
-    return f"{task.replace('_', ' ')} ({first.title}, {first.num_items:,} rows{less})", cells
+    return first, cells
 
 
 def _mean_cell(measures: Sequence[Measure], mean: float, *, is_best: bool) -> Cell:
