@@ -16,11 +16,11 @@ MEBIBYTE = 2**20
 
 def test_a_block_that_allocates_and_frees_is_seen_at_its_peak() -> None:
     before = psutil.Process().memory_info().rss
-    with PeakMemory(torch.device("cpu")) as memory:
-        with mmap(-1, 64 * MEBIBYTE) as block:  # new pages, whatever earlier tests have given back to the allocator
-            for _ in range(64):
-                block.write(b"1" * MEBIBYTE)
-            time.sleep(0.15)  # three samples
+    # new pages, whatever earlier tests have given back to the allocator
+    with PeakMemory(torch.device("cpu")) as memory, mmap(-1, 64 * MEBIBYTE) as block:
+        for _ in range(64):
+            block.write(b"1" * MEBIBYTE)
+        time.sleep(0.15)  # three samples
     assert 60 * MEBIBYTE < memory.peak_bytes - before < 100 * MEBIBYTE
 
 
