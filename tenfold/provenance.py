@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
@@ -24,6 +25,7 @@ def provenance(run: Run) -> dict[str, object]:
         "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "platform": platform.platform(),
         "processor_threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[1], 1),  # over the last five minutes: times of a busy machine say little
         "device": str(run.runtime.device),
         "precision": run.runtime.precision,
         "git": _git_state(),

@@ -158,6 +158,8 @@ def _facts(runs: Sequence[Artifact]) -> list[tuple[str, str]]:
         ("Python", _joined(first, "python")),
         ("packages", ", ".join(f"{name} {version}" for name, version in first["packages"].items())),
         ("machine", _joined(first, "platform", "device", "precision")),
+        ("threads", ", ".join(str(run.provenance.get("processor_threads", "")) for run in runs)),
+        ("load average", ", ".join(str(run.provenance.get("load_average", "")) for run in runs).strip(", ")),
         ("working copy", _joined(git, "commit", "state")),
         ("base model", _joined(model, "name", "origin")),
         ("base weights, SHA-256", str(model.get("base_weights_sha256", ""))),
