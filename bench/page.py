@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import classifying, encoding, sharing
+from bench import classifying, encoding, sharing, starting
 from bench.told import line_of_machine, losses, range_of, settings_of, versions_of
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "classifying": classifying.section,
     "encoding": encoding.section,
     "sharing": sharing.section,
+    "starting": starting.section,
 }
 """What writes a row of each kind but training's."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from bench.rows import compare_cost, encoder_cpu, features_cpu, full_cpu, lora_cpu, lora_cpu_usual
+from bench.rows import compare_cost, encoder_cpu, features_cpu, full_cpu, lora_cpu, lora_cpu_usual, startup
 from bench.training import Options
 
 
@@ -29,6 +29,7 @@ ROWS: dict[str, Row] = {
         full_cpu.ROW,
         encoder_cpu.ROW,
         features_cpu.ROW,
+        startup.ROW,
         compare_cost.ROW,
     )
 }
