@@ -123,6 +123,7 @@ def _cost(run: Run) -> Cost:
     trainable = heads + sum(run.subject.trained.values())
     base = run.world.files
     total = base.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
+    total = max(total, trainable)  # an encoder may have a layer that its files lack, such as BERT's pooler
     saved = _saved(run)
     seconds = sum(result.seconds for result in saved)
     return Cost(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -108,6 +108,8 @@ def _ranked(entrants: Mapping[str, Sequence[Measure]], seed: int) -> list[Standi
     standings = []
     for entrant in order:
         score = _interval(scores[entrant], drawn[entrant])
+        if measures[0].unit == "share":  # what other seeds could add is drawn from a normal, which knows no bounds
+            score = replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0))
         behind = _interval(turn * (scores[leader] - scores[entrant]), turn * (drawn[leader] - drawn[entrant]))
         p_value = float(p_values[entrant])
         standings.append(Standing(names[entrant], score, behind, p_value, is_tied=p_value >= CLEAR_P))

@@ -6,6 +6,7 @@ Rates come from a few hundred comparisons; `docs/comparing.md` has those of many
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,3 +198,9 @@ def test_the_front_holds_what_nothing_beats() -> None:
     assert pareto(points) == {"cheap", "same", "good"}
     assert pareto({**points, "lost": (math.nan, 0.0)}) == {"cheap", "same", "good"}
     assert pareto({}) == set()
+
+
+def test_the_interval_of_a_share_stays_between_0_and_1() -> None:
+    seeds = [Measure("accuracy", "share", True, tuple(float(n < right) for n in range(60))) for right in (0, 2, 5)]
+    high, low = rank({"low": seeds, "high": [replace(each, items=tuple(1 - x for x in each.items)) for each in seeds]})
+    assert low.score.low == 0.0 < low.score.high and high.score.low < 1.0 == high.score.high

@@ -49,7 +49,7 @@ def courses(subjects: Sequence[Subject]) -> list[Course]:
     by_metric: dict[str, list[float]] = {}
     for run in (run for runs in found.values() for run in runs):
         by_metric.setdefault(run.metric, []).extend(value for _, value in run.validation)
-    scales = {metric: over(values) for metric, values in by_metric.items() if values}
+    scales = {metric: over(values, bounds=_bounds(values)) for metric, values in by_metric.items() if values}
     return [
         Course(subject, _course_charts(subject, found[subject.place], scales))
         for subject in subjects
@@ -76,6 +76,11 @@ def learned(run: Artifact) -> Learned:
         course.metric = next((metric for _, metric in kept["evaluation"].values()), course.metric)
         start += max(kept["update"], default=0)
     return course
+
+
+def _bounds(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return 0 and 1 for values that may all be shares: an axis does not go beyond them."""
+    return (0.0, 1.0) if all(0 <= value <= 1 for value in values) else None
 
 
 def _course_charts(subject: Subject, runs: Sequence[Learned], scales: Mapping[str, Scale]) -> list[str]:
