@@ -43,9 +43,13 @@ class Table:
 
 
 def by_task(subjects: Sequence[Subject]) -> Table | None:
-    """Return the own metric of each task by entry, as its last score has it; None where there is one task."""
-    tasks = dict.fromkeys(task for each in subjects for run in each.entry.runs for task in run.scorecard.tasks)
-    names = [task for task in tasks if task != RETENTION]
+    """Return the own metric of each task by entry, as its last score has it; None where there is one task.
+
+    A task that one of several entries alone has says nothing of which to pick.
+    """
+    scored = [dict.fromkeys(task for run in each.entry.runs for task in run.scorecard.tasks) for each in subjects]
+    shared = Counter(task for tasks in scored for task in tasks if task != RETENTION)
+    names = [task for task, count in shared.items() if count >= min(2, len(subjects))]
     if len(names) < 2:
         return None
     note = (
