@@ -131,6 +131,7 @@ def _recipe(row: ClassifyingRow, options: Options, *, model: Path) -> dict[str, 
         },
         "optim": {
             "learning_rate": row.learning_rate,
+            "head_learning_rate": row.learning_rate,
             "epochs": 1000,
             "max_updates": WARM_UP + options.updates,
             "batch_size": row.batch_size,
