@@ -34,13 +34,15 @@ FIGURES = "figures.jsonl"
 
 @dataclass(frozen=True)
 class SharingRow:
-    """A comparison that is shipped, with fewer updates a run, and what must have been run before it."""
+    """A comparison that is shipped, by smaller terms, and what must have been run before it."""
 
     name: str
     title: str
     grid: Path
     needs: Path
     updates_a_run: int
+    seeds: int
+    rates: tuple[float, ...]
 
     def measure(self, options: Options) -> dict[str, Any]:
         """Return the row's figures, ready for JSON; each is written down as it comes (`FIGURES` in the job's folder).
@@ -64,7 +66,8 @@ class SharingRow:
             "load_average": {"start": before, "end": machine.load()},
             "grid": str(self.grid.relative_to(ROOT)),
             "updates_a_run": self.updates_a_run,
-            "seeds": tree["seeds"],
+            "seeds": self.seeds,
+            "rates": list(self.rates),
             "together_cpu_seconds": round(together.cpu_seconds, 1),
             "apart_cpu_seconds": {name: round(found.cpu_seconds, 1) for name, found in apart.items()},
             "share": round(together.cpu_seconds / sum(found.cpu_seconds for found in apart.values()), 3),
@@ -79,7 +82,8 @@ class SharingRow:
         tree["recipe"] = str(parts / tree["recipe"])
         tree["recipes"] = {name: str(parts / file) for name, file in tree.get("recipes", {}).items()}
         tree.pop("budget", None)
-        return {**tree, "per_run": self.updates_a_run, "binds": "updates"}
+        terms = {"per_run": self.updates_a_run, "binds": "updates", "seeds": self.seeds, "rates": list(self.rates)}
+        return {**tree, **terms}
 
 
 def _carry_out(recipe: Path) -> None:
@@ -153,9 +157,10 @@ def section(result: dict[str, Any]) -> str:
     fewer = ", ".join(result["fewer_seeds"]) or "none"
     return f"""## {result["title"]} (`{result["name"]}`)
 
-`{result["grid"]}` with {result["updates_a_run"]} updates a run and {result["seeds"]} seeds: in one comparison, and each
-way in one of its own, every time with an empty cache (models but for their download). Together it takes
-**{result["share"]:.2f}** of the processor's time: the aim is 0.5 or less.
+`{result["grid"]}` with {result["updates_a_run"]} updates a run, {len(result["rates"])} rates and {result["seeds"]}
+seeds: in one comparison, and each way in one of its own, every time with an empty cache (models but for their download).
+Together it takes **{result["share"]:.2f}** of the processor's time: the aim is 0.5 or less. With so few updates most of
+it is starting and scoring.
 
 | way, compared by itself | CPU seconds |
 |---|---|

@@ -43,7 +43,9 @@ def row(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sharing, "ROOT", tmp_path)
     monkeypatch.setattr(sharing, "_cpu_seconds", in_this_process)
     monkeypatch.setattr(sharing, "_carry_out", lambda recipe: None)
-    return SharingRow("cost", "Cost", tmp_path / "grid.yaml", needs=tmp_path / "recipe.yaml", updates_a_run=2)
+    return SharingRow(
+        "cost", "Cost", tmp_path / "grid.yaml", needs=tmp_path / "recipe.yaml", updates_a_run=2, seeds=1, rates=(1.0,)
+    )
 
 
 OPTIONS = Options(pairs=1, updates=1, cores="all", model="")
