@@ -158,7 +158,7 @@ def section(result: dict[str, Any]) -> str:
     return f"""## {result["title"]} (`{result["name"]}`)
 
 `{result["grid"]}` with {result["updates_a_run"]} updates a run, {len(result["rates"])} rates and {result["seeds"]}
-seeds: in one comparison, and each way in one of its own, every time with an empty cache (models but for their download).
+seeds: in one comparison, and each way in one of its own, every time with an empty cache (but for downloaded models).
 Together it takes **{result["share"]:.2f}** of the processor's time: the aim is 0.5 or less. With so few updates most of
 it is starting and scoring.
 
