@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from tenfold.data.checking.checking import Checked, check_rows
-from tenfold.data.checking.cleaning import Cleaned, require_new, write_cleaned
+from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS, Finding
 from tenfold.files import require_folder, write_json
 
@@ -57,7 +57,7 @@ def show_data_check(
     cleaned = None if out is None else write_cleaned(checked, out)
     if cleaned is not None:
         _show_cleaned(console, cleaned)
-    elif any(finding.kind in ("held_out", "exact_duplicates", "empty_answers") for finding in checked.findings):
+    elif any(finding.kind in DROPPED for finding in checked.findings):
         console.print("[dim]--out cleaned.jsonl writes a copy without what is safe to leave out[/dim]", soft_wrap=True)
     if figures is not None:
         write_json(figures, checked.to_json() | ({} if cleaned is None else {"cleaned": cleaned.to_json()}))
@@ -77,8 +77,9 @@ def _show(console: Console, checked: Checked) -> None:
     if not checked.findings:
         console.print("\n[bold green]Nothing found.[/bold green]")
     console.rule("Looked for", align="left")
-    clean = [KINDS[kind].title for kind in KINDS if kind not in {finding.kind for finding in checked.findings}]
-    _paragraph(console, "not found: " + "; ".join(clean), "")
+    found_kinds = {finding.kind for finding in checked.findings}
+    clean = [kind.replace("_", " ") for kind in KINDS if kind not in found_kinds | checked.not_asked]
+    _paragraph(console, "not found: " + ", ".join(clean), "")
     if checked.languages:
         shares = ", ".join(f"{language} {count:,}" for language, count in list(checked.languages.items())[:8])
         _paragraph(

@@ -45,6 +45,13 @@ class Checked:
         """How fast rows were checked, opening the files included."""
         return len(self.sides) / max(self.seconds, 1e-9)
 
+    @property
+    def not_asked(self) -> set[str]:
+        """The kinds that were not looked for."""
+        without = {"near_duplicates": {"near_duplicates", "near_held_out"}, "languages": {"languages"}}
+        kinds = {kind for name in self.skipped for kind in without[name]}
+        return kinds if self.sides.sides[-1].is_test else kinds | {"held_out", "near_held_out"}
+
     def to_json(self) -> dict[str, object]:
         """Return everything as JSON figures."""
         return {

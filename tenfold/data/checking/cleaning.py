@@ -62,8 +62,8 @@ def write_cleaned(checked: Checked, out: Path) -> Cleaned:
         raise DataError(Problem("--out", found, "one format", "clean them one by one"))
     is_kept = ~keys.is_test
     reasons = {
-        "held_out": np.array([row for row, _ in held_out(keys)], dtype=np.int64),
-        "exact_duplicates": np.array([row for row, _ in duplicates(keys)], dtype=np.int64),
+        "held_out": held_out(keys)[:, 0],
+        "exact_duplicates": duplicates(keys)[:, 0],
         "empty_answers": np.flatnonzero(keys.state == NO_ANSWER),
     }
     dropped = {}

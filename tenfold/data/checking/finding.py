@@ -112,12 +112,17 @@ class Tally:
     def __init__(self) -> None:
         self._found: dict[str, Finding] = {}
 
-    def add(self, kind: str, show: Callable[[], Shown], number: int = 1) -> None:
-        """Count `number` more of `kind`; of the first few `show` makes examples."""
+    def add(self, kind: str, show: Callable[[], Shown]) -> None:
+        """Count one more of `kind`; of the first few `show` makes examples."""
         finding = self._found.setdefault(kind, Finding(kind))
-        finding.count += number
+        finding.count += 1
         if len(finding.examples) < EXAMPLES_SHOWN:
             finding.examples.append(show())
+
+    def count(self, kind: str, number: int) -> None:
+        """Count `number` more of `kind` without examples."""
+        if number:
+            self._found.setdefault(kind, Finding(kind)).count += number
 
     def explain(self, kind: str, detail: str) -> None:
         """Say more about a kind, if it was found."""

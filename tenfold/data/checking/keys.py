@@ -42,21 +42,30 @@ class Keys:
 
     def readable(self) -> np.ndarray:
         """Return the rows that can be learned from, [rows] int64."""
-        return np.flatnonzero(self.state == OK)
+        rows: np.ndarray = np.flatnonzero(self.state == OK)
+        return rows
 
 
-def repeated(keys: np.ndarray, rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (row, first row with its key) for each of `rows` that repeats an earlier one of them, in order."""
+def repeated(keys: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return (row, first row with its key) for each of `rows` that repeats an earlier one of them, [pairs, 2] int64."""
     _, first, inverse = np.unique(keys[rows], return_index=True, return_inverse=True)
     firsts = rows[first[inverse]]
-    for place in np.flatnonzero(firsts != rows):
-        yield int(rows[place]), int(firsts[place])
+    pairs: np.ndarray = np.stack([rows, firsts], axis=1)[firsts != rows]
+    return pairs
 
 
-def conflicting(keys: Keys, rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield (row, another with its task and another answer) for each of `rows` that has one, in order."""
+def shared(keys: np.ndarray, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return (row, first of `others` with its key) for each of `rows` that has one, [pairs, 2] int64."""
+    known, first = np.unique(keys[others], return_index=True)
+    is_known = np.isin(keys[rows], known)
+    partners = others[first[np.searchsorted(known, keys[rows][is_known])]]
+    return np.stack([rows[is_known], partners], axis=1)
+
+
+def conflicting(keys: Keys, rows: np.ndarray) -> np.ndarray:
+    """Return (row, another with its task and another answer) for each of `rows` that has one, [pairs, 2] int64."""
     if not len(rows):
-        return
+        return np.zeros((0, 2), dtype=np.int64)
     by_answer = np.lexsort((rows, keys.answer[rows], keys.task[rows]))
     tasks, answers = keys.task[rows][by_answer], keys.answer[rows][by_answer]
     starts = np.r_[True, tasks[1:] != tasks[:-1]]
@@ -64,12 +73,11 @@ def conflicting(keys: Keys, rows: np.ndarray) -> Iterator[tuple[int, int]]:
     firsts = np.flatnonzero(starts)
     lasts = np.r_[firsts[1:], len(rows)] - 1
     # answers of a task are sorted: it has two of them where the first and the last differ
-    differs = answers[firsts] != answers[lasts]
-    places = np.flatnonzero(differs[group])
+    places = np.flatnonzero((answers[firsts] != answers[lasts])[group])
     is_like_first = answers[places] == answers[firsts][group[places]]
     others = np.where(is_like_first, lasts[group[places]], firsts[group[places]])
     found = np.stack([rows[by_answer[places]], rows[by_answer[others]]], axis=1)
-    yield from map(tuple, found[np.argsort(found[:, 0], kind="stable")].tolist())
+    return found[np.argsort(found[:, 0], kind="stable")]
 
 
 def same_answers(keys: Keys, rows: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -86,12 +94,12 @@ def outliers(lengths: np.ndarray) -> tuple[np.ndarray, float, float]:
     """Return the places of lengths far outside the others, and the bounds: 3 times the quartiles' distance, in logs.
 
     Source: Tukey 1977, "Exploratory Data Analysis", outer fences. Departure: the quartiles count as at least a factor
-    of 1.5 apart, or lengths that are nearly all equal would have outliers everywhere.
+    of 2 apart, or lengths that are nearly all equal would have outliers everywhere.
     """
     if len(lengths) < 20:
         return np.zeros(0, dtype=np.int64), 0.0, np.inf
     logs = np.log(np.maximum(lengths, 1))
     low, high = np.quantile(logs, [0.25, 0.75])
-    spread = 3 * max(high - low, np.log(1.5))
+    spread = 3 * max(high - low, np.log(2))
     bounds = float(np.exp(low - spread)), float(np.exp(high + spread))
     return np.flatnonzero((lengths < bounds[0]) | (lengths > bounds[1])), *bounds

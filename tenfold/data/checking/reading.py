@@ -65,7 +65,7 @@ class Reading:
         if side.rows.format not in LABELLED and refuses(said.answer):
             self.tally.add("refusals", lambda: Shown(place, shortened(said.answer)))
         if self.languages is not None and number % self.languages.step == 0:
-            text = max(texts, key=len) if texts else ""
+            text = said.answer if side.rows.format == "translation" else max(texts, key=len)
             self.languages.ask(text, lambda: Shown(place, shortened(text)))
         return said
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 
-from tenfold.data.checking.finding import Shown, Tally
-from tenfold.data.checking.keys import Keys, conflicting, outliers, repeated, same_answers
+from tenfold.data.checking.finding import EXAMPLES_SHOWN, Shown, Tally
+from tenfold.data.checking.keys import Keys, conflicting, outliers, repeated, same_answers, shared
 from tenfold.data.checking.near import Signatures
 from tenfold.data.checking.sides import Sides
 
@@ -25,7 +24,7 @@ def tell_repeats(sides: Sides, keys: Keys, tally: Tally, signatures: Signatures 
     _tell_all(tally, "exact_duplicates", sides, copies)
     tell_conflicts(sides, keys, tally)
     if signatures is not None:
-        _tell_near(sides, keys, tally, signatures, copies + leaked)
+        _tell_near(sides, keys, tally, signatures, np.concatenate([copies, leaked]))
     for row, number in same_answers(keys, rows[keys.is_sentence[rows]]):
         tally.add("same_answers", partial(_shown, sides, row, f"{number:,} prompts get it: "))
     _tell_cut(sides, keys, tally)
@@ -38,23 +37,18 @@ def tell_repeats(sides: Sides, keys: Keys, tally: Tally, signatures: Signatures 
             tally.explain("length_outliers", f"usual in {side.source}: {low:,.0f} to {high:,.0f} characters")
 
 
-def held_out(keys: Keys) -> list[tuple[int, int]]:
-    """Return (training row, held-out row with its prompt) for each training row that has one."""
-    rows = keys.readable()
-    tests, training = rows[keys.is_test[rows]], rows[~keys.is_test[rows]]
-    if not len(tests):
-        return []
-    known, first = np.unique(keys.prompt[tests], return_index=True)
-    places = np.minimum(np.searchsorted(known, keys.prompt[training]), len(known) - 1)
-    is_known = known[places] == keys.prompt[training]
-    return list(zip(training[is_known].tolist(), tests[first[places[is_known]]].tolist(), strict=True))
-
-
-def duplicates(keys: Keys) -> list[tuple[int, int]]:
-    """Return (row, first row that says the same word for word), within training and within what is held out."""
+def held_out(keys: Keys) -> np.ndarray:
+    """Return (training row, held-out row with its prompt) for each training row that has one, [pairs, 2] int64."""
     rows = keys.readable()
     is_test = keys.is_test[rows]
-    return [pair for part in (rows[~is_test], rows[is_test]) for pair in repeated(keys.row, part)]
+    return shared(keys.prompt, rows[~is_test], rows[is_test])
+
+
+def duplicates(keys: Keys) -> np.ndarray:
+    """Return (row, first that says the same word for word), within training and within what is held out."""
+    rows = keys.readable()
+    is_test = keys.is_test[rows]
+    return np.concatenate([repeated(keys.row, part) for part in (rows[~is_test], rows[is_test])])
 
 
 def tell_conflicts(sides: Sides, keys: Keys, tally: Tally) -> None:
@@ -68,9 +62,9 @@ def tell_conflicts(sides: Sides, keys: Keys, tally: Tally) -> None:
         _tell_all(tally, kind, sides, conflicting(keys, some))
 
 
-def _tell_near(sides: Sides, keys: Keys, tally: Tally, signatures: Signatures, told: Iterable[tuple[int, int]]) -> None:
+def _tell_near(sides: Sides, keys: Keys, tally: Tally, signatures: Signatures, told: np.ndarray) -> None:
     """Tell near-duplicates among rows that were not told as copies; other answers to one prompt are no duplicates."""
-    rows = np.setdiff1d(keys.readable(), np.array([row for row, _ in told], dtype=np.int64))
+    rows = np.setdiff1d(keys.readable(), told[:, 0])
     for pair in signatures.pairs(rows):
         one, other = pair.row, pair.earlier
         if keys.task[one] == keys.task[other] and keys.answer[one] != keys.answer[other]:
@@ -92,9 +86,10 @@ def _tell_cut(sides: Sides, keys: Keys, tally: Tally) -> None:
             tally.add("cut_answers", partial(_end, sides, row, reason))
 
 
-def _tell_all(tally: Tally, kind: str, sides: Sides, pairs: Iterable[tuple[int, int]]) -> None:
-    for row, other in pairs:
+def _tell_all(tally: Tally, kind: str, sides: Sides, pairs: np.ndarray) -> None:
+    for row, other in pairs[:EXAMPLES_SHOWN].tolist():
         tally.add(kind, partial(_pair, sides, row, other, "as "))
+    tally.count(kind, max(0, len(pairs) - EXAMPLES_SHOWN))
 
 
 def _pair(sides: Sides, row: int, other: int, relation: str) -> Shown:

@@ -89,10 +89,27 @@ def _of_words(example: Example) -> Said:
     return Said(prompt, answer, content, example.language or "", *keys)
 
 
+def shown_parts(rows: Rows, row: Mapping[str, object]) -> list[str]:
+    """Return the texts to show people of a row: what is asked and answered, without roles and system text."""
+    try:
+        example = rows.read(row)
+    except RowFault:
+        return texts_of(rows, row)
+    if isinstance(example, Labelled):
+        return [*example.texts, label_text(example.label)]
+    if example.text is not None:
+        return [example.text]
+    return [turn.content for turn in example.turns if turn.role != "system"]
+
+
 def texts_of(rows: Rows, row: Mapping[str, object]) -> list[str]:
-    """Return all texts in the columns that are learned from, in order."""
+    """Return all texts in the columns that are learned from, in order; of a conversation those of its turns."""
     ours = FORMATS[rows.format] + OPTIONAL.get(rows.format, ())
     return list(_texts([row.get(rows.columns.get(name, name)) for name in ours]))
+
+
+_OF_TURNS = {"role", "from", "type"}
+"""What a turn says about itself, which is nobody's text."""
 
 
 def _texts(values: list[object]) -> Iterator[str]:
@@ -102,6 +119,6 @@ def _texts(values: list[object]) -> Iterator[str]:
         if isinstance(value, str):
             yield value
         elif isinstance(value, dict):
-            left.extend(reversed(value.values()))
+            left.extend(part for name, part in reversed(value.items()) if name not in _OF_TURNS)
         elif isinstance(value, list):
             left.extend(reversed(value))

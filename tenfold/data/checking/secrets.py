@@ -33,7 +33,9 @@ _EMAIL = re.compile(
     r"(?<![\w.+-])[A-Za-z0-9_][\w.+-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,5}[A-Za-z]{2,24}(?![\w-])",
     re.ASCII,
 )
-_EXAMPLE_DOMAIN = re.compile(r"(?:@|\.)(?:example\.(?:com|org|net)|[\w-]+\.(?:example|invalid|test))$", re.IGNORECASE)
+_EXAMPLE_DOMAIN = re.compile(
+    r"(?:@|\.)(?:example\.(?:com|org|net)|[\w-]{1,63}\.(?:example|invalid|test))$", re.IGNORECASE
+)
 _PHONE = re.compile(
     r"(?<![\w.+/-])(?:"
     r"\+[1-9]\d{0,2}(?:[ .-]?(?:\(0?\d{1,4}\)|\d{1,5})){2,6}"  # international
@@ -41,7 +43,11 @@ _PHONE = re.compile(
     r"|\(?0[1-9]\d{1,4}\)?[ /-]\d{3,4}[ -]?\d{3,5}"  # trunk prefix 0, as in most of Europe
     r")(?![\w/]|[.-]\d)"
 )
-_DIGITS = re.compile(r"(?<![\w.+-])[3-6]\d{3}(?:[ -]?\d{2,6}){2,4}(?![\w-]|\.\d)")
+_CARD = re.compile(
+    r"(?<![\w.+-])(?<!\d )(?:"
+    r"[3-6]\d{12,18}|[3-6]\d{3}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|3\d{3}([ -])\d{6}\2\d{5}"
+    r")(?![\w-]|\.\d| \d)"
+)
 _IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{1,4}){3,8}(?![A-Za-z0-9])")
 _IBAN_COUNTRIES = {
     15: "NO",
@@ -119,7 +125,7 @@ def is_phone(text: str) -> bool:
 
 _NUMBERS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
     ("iban", _IBAN, is_iban),
-    ("card", _DIGITS, is_card),
+    ("card", _CARD, is_card),
     ("phone", _PHONE, is_phone),
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tenfold.data.checking.damage import quoted
 from tenfold.data.checking.finding import SHOWN_CHARACTERS
-from tenfold.data.checking.said import texts_of
+from tenfold.data.checking.said import shown_parts
 from tenfold.data.checking.secrets import blanked
 from tenfold.data.sources import Rows
 
@@ -75,12 +75,12 @@ class Sides:
     def shown(self, row: int) -> str:
         """Return the beginning of what row number `row` says, secrets masked."""
         side = self.side_of(row)
-        return shortened("  ".join(texts_of(side.rows, side.rows.row(row - side.start))))
+        return shortened("  ".join(shown_parts(side.rows, side.rows.row(row - side.start))))
 
     def shown_end(self, row: int) -> str:
         """Return the end of the last text of row number `row`, secrets blanked."""
         side = self.side_of(row)
-        text = texts_of(side.rows, side.rows.row(row - side.start))[-1].rstrip()
+        text = shown_parts(side.rows, side.rows.row(row - side.start))[-1].rstrip()
         return shortened(text, len(text), len(text))
 
     def to_json(self) -> list[dict[str, object]]:
