@@ -81,3 +81,12 @@ def test_a_hostile_row_is_told_and_the_others_are_checked(desk: Desk, name: str,
     assert done.code == 0, done.text
     assert "\x1b[2J" not in done.out and fits(done.out, desk.folder)
     assert "26 rows" in done.out and "Nothing found" not in done.out
+
+
+def test_check_notes_training_rows_that_repeat(desk: Desk) -> None:
+    rows = clean_rows(12)
+    desk.write("rows.jsonl", lines([*rows, rows[0]]))
+    desk.write("test.jsonl", lines(clean_rows(4, seed=1)))
+    done = desk.tenfold("check", desk.recipe(data={"test": "test.jsonl"}), "--no-trial")
+    assert done.code == 0, done.text
+    assert "of 13 training rows 1 repeat an earlier one: tenfold data check FILE" in " ".join(done.out.split())

@@ -15,6 +15,8 @@ from tenfold.data.checking.cleaning import require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS
 from tenfold.data.checking.keys import outliers
 from tenfold.data.checking.near import NUM_HASHES, SIMILAR, Signatures
+from tenfold.data.checking.quick import count_repeats
+from tenfold.data.sources import open_rows
 from tenfold.errors import DataError
 from tests.data.checking import planted
 from tests.data.checking.planted import clean_rows, write_rows
@@ -244,6 +246,16 @@ def test_the_estimated_similarity_is_the_share_of_common_runs_of_words(tmp_path:
     assert (pair.row, pair.earlier) == (1, 0)
     deviation = (exact[1] * (1 - exact[1]) / NUM_HASHES) ** 0.5
     assert abs(pair.similarity - exact[1]) < 4 * deviation
+
+
+def test_the_quick_count_is_that_of_the_whole_check(tmp_path: Path) -> None:
+    rows = [{"text": row["prompt"], "label": "good"} for row in clean_rows(30)]
+    rows += [rows[2], rows[2], {**rows[5], "label": "bad"}, {"text": "", "label": "bad"}]
+    source = write_rows(tmp_path / "rows.jsonl", rows)
+    whole = counts(check_rows([source]))
+    quick = count_repeats(open_rows(source))
+    assert (quick.num_rows, quick.duplicates, quick.conflicts) == (34, 2, 2)
+    assert (whole["exact_duplicates"], whole["label_conflicts"]) == (2, 2)
 
 
 def test_lengths_that_are_nearly_equal_have_no_outliers() -> None:
