@@ -78,7 +78,7 @@ def _show(console: Console, checked: Checked) -> None:
         console.print("\n[bold green]Nothing found.[/bold green]")
     console.rule("Looked for", align="left")
     found_kinds = {finding.kind for finding in checked.findings}
-    clean = [kind.replace("_", " ") for kind in KINDS if kind not in found_kinds | checked.not_asked]
+    clean = [_name(kind) for kind in KINDS if kind not in found_kinds | checked.not_asked]
     _paragraph(console, "not found: " + ", ".join(clean), "")
     if checked.languages:
         shares = ", ".join(f"{language} {count:,}" for language, count in list(checked.languages.items())[:8])
@@ -104,12 +104,19 @@ def _show_finding(console: Console, finding: Finding) -> None:
 
 def _show_cleaned(console: Console, cleaned: Cleaned) -> None:
     console.rule("Cleaned copy", align="left")
-    dropped = ", ".join(f"{count:,} {KINDS[kind].title}" for kind, count in cleaned.dropped.items() if count)
+    dropped = _counts({kind: count for kind, count in cleaned.dropped.items() if count})
     _paragraph(console, f"{cleaned.path}: {cleaned.kept:,} of {cleaned.num_rows:,} rows", "")
     _paragraph(console, f"left out: {dropped or 'nothing'}", "")
-    left = "; ".join(f"{count:,} {KINDS[kind].title}" for kind, count in cleaned.left.items())
-    if left:
-        _paragraph(console, f"left alone, for you to decide: {left}", "")
+    if cleaned.left:
+        _paragraph(console, f"left alone, for you to decide (as counted above): {_counts(cleaned.left)}", "")
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{_name(kind)} {count:,}" for kind, count in found.items())
+
+
+def _name(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 def _paragraph(console: Console, text: str, indent: str, style: str = "") -> None:

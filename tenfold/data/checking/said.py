@@ -18,8 +18,8 @@ class Said:
     """What a row says; `prompt` is normalised (`identity.normalised`), `answer` as it stands, or a label.
 
     `content` is what near-duplicates are told by, normalised; `within` is what they must share besides: of a question
-    the context. Keys have 63 bits: `row_key` is equal for rows that say the same word for word, `prompt_key` where
-    the gate would tell an overlap, `task_key` where the same answer would be expected.
+    the context. Keys have 63 bits: `row_key` is equal for rows that say the same word for word, `prompt_key` for rows
+    whose last prompt is the same by the gate's rule of overlap, `task_key` where the same answer would be expected.
     """
 
     prompt: str

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 
 Match = re.Match[str]
 
-_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----")
+_KEY = re.compile(r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----[\w+/=\s\\:,.-]{0,8000}")
 _TOKENS = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])"  # AWS
@@ -133,7 +133,7 @@ _NUMBERS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool]], ...] = (
 def masked(kind: str, text: str) -> str:
     """Return enough of a secret to find it again, and not enough to use it."""
     if kind == "private_key":
-        return text
+        return text[: text.index("-----", 5) + 5] + "…"
     if kind == "email":
         name, _, domain = text.partition("@")
         return f"{name[0]}…@{domain[0]}….{domain.rpartition('.')[2]}"

@@ -94,7 +94,7 @@ class Sides:
 def shortened(text: str, start: int = 0, stop: int = 0) -> str:
     """Return a line of `text` to be shown: what is around `start` to `stop`, or its beginning; secrets are blanked."""
     first = max(0, start - _SECRET)
-    near = blanked(text[first : stop + _SECRET])
+    near = blanked(text[first : stop + _SECRET]).replace("\t", " ").replace("\n", " ")
     begin = max(0, start - first - (SHOWN_CHARACTERS - (stop - start)) // 2)
     end = begin + SHOWN_CHARACTERS
     line = " ".join(quoted(near[begin:end]).split())

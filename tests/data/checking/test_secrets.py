@@ -54,6 +54,15 @@ def test_masks_hide_the_middle() -> None:
     assert planted.AWS not in blanked(f"key {planted.AWS}.")
 
 
+def test_the_body_of_a_private_key_is_never_shown() -> None:
+    body = "MIIEpAIBAAKCAQEA7bq"
+    for line_end in ("\n", "\r\n", "\\n"):
+        text = f"Keep it: {planted.PRIVATE_KEY}{line_end}{body}{line_end}{body}"
+        ((kind, found),) = found_in(text)
+        assert kind == "private_key" and masked(kind, found) == planted.PRIVATE_KEY + "…"
+        assert body not in blanked(text)
+
+
 def test_what_a_terminal_cannot_show_becomes_an_escape() -> None:
     assert quoted("a\x1b[31m\ud83d") == "a\\x1b[31m\\ud83d"
 
