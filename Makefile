@@ -11,7 +11,7 @@ BIN := .venv/bin
 	$(PYTHON) -m venv .venv
 	# torch first and pinned: a later, unpinned install would bring gigabytes of CUDA libraries to a CPU machine
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,qlora,speech,tensorboard]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,check,qlora,speech,tensorboard]'
 	touch $@
 
 demo: .venv/.installed

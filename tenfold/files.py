@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,6 +70,28 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("wb") as file:
                 file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+            _sync(path.parent)
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write `lines` to `path`, atomically and without holding them all; each gets a line feed.
+
+    Raises:
+        DiskFull: no space is left on the device.
+        UserError: nobody may write there.
+    """
+    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w", encoding="utf-8", newline="\n") as file:
+                file.writelines(f"{line}\n" for line in lines)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)

@@ -61,7 +61,8 @@ ROOMS: dict[str, str] = {
     " running answering extending compare verify",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
-    "cli": "extending compare errors recipe artifact answering terminal",
+    "commands": "extending compare errors recipe artifact answering terminal",
+    "cli": "commands terminal",
     "__main__": "cli",
     "tethered": "cli",
 }
@@ -76,9 +77,11 @@ FENCES: dict[str, str] = {
     " techniques/feature_based_plan.py techniques/feature_based_comparison.py",
     "peft": "tuning/ verify/exported.py",
     "psutil": "engine/runtime.py evaluation/cost.py",
+    "py3langid": "data/checking/languages.py",
     "pyarrow": "data/",
     "pydantic": "recipe/ techniques/ compare/grid.py",
     "ray": "compare/on_ray.py",
+    "rensa": "data/checking/near.py",
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",
@@ -93,7 +96,7 @@ FENCES: dict[str, str] = {
     " teaching/ techniques/ verify/ loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/masking.py data/label_render.py data/source_render.py"
     " data/speech_render.py",
-    "typer": "cli.py terminal/options.py",
+    "typer": "cli.py commands/ terminal/options.py",
     "yaml": "recipe/load.py terminal/check_view.py",
 }
 """Every library that is imported anywhere, and the only places where it may be."""

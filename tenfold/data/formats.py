@@ -158,9 +158,7 @@ def _advice(found: Sequence[str], label: str | None, text: str | None, needed: M
         if name in needed and len(needed[name]) <= len(both)
     }
     if not told:
-        return (
-            "say which column is which: --columns OURS=YOURS with init, predict or evaluate, data.columns in a recipe"
-        )
+        return "say which column is which: --columns OURS=YOURS on the command line, data.columns in a recipe"
     options = ", ".join(f"{each} for {way}" if len(told) > 1 else each for way, (each, _) in told.items())
     return f"say which column is which: {options}; in a recipe, data.columns: {next(iter(told.values()))[1]}"
 
@@ -168,7 +166,7 @@ def _advice(found: Sequence[str], label: str | None, text: str | None, needed: M
 def _mapping(**columns: str) -> str:
     """Return how to say `columns`, ours to theirs, in a recipe and on the command line."""
     options, listed = _options(**columns)
-    return f"with init, predict or evaluate: {options}; in a recipe, data.columns: {listed}"
+    return f"on the command line: {options}; in a recipe, data.columns: {listed}"
 
 
 def _options(**columns: str) -> tuple[str, str]:

@@ -115,9 +115,18 @@ def _read_json(file: BinaryIO, name: str) -> Iterator[Record]:
             for line, row in JsonDocument(text, name).rows():
                 if not isinstance(row, dict):
                     raise not_an_object(f"{name}, line {line}", row)
-                yield f"{name}, line {line}", json.dumps(row, ensure_ascii=False)
+                yield f"{name}, line {line}", _as_json(row)
     except UnicodeDecodeError as error:
         raise _not_utf8(name, error) from None
+
+
+def _as_json(row: object) -> str:
+    text = json.dumps(row, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair: kept as its escape, and told where the row is read
+        return json.dumps(row)
+    return text
 
 
 def _is_json_lines(file: BinaryIO) -> bool:

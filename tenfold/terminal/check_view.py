@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tenfold.artifact import check_output
+from tenfold.data.checking.quick import count_repeats
 from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
@@ -74,9 +76,22 @@ def _show_notes(console: Console, world: World) -> int:
         notes.append(f"{heading} {escape(str(finding.problem))}")
     if few := too_few({name: len(task.items) for name, task in world.tasks.items() if task.test is not None}):
         notes.append(f"[yellow]{escape(few)}[/yellow]")
+    notes += [f"[yellow]{escape(note)}[/yellow]" for note in _repeats(world)]
     for note in notes:
         console.print(note)
     return len(notes)
+
+
+def _repeats(world: World) -> Iterator[str]:
+    """Yield what is told of each task's training rows that repeat or contradict each other."""
+    for name, task in world.tasks.items():
+        rows = task.train.rows
+        found = count_repeats(rows)
+        counts = {"repeat an earlier one": found.duplicates, "have another label elsewhere": found.conflicts}
+        told = " and ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+        if told:
+            of_task = "" if name == TASK else f" of {name}"
+            yield f"of {found.num_rows:,} training rows{of_task} {told}: tenfold data check FILE says which"
 
 
 def _show_rows(console: Console, world: World) -> None:

@@ -1,0 +1,1 @@
+"""The commands, a module for each part of the work: each reads its options, calls the package, and shows."""

@@ -1,0 +1,39 @@
+"""Commands about rows by themselves, before any recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tenfold.terminal import options
+
+app = typer.Typer(
+    help="Look at rows before anything is trained on them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def data() -> None:
+    """Look at rows before anything is trained on them."""
+
+
+@app.command(short_help="Find duplicates, leaks, conflicts, secrets and damage in rows.")
+def check(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="File, folder, hub id, or sample:NAME.")],
+    test: Annotated[list[str] | None, typer.Option(help="Held-out rows, which must not be in FILE.")] = None,
+    columns: options.Columns = None,
+    out: Annotated[Path | None, typer.Option(help="Write a cleaned copy of FILE here, as JSON lines.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+) -> None:
+    """Find what rows repeat, give away, contradict, break off or damage, and where; nothing is changed.
+
+    The cleaned copy leaves out exact duplicates, rows without an answer, and rows with the prompt of a held-out row.
+    """
+    from tenfold.terminal.data_check_view import show_data_check
+
+    show_data_check(files, test or [], columns=options.read_columns(columns), out=out, figures=json)

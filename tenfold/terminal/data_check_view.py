@@ -1,0 +1,125 @@
+"""What `tenfold data check` shows: each finding with its count, examples and what to do; then what was fine."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from tenfold.data.checking.checking import Checked, check_rows
+from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_cleaned
+from tenfold.data.checking.finding import KINDS, Finding
+from tenfold.files import require_folder, write_json
+
+COUNT = 9
+"""Columns of a count."""
+
+WIDTH = 80
+
+
+def show_data_check(
+    files: Sequence[str],
+    test: Sequence[str],
+    *,
+    columns: Mapping[str, str] | None,
+    out: Path | None,
+    figures: Path | None,
+) -> None:
+    """Check the rows of `files` against each other and those of `test`, print it, and write what is asked for.
+
+    Raises:
+        DataError: files that cannot be read, or a copy that cannot be written as asked.
+        UserError: nobody may write there.
+    """
+    console = Console(highlight=False)
+    for path in (out, figures):
+        if path is not None:
+            require_folder(path.parent)
+    if out is not None:
+        require_new(out, [*files, *test])
+    with Progress(
+        TextColumn("reading rows"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("", total=0)
+        checked = check_rows(
+            files, test=test, columns=columns, tell=lambda done, of: progress.update(task, completed=done, total=of)
+        )
+    _show(console, checked)
+    cleaned = None if out is None else write_cleaned(checked, out)
+    if cleaned is not None:
+        _show_cleaned(console, cleaned)
+    elif any(finding.kind in DROPPED for finding in checked.findings):
+        console.print("[dim]--out cleaned.jsonl writes a copy without what is safe to leave out[/dim]", soft_wrap=True)
+    if figures is not None:
+        write_json(figures, checked.to_json() | ({} if cleaned is None else {"cleaned": cleaned.to_json()}))
+        console.print(f"written to {figures}", markup=False, soft_wrap=True)
+
+
+def _show(console: Console, checked: Checked) -> None:
+    for side in checked.sides.sides:
+        role = ", held out" if side.is_test else ""
+        console.print(f"{side.source}: {len(side.rows):,} rows, {side.rows.format}{role}", markup=False, soft_wrap=True)
+    for heading, may_be_meant in (("To mend", False), ("To look at: may be meant", True)):
+        found = [each for each in checked.findings if KINDS[each.kind].may_be_meant is may_be_meant]
+        if found:
+            console.rule(heading, align="left")
+        for finding in found:
+            _show_finding(console, finding)
+    if not checked.findings:
+        console.print("\n[bold green]Nothing found.[/bold green]")
+    console.rule("Looked for", align="left")
+    found_kinds = {finding.kind for finding in checked.findings}
+    clean = [_name(kind) for kind in KINDS if kind not in found_kinds | checked.not_asked]
+    _paragraph(console, "not found: " + ", ".join(clean), "")
+    if checked.languages:
+        shares = ", ".join(f"{language} {count:,}" for language, count in list(checked.languages.items())[:8])
+        _paragraph(
+            console, f"languages of {sum(checked.languages.values()):,} rows: {shares} (und: too short or unsure)", ""
+        )
+    for name, reason in checked.skipped.items():
+        console.print(f"[yellow]{name.replace('_', '-')} not looked for: {reason}[/yellow]", soft_wrap=True)
+    console.print(f"{len(checked.sides):,} rows in {checked.seconds:.1f} s ({checked.rows_per_second:,.0f} rows/s)")
+
+
+def _show_finding(console: Console, finding: Finding) -> None:
+    kind = KINDS[finding.kind]
+    line = Text(f"{finding.count:>{COUNT - 2},}  ", style="bold")
+    line.append(kind.title, style="yellow" if kind.may_be_meant else "bold red")
+    console.print(line, soft_wrap=True)
+    if finding.detail:
+        _paragraph(console, finding.detail, " " * COUNT)
+    for example in finding.examples:
+        _paragraph(console, f"{example.place}: {example.text}", " " * COUNT, style="dim")
+    _paragraph(console, f"do: {kind.remedy}", " " * COUNT)
+
+
+def _show_cleaned(console: Console, cleaned: Cleaned) -> None:
+    console.rule("Cleaned copy", align="left")
+    dropped = _counts({kind: count for kind, count in cleaned.dropped.items() if count})
+    _paragraph(console, f"{cleaned.path}: {cleaned.kept:,} of {cleaned.num_rows:,} rows", "")
+    _paragraph(console, f"left out: {dropped or 'nothing'}", "")
+    if cleaned.left:
+        _paragraph(console, f"left alone, for you to decide (as counted above): {_counts(cleaned.left)}", "")
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return ", ".join(f"{_name(kind)} {count:,}" for kind, count in found.items())
+
+
+def _name(kind: str) -> str:
+    return kind.replace("_", " ")
+
+
+def _paragraph(console: Console, text: str, indent: str, style: str = "") -> None:
+    further = indent + "  " if indent else ""
+    for line in textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=further, break_on_hyphens=False):
+        console.print(Text(line, style=style), soft_wrap=True)

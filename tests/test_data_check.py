@@ -1,0 +1,92 @@
+"""`tenfold data check` as a user gives it: what is told, at 80 columns, and what hostile files are answered with."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.command import Desk, fits
+from tests.data.checking.planted import EMAIL, clean_rows
+
+
+def lines(rows: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_findings_are_told_with_places_and_what_to_do(desk: Desk) -> None:
+    rows, test = clean_rows(30), clean_rows(4, seed=1)
+    rows += [rows[0], test[1], {"prompt": "Who is it?", "completion": f"Write to {EMAIL} today."}]
+    desk.write("rows.jsonl", lines(rows))
+    desk.write("test.jsonl", lines(test))
+    done = desk.tenfold("data", "check", "rows.jsonl", "--test", "test.jsonl", "--json", "f.json", "--out", "c.jsonl")
+    assert done.code == 0, done.text
+    assert fits(done.out, desk.folder)
+    assert "rows.jsonl, line 31: as rows.jsonl, line 1" in done.out
+    assert "rows.jsonl, line 32: as test.jsonl, line 2" in done.out
+    assert "m…@w….org" in done.out and EMAIL not in done.text
+    assert "31 of 33 rows" in done.out and "left alone" in done.out
+    figures = json.loads((desk.folder / "f.json").read_text(encoding="utf-8"))
+    assert {each["kind"]: each["count"] for each in figures["findings"]} == {
+        "held_out": 1,
+        "exact_duplicates": 1,
+        "email": 1,
+    }
+    assert figures["cleaned"]["kept"] == 31
+    assert figures["rows"] == 37 and figures["files"][1]["held_out"]
+
+
+def test_a_clean_file_is_said_to_be_clean(desk: Desk) -> None:
+    desk.write("rows.jsonl", lines(clean_rows(10)))
+    done = desk.tenfold("data", "check", "rows.jsonl")
+    assert done.code == 0 and "Nothing found" in done.out
+
+
+def test_all_files_that_cannot_be_read_are_told_at_once(desk: Desk) -> None:
+    desk.write("bad.jsonl", '{"prompt": "a"')
+    done = desk.tenfold("data", "check", "bad.jsonl", "none.jsonl")
+    assert done.code == 2
+    assert "bad.jsonl, line 1: malformed JSON" in done.err and "none.jsonl: no such file" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("binary.jsonl", bytes(range(256)) * 40, "line 1: malformed JSON"),
+        ("latin.jsonl", b'{"prompt": "caf\xe9"}', "not UTF-8"),
+        ("deep.jsonl", b'{"prompt": ' + b"[" * 200_000, "malformed JSON"),
+        ("null.jsonl", b"null\n", "not a row"),
+        ("empty.jsonl", b"", "holds no rows"),
+        ("rows.exe", b"MZ", "unknown kind of file"),
+        ("half.json", b'[{"prompt": "a", "completion": "b"}, {"prompt"', "half.json"),
+    ],
+)
+def test_a_hostile_file_is_answered_with_a_message(desk: Desk, name: str, content: bytes, told: str) -> None:
+    desk.write(name, content)
+    done = desk.tenfold("data", "check", name)
+    assert done.code == 2 and told in done.err
+    assert "bug in Tenfold" not in done.err
+
+
+@pytest.mark.parametrize(
+    "completion",
+    ["x" * 5_000_000, "word " * 400_000, [[[[["deep"]]]]], None, {"a": None}, "\ud800", "\x00\x1b[2J", "a@" * 100_000],
+    ids=["huge word", "huge text", "nested", "null", "object", "surrogate", "terminal codes", "signs"],
+)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json"])
+def test_a_hostile_row_is_told_and_the_others_are_checked(desk: Desk, name: str, completion: object) -> None:
+    rows = [*clean_rows(25), {"prompt": "What is it?", "completion": completion}]
+    desk.write(name, lines(rows) if name == "rows.jsonl" else json.dumps(rows, indent=1))
+    done = desk.tenfold("data", "check", name)
+    assert done.code == 0, done.text
+    assert "\x1b[2J" not in done.out and fits(done.out, desk.folder)
+    assert "26 rows" in done.out and "Nothing found" not in done.out
+
+
+def test_check_notes_training_rows_that_repeat(desk: Desk) -> None:
+    rows = clean_rows(12)
+    desk.write("rows.jsonl", lines([*rows, rows[0]]))
+    desk.write("test.jsonl", lines(clean_rows(4, seed=1)))
+    done = desk.tenfold("check", desk.recipe(data={"test": "test.jsonl"}), "--no-trial")
+    assert done.code == 0, done.text
+    assert "of 13 training rows 1 repeat an earlier one: tenfold data check FILE" in " ".join(done.out.split())
