@@ -32,14 +32,22 @@ if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.techniques.context import Run
     from tenfold.techniques.start import Start
+    from tenfold.techniques.world import World
+
+
+def meet(world: World, options: CrossLingualOptions) -> None:
+    """Refuse more few rows than a language has, and adapters that cannot be read or do not fit the model.
+
+    Raises:
+        UserError: with every such problem.
+    """
+    from tenfold.techniques.cross_lingual_stages import require_fitting
+
+    require_fitting(world, options)
 
 
 def plan(run: Run, options: CrossLingualOptions) -> Plan:
-    """Return the stages, and what the tokenizer makes of each language.
-
-    Raises:
-        DataError: a language has fewer rows than `few_shot` asks for.
-    """
+    """Return the stages, and what the tokenizer makes of each language."""
     from tenfold.techniques.cross_lingual_stages import CrossLingualStages
     from tenfold.techniques.languages import fertility, left_out_notes
 
@@ -143,6 +151,7 @@ TECHNIQUE = Technique(
     options=CrossLingualOptions,
     check=check,
     start=start,
+    meet=meet,
     plan=plan,
     expand=expand,
     claims=(

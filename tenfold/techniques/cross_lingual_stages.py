@@ -10,17 +10,21 @@ from tenfold.data.mixture import Mixture, apportioned, temperature_shares
 from tenfold.data.prepare import Prepared, chosen
 from tenfold.data.windows import Windows
 from tenfold.engine.stage import Stage
-from tenfold.errors import DataError, Problem
+from tenfold.errors import Problem, UserError, collecting
 from tenfold.evaluation.scorecard import BEFORE
+from tenfold.models.load import outline
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Loss, Objective
+from tenfold.recipe import Recipe
 from tenfold.recipe.adapters import Bottleneck
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.cross_lingual_options import FEW_SHOT, TEXT, ZERO_SHOT, CrossLingualOptions, few_shot_name
+from tenfold.techniques.world import World
 from tenfold.tuning.adapter_bank import bank_of
 from tenfold.tuning.bottleneck import BottleneckTuner
 from tenfold.tuning.composition import Composition, Stack
+from tenfold.tuning.rehearsal import rehearse
 from tenfold.tuning.tuner import Tuner
 
 ADAPTER = "task"
@@ -46,6 +50,38 @@ class InLanguages:
         return self.objective(model, batch)
 
 
+def require_fitting(world: World, options: CrossLingualOptions) -> None:
+    """Check that every language has the rows, and every named adapter fits the model, before anything is scored.
+
+    Raises:
+        UserError: with every problem of both.
+    """
+    most, problems = max(options.few_shot, default=0), []
+    for task in world.tasks.values():
+        if len(task.train) < most and task.name not in options.source and not task.name.startswith(TEXT):
+            found, allowed = f"{len(task.train)} training rows", f"at least {most} (technique.few_shot)"
+            remedy = f"set technique.few_shot to {len(task.train)} at most, or add rows"
+            problems.append(Problem(f"language {task.name}", found, allowed, remedy))
+    for language, folder in options.language_adapters.items():
+        told: list[Problem] = []
+        with collecting(told):
+            tuner = _bottleneck(world.recipe, ADAPTER, borrowed={_of(language): folder})
+            rehearse(tuner, outline(world.files.folder, trust_remote_code=world.recipe.model.trust_remote_code))
+        where = f"technique.language_adapters.{language}"
+        problems += [
+            Problem(where, str(replace(each, allowed="", remedy="")), each.allowed, each.remedy) for each in told
+        ]
+    if problems:
+        raise UserError(*problems)
+
+
+def _bottleneck(
+    recipe: Recipe, adapter: str, *, on: tuple[str, ...] = (), borrowed: Mapping[str, str]
+) -> BottleneckTuner:
+    assert isinstance(recipe.tuner, Bottleneck), "checked before anything was opened"
+    return BottleneckTuner(recipe.tuner, adapter=adapter, on=on, borrowed=borrowed)
+
+
 class CrossLingualStages:
     """The stages of one run."""
 
@@ -56,24 +92,11 @@ class CrossLingualStages:
         self.texts = {task.name.removeprefix(TEXT): task for task in run.tasks if task.name.startswith(TEXT)}
         self.sources = [self.tasks[name] for name in options.source]
         self.targets = [task for name, task in self.tasks.items() if name not in options.source]
-        self._require_rows()
 
     @property
     def beginning(self) -> str:
         """The stage before the task is learned: the last language's, or the model as it came."""
         return f"{TEXT}{list(self.texts)[-1]}" if self.texts else BEFORE
-
-    def _require_rows(self) -> None:
-        most = max(self.options.few_shot, default=0)
-        problems = [
-            Problem(
-                f"language {task.name}", f"{len(task.train)} training rows", f"at least {most} (technique.few_shot)"
-            )
-            for task in self.targets
-            if len(task.train) < most
-        ]
-        if problems:
-            raise DataError(*problems)
 
     def composition(self, language: str) -> Composition:
         """Return what acts in `language`: the task's adapter, on the language's own where it has one."""
@@ -162,10 +185,8 @@ class CrossLingualStages:
         return replace(stage, tuner=self._tuner(ADAPTER, on=on), objective=objective)
 
     def _tuner(self, adapter: str, *, on: tuple[str, ...] = ()) -> Tuner:
-        settings = self.run.recipe.tuner
-        assert isinstance(settings, Bottleneck), "checked before anything was opened"
         borrowed = {_of(language): folder for language, folder in self.options.language_adapters.items()}
-        return BottleneckTuner(settings, adapter=adapter, on=on, borrowed=borrowed)
+        return _bottleneck(self.run.recipe, adapter, on=on, borrowed=borrowed)
 
 
 def few_rows(train: Prepared, rows: int, *, seed: int) -> Prepared:

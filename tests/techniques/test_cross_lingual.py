@@ -31,6 +31,7 @@ from tenfold.techniques.cross_lingual_options import few_shot_name
 from tenfold.techniques.languages import fertility
 from tenfold.techniques.technique import Evidence
 from tenfold.techniques.world import open_world
+from tenfold.terminal.check_view import show_check
 from tenfold.testing import check_technique
 from tests.command import Desk
 from tests.conftest import COLOURS
@@ -230,7 +231,6 @@ def test_language_adapters_may_come_from_other_runs(speak: Speak, tmp_path: Path
         ({"few_shot": [3, 3]}, RecipeError, r"technique.few_shot: a number of rows is named twice"),
         ({"few_shot": [0]}, RecipeError, r"technique.few_shot.0: found 0"),
         ({"smoothing": 2}, RecipeError, r"technique.smoothing: found 2"),
-        ({"few_shot": [500]}, DataError, r"(?s)language de: \d+ training rows.*at least 500"),
     ],
 )
 def test_what_does_not_fit_is_refused(
@@ -238,6 +238,33 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error, match=told):
         run(speak({**KIND, **technique}))
+
+
+@pytest.mark.parametrize(
+    ("technique", "told"),
+    [
+        ({"few_shot": [500]}, r"(?s)language de: \d+ training rows.*at least 500.*do: set technique.few_shot to \d+"),
+        (
+            {"language_adapters": {"en": "nowhere", "de": "also nowhere"}},
+            r"(?s)language_adapters.en: nowhere: no adapters.json.*do: check.*language_adapters.de: also nowhere: no",
+        ),
+    ],
+)
+def test_rows_and_adapters_that_are_not_there_are_refused_before_anything_is_scored(
+    technique: dict[str, Any],
+    told: str,
+    speak: Speak,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Run, "score", lambda *given: pytest.fail("nothing is scored"))
+    recipe = speak({**KIND, **technique}, tuner=BOTTLENECK)
+    with pytest.raises(UserError, match=told):
+        run(recipe)
+    capsys.readouterr()
+    with pytest.raises(UserError, match=told):
+        show_check(recipe, trial=False)
+    assert "Rows" not in capsys.readouterr().out, "nor is anything shown"
 
 
 @pytest.mark.parametrize(
