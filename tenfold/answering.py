@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tenfold.artifact import Artifact
-from tenfold.data.formats import FORMATS, PROMPTS
+from tenfold.data.formats import FORMATS, PROMPTS, other_format, told_formats
 from tenfold.data.gate import require_whole_replies
 from tenfold.data.prepare import prepare
 from tenfold.data.seen import count_seen
@@ -75,7 +75,7 @@ def evaluate_rows(
 ) -> Score:
     """Return the tuned model's score on the rows of `data`, read by `columns` (without, as the recipe maps them).
 
-    `tell` is given a note where the run has trained on some of them.
+    `tell` is given a note where the run has trained on some of them, and which of several tasks was chosen.
 
     Raises:
         UserError: the artifact, its base or the rows cannot be used, or `data.max_length` cuts a reply.
@@ -83,7 +83,10 @@ def evaluate_rows(
     artifact = Artifact.open(folder)
     name = artifact.task(task)
     section = artifact.recipe.tasks[name]
-    rows = _open_rows(artifact, name, data, columns, needed=FORMATS)
+    rows = _open_references(artifact, name, data, columns)
+    several = len(artifact.recipe.tasks) > 1
+    if several and task is None:
+        tell(f"taken for the first task, {name!r}: name another with --task ({', '.join(artifact.recipe.tasks)})")
     model = artifact.load(base=base)
     artifact.answer_as(model, name, adapter=adapter, drop_blocks=drop_blocks)
     kind = open_kind(artifact, name, model)
@@ -96,12 +99,53 @@ def evaluate_rows(
     if seen := count_seen(folder, name, prepared, [item.row for item in items]):
         found = f"{seen} of {len(items)} rows have a prompt that is also among the run's training rows"
         tell(f"{found}: their score says little about new rows")
-    return kind.score(model, items, stage="evaluate", task=rows.name, data=section)
+    title = f"{rows.name}, task {name}" if several else rows.name
+    return kind.score(model, items, stage="evaluate", task=title, data=section)
 
 
 def open_kind(artifact: Artifact, task: str, model: Trunk) -> TaskKind:
     """Return the kind of the artifact's `task`, for the loaded `model`."""
     return reopen_kind(artifact.facts["tasks"][task], processor_of(model), artifact.recipe.tasks[task], task=task)
+
+
+def _open_references(artifact: Artifact, task: str, data: str, columns: Mapping[str, str] | None) -> Rows:
+    """Return the rows of `data` for `task` to be scored on; tells which other task they fit where they do not fit it.
+
+    Raises:
+        DataError: they cannot be read, or are rows of another format that would be scored as words.
+    """
+    try:
+        rows = _open_rows(artifact, task, data, columns, needed=FORMATS)
+        if columns is None and artifact.recipe.tasks[task].format == "auto":
+            _require_own_format(artifact, task, rows)
+    except DataError as error:
+        others = [name for name in artifact.recipe.tasks if name != task and _fits(artifact, name, data, columns)]
+        found = f"rows of this format are of {' or '.join(others)}, and were taken for {task}"
+        told = [Problem("--task", found, remedy=f"name it: --task {others[0]}")] if others else []
+        raise DataError(*error.problems, *told) from None
+    return rows
+
+
+def _require_own_format(artifact: Artifact, task: str, rows: Rows) -> None:
+    """Refuse rows that can be read as `task` wants them and yet are of a format that it does not learn."""
+    formats = readable(artifact.facts["tasks"][task], FORMATS)
+    there = list(rows.row(0))
+    if (other := other_format(there, rows.columns, formats)) is None:
+        return
+    found = f"columns {', '.join(there)}: rows of format {other}, which this task does not learn"
+    text = rows.columns.get("text", "text")
+    remedy = f"give rows of such a format; or name the text alone to score it as words: --columns text={text}"
+    raise DataError(Problem(rows.name, found, told_formats(formats), remedy))
+
+
+def _fits(artifact: Artifact, task: str, data: str, columns: Mapping[str, str] | None) -> bool:
+    """Whether the rows of `data` are of a format that `task` learns."""
+    try:
+        rows = _open_rows(artifact, task, data, columns, needed=FORMATS)
+        _require_own_format(artifact, task, rows)
+    except DataError:
+        return False
+    return True
 
 
 def _open_rows(

@@ -244,6 +244,9 @@ def test_init_says_how_to_name_columns_with_its_own_flag(desk: Desk) -> None:
     desk.write("asked.csv", "question,answer\n" + "a,b\n" * 9)
     wrong = desk.tenfold("init", "feature_based", "--data", "asked.csv", "--columns", "text=question").err
     assert "--columns text=question --columns label=answer" in wrong, "with the columns that are there"
+    desk.write("clips.csv", "audio,txt\na.wav,my lamp\n")
+    clips = desk.tenfold("init", "parameter_efficient", "--data", "clips.csv").err
+    assert "--columns text=txt; in a recipe, data.columns: {text: txt}" in clips, "`audio` is right already"
     desk.write("one.csv", "Notes\nmy lamp\n")
     assert "--columns OURS=YOURS" in desk.tenfold("init", "task_specific", "--data", "one.csv").err
 
@@ -344,13 +347,25 @@ def test_evaluate_scores_rows_and_raw_text(done: Desk) -> None:
     assert (told.code, "response loss" in told.out, fits(told.out, done.folder)) == (0, True, True)
 
 
+def test_evaluate_scores_no_rows_with_labels_as_words_unless_told_to(done: Desk) -> None:
+    labels = done.write("labels.jsonl", '{"text": "my lamp", "label": "red"}\n' * 3)
+    told = done.tenfold("evaluate", "out", "--data", labels)
+    assert (told.code, told.out) == (2, "")
+    assert "columns text, label: rows of format classification" in told.err
+    assert "prompt_completion (prompt + completion)" in told.err and "--columns text=text" in told.err
+    asked = done.tenfold("evaluate", "out", "--data", labels, "--columns", "text=text")
+    assert (asked.code, "response loss" in asked.out) == (0, True)
+
+
 def test_evaluate_says_of_rows_that_the_run_has_trained_on(done: Desk) -> None:
     trained = json.loads((done.folder / "out" / "provenance.json").read_text())["data"]["main"]["train"]["rows"]
     told = f"{trained} of 64 rows have a prompt that is also among the run's training rows"
-    assert told in done.tenfold("evaluate", "out", "--data", "rows.jsonl").out
+    shown = done.tenfold("evaluate", "out", "--data", "rows.jsonl").out
+    assert told in " ".join(shown.split()) and fits(shown, done.folder)
     rows = [json.loads(line) for line in (done.folder / "rows.jsonl").read_text().splitlines()]
     copied = "".join(json.dumps({"prompt": f" {row['prompt'].upper()}!", "completion": "no"}) + "\n" for row in rows)
-    assert told in done.tenfold("evaluate", "out", "--data", done.write("copied.jsonl", copied)).out
+    copies = done.tenfold("evaluate", "out", "--data", done.write("copied.jsonl", copied)).out
+    assert told in " ".join(copies.split())
     held = [json.loads(line)["prompt"] for line in (done.folder / "out" / "generations.jsonl").read_text().splitlines()]
     new = "".join(json.dumps({"prompt": prompt, "completion": "no"}) + "\n" for prompt in held)
     assert "training rows" not in done.tenfold("evaluate", "out", "--data", done.write("new.jsonl", new)).text

@@ -288,6 +288,10 @@ def test_commands_over_rows_with_labels(desk: Desk, tree: Settings) -> None:
     assert "macro f1" in desk.tenfold("evaluate", "out", "--data", "rows.jsonl").out
     assert "use `tenfold predict`" in desk.tenfold("chat", "out").err
     assert "→ " in (desk.folder / "out" / "preview.txt").read_text(encoding="utf-8")
+    write(desk.folder, "regression", "measured.jsonl")
+    measured = desk.tenfold("evaluate", "out", "--data", "measured.jsonl").err
+    assert "columns text, target, rows of format regression" in measured
+    assert "label=target" not in measured, "a number is no label"
     desk.write("odd.jsonl", '{"words": "x"}\n')
     assert "allowed: classification (text)" in desk.tenfold("predict", "out", "--data", "odd.jsonl").err
 

@@ -81,6 +81,23 @@ def test_every_task_is_scored_at_every_stage_and_can_be_asked_for_by_name(two_ta
         evaluate_rows(artifact.folder, data=str(shouts_file), max_rows=4, base=None, task="wrods")
 
 
+def test_evaluate_says_which_of_several_tasks_it_took_and_which_one_the_rows_are_of(desk: Desk) -> None:
+    labels = [json.dumps({"text": f"lamp {number}", "label": ("red", "blue")[number % 2]}) for number in range(48)]
+    desk.write("labels.jsonl", "\n".join(labels))
+    tasks = {"train": None, "tasks": {"asked": "rows.jsonl", "colours": "labels.jsonl"}}
+    recipe = desk.recipe(data=tasks, optim={"max_updates": 1}, technique={"kind": "multi_task"})
+    assert desk.tenfold("run", recipe).code == 0
+    refused = desk.tenfold("evaluate", "out", "--data", "labels.jsonl")
+    assert refused.code == 2 and "rows of format classification" in refused.err
+    assert "do: name it: --task colours" in refused.err
+    other = desk.tenfold("evaluate", "out", "--data", "rows.jsonl", "--task", "colours")
+    assert other.code == 2 and "do: name it: --task asked" in other.err
+    taken = desk.tenfold("evaluate", "out", "--data", "rows.jsonl", "--max-rows", "2")
+    assert "taken for the first task, 'asked'" in taken.out and "rows.jsonl, task asked" in taken.out
+    named = desk.tenfold("evaluate", "out", "--data", "labels.jsonl", "--task", "colours")
+    assert named.code == 0 and "labels.jsonl, task colours" in named.out and "taken for" not in named.out
+
+
 def test_faulty_rows_of_all_tasks_are_told_together(two_tasks: Recipe, tmp_path: Path) -> None:
     tasks = {}
     for name in ("one", "two"):

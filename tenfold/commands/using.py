@@ -60,7 +60,7 @@ def evaluate(
     from tenfold.answering import evaluate_rows
     from tenfold.artifact import Artifact
     from tenfold.terminal.model_notice import announce_model
-    from tenfold.terminal.run_view import show_score
+    from tenfold.terminal.run_view import show_note, show_score
 
     announce_model(Artifact.open(artifact).recipe.model)
     score = evaluate_rows(
@@ -72,7 +72,7 @@ def evaluate(
         task=task,
         adapter=adapter,
         drop_blocks=drop_blocks,
-        tell=typer.echo,
+        tell=show_note,
     )
     show_score(score)
 

@@ -68,6 +68,7 @@ _COMPLETIONS = (
 )
 _LISTS = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
 _TEXTS = ("text", "content", "document", "body")
+_TRANSCRIPTS = ("transcript", "transcription", "sentence", "txt", "utterance")
 _LABELS = ("label", "class", "category", "intent", "topic", "priority", "sentiment")
 
 
@@ -98,12 +99,35 @@ def detect_format(
     if len(fitting) == 1:
         return fitting[0]
     listed = f"columns {', '.join(found)}"
+    other = None if columns else other_format(found, {}, needed)
+    if other is not None:
+        listed += f", rows of format {other}"
     if fitting:
         remedy = f"say which one you mean with data.format: {fitting[0]} (or {', '.join(fitting[1:])})"
         raise DataError(Problem(where, f"{listed} fit more than one format", ", ".join(fitting), remedy))
     wanted = "no known format" if format == "auto" else f"not the format {format!r}"
-    allowed = "; ".join(f"{name} ({' + '.join(needed[name])})" for name in candidates or needed)
-    raise DataError(Problem(where, f"{listed}: {wanted}", allowed, _suggestion(found, format, needed)))
+    allowed = told_formats({name: needed[name] for name in candidates or needed})
+    # a target or a list of labels is no label, whatever its column is called
+    remedy = "give rows of such a format" if other in LABELLED else _suggestion(found, format, needed)
+    raise DataError(Problem(where, f"{listed}: {wanted}", allowed, remedy))
+
+
+def other_format(
+    found: Sequence[str], columns: Mapping[str, str], needed: Mapping[str, tuple[str, ...]] = WORDS
+) -> str | None:
+    """Return the one format that rows with the columns `found` are in, as `detect_format` judges, if not of `needed`.
+
+    `text` and `label` can be read as raw text, and yet are rows with labels.
+    """
+    there = {*found} - {*columns.values()} | columns.keys()
+    fitting = [name for name, own in FORMATS.items() if there.issuperset(own) and _knows(name, columns)]
+    fitting = [name for name in fitting if not any(set(FORMATS[name]) < set(FORMATS[other]) for other in fitting)]
+    return fitting[0] if len(fitting) == 1 and fitting[0] not in needed else None
+
+
+def told_formats(needed: Mapping[str, Sequence[str]]) -> str:
+    """Return the formats with the columns that they need, as messages name them: `classification (text + label)`."""
+    return "; ".join(f"{name} ({' + '.join(own)})" for name, own in needed.items())
 
 
 def _knows(format: str, columns: Mapping[str, str]) -> bool:
@@ -129,6 +153,11 @@ def _check_columns(found: Sequence[str], columns: Mapping[str, str], where: str)
 def _suggestion(found: Sequence[str], format: str, needed: Mapping[str, Sequence[str]]) -> str:
     """Return a `columns:` line that would fit one of the `needed` formats, made from the usual names, or advice."""
     lowered = {column.lower(): column for column in found}
+    others = [column for column in found if column != lowered.get("audio")]
+    if format in ("auto", "speech") and "speech" in needed and "audio" in lowered and others:
+        # the transcript by its usual name, else what stands last
+        transcript = next((lowered[name] for name in (*_TEXTS, *_TRANSCRIPTS) if name in lowered), others[-1])
+        return _mapping(audio=lowered["audio"], **({"text": transcript} if "text" in needed["speech"] else {}))
 
     def first(names: Sequence[str]) -> str | None:
         return next((lowered[name] for name in names if name in lowered), None)

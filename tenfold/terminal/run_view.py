@@ -94,6 +94,11 @@ def _next_commands(facts: Mapping[str, Any], folder: str) -> tuple[str, ...]:
     return (f"chat {folder}", f"predict {folder} {prompt}")
 
 
+def show_note(note: str) -> None:
+    """Print a line that is no result, wrapped at the terminal's width."""
+    Console().print(escape(note), highlight=False)
+
+
 def show_score(score: Score) -> None:
     """Print one score: every measure with its interval."""
     console = Console()
