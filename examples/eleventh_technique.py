@@ -7,7 +7,8 @@ Mitchell 2023, "A note on DPO with noisy preferences".
 When: you have pairs of answers to one prompt of which one is better: human edits, ratings, a right and a wrong answer.
 Costs: one stage on both answers of every pair, and one pass before it for the starting model's log-probabilities.
 
-This file is the whole technique. It lives outside the package and is used by its name:
+This file is the whole technique. It lives outside the package and is used by its name, with its folder where Python
+looks for modules: `PYTHONPATH=examples tenfold run recipe.yaml`.
 
     technique: {kind: "eleventh_technique:TECHNIQUE", beta: 0.1}
     data: {train: pairs.jsonl, columns: {completion: chosen}}      # rows {"prompt", "chosen", "rejected"}
@@ -27,7 +28,7 @@ from tenfold.data.batch import Batch, Entry, Window, pack
 from tenfold.data.prepare import Prepared, prepare
 from tenfold.data.windows import Windows, pack_bins
 from tenfold.engine.stage import Stage, StageResult
-from tenfold.errors import Problem
+from tenfold.errors import DataError, Problem, nearest
 from tenfold.evaluation.scorecard import BEFORE, Measure, Score
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.trunk import Trunk
@@ -36,6 +37,7 @@ from tenfold.recipe import Recipe
 from tenfold.techniques.claims import keeps_general_text
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Claim, Evidence, Options, Technique, Verdict
+from tenfold.techniques.world import World
 
 TASK = "preferences"
 PREFERRED = "reward_accuracy"
@@ -144,9 +146,9 @@ def reference_margins(model: Trunk, pairs: Pairs, rows: Sequence[int]) -> dict[i
 def preference(run: Run, options: PreferenceOptions) -> Generator[Stage, StageResult, None]:
     """Yield one stage on pairs; row 0 and the last row of the scorecard get the accuracy on held-out pairs."""
     stage = run.stage("preference")
-    pairs = _pairs(run, options, run.world.first.train)
+    pairs = _pairs(run.world, options, run.world.first.train)
     test = run.world.first.test
-    held_out = None if test is None else _pairs(run, options, test)
+    held_out = None if test is None else _pairs(run.world, options, test)
     reference = reference_margins(run.model, pairs, range(len(pairs.rejected)))
     if held_out is not None:
         before = reference_margins(run.model, held_out, range(len(held_out.rejected)))
@@ -161,11 +163,28 @@ def preference(run: Run, options: PreferenceOptions) -> Generator[Stage, StageRe
         run.record(Score(result.name, TASK, measures))
 
 
-def _pairs(run: Run, options: PreferenceOptions, chosen: Prepared) -> Pairs:
-    task = run.world.first
+def meet(world: World, options: PreferenceOptions) -> None:
+    """Refuse rows without the worse answer before anything is trained, in `tenfold check` too.
+
+    Raises:
+        DataError: no row has the column, or one cannot be learned from.
+    """
+    for side in world.first.sides.values():
+        if not any(options.rejected in row for _, rows in side.rows.chunks() for row in rows):
+            known = list(side.rows.row(0))
+            found, remedy = f"no column {options.rejected!r} in {side.rows.name}", nearest(options.rejected, known)
+            remedy = remedy or "name the column with the worse answer"
+            raise DataError(Problem("technique.rejected", found, ", ".join(known), remedy))
+        _rejected(world, options, side)
+
+
+def _pairs(world: World, options: PreferenceOptions, chosen: Prepared) -> Pairs:
+    return Pairs(replace(world.first.windows, prepared=chosen), _rejected(world, options, chosen))
+
+
+def _rejected(world: World, options: PreferenceOptions, chosen: Prepared) -> Prepared:
     rows = chosen.rows.with_columns({**chosen.rows.columns, "completion": options.rejected})
-    rejected = prepare(rows, task.kind.renderer, task=task.name)
-    return Pairs(replace(task.windows, prepared=chosen), rejected)
+    return prepare(rows, world.first.kind.renderer, task=world.first.name)
 
 
 def _share(name: str, margins: Iterable[float]) -> Measure:
@@ -198,6 +217,7 @@ TECHNIQUE = Technique(
     stages=preference,
     options=PreferenceOptions,
     check=check,
+    meet=meet,
     claims=(
         Claim("prefers the chosen answer in more than half of held-out pairs", SOURCE, _judge),
         keeps_general_text(source=f"{SOURCE}, section 5: the reference model is not left far behind"),

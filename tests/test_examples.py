@@ -19,6 +19,7 @@ from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.recipe import parse_recipe
 from tenfold.running import run
 from tenfold.testing import check_objective, check_technique
+from tests.command import Desk
 from tests.tiny_models import tiny_model
 
 CPU = torch.device("cpu")
@@ -84,6 +85,35 @@ def test_it_keeps_every_promise_and_learns_what_is_preferred(
     assert before is not None and after is not None
     assert after.measures["reward_accuracy"].value > 0.9
     assert artifact.claims[0]["outcome"] == "held"
+
+
+def test_a_column_that_no_row_has_is_refused_alike_by_check_and_run(
+    example: ModuleType, desk: Desk, pairs_file: Path
+) -> None:
+    data = {"train": pairs_file.name, "columns": {"completion": "chosen"}}
+    kind = {"kind": "eleventh_technique:TECHNIQUE", "rejected": "worse"}
+    recipe = desk.recipe(data=data, technique=kind)
+    told = "technique.rejected: no column 'worse' in pairs.jsonl\n  allowed: prompt, chosen, rejected\n"
+    for command in ("check", "run"):
+        refused = desk.tenfold(command, recipe)
+        assert (refused.code, told in refused.err, refused.err.count("worse' in")) == (2, True, 1), refused.text
+    with pairs_file.open("a") as rows:
+        rows.write('{"prompt": "greet", "chosen": "good day"}\n')
+    kind = {"kind": "eleventh_technique:TECHNIQUE"}
+    some = desk.tenfold("check", desk.recipe(data=data | {"test_share": 0.01}, technique=kind))
+    assert some.code == 2 and "pairs.jsonl, line 49: 'rejected' is missing or null" in some.err
+
+
+def test_a_technique_that_cannot_be_imported_says_how_it_can(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = desk.tenfold("check", desk.recipe(technique={"kind": "my_own_one:TECHNIQUE"}))
+    assert missing.code == 2 and "do: name the folder that my_own_one lies in: PYTHONPATH=FOLDER" in missing.err
+    monkeypatch.syspath_prepend(str(desk.folder))
+    desk.write("my_broken_one.py", "import nothing_of_that_name\n")
+    broken = desk.tenfold("check", desk.recipe(technique={"kind": "my_broken_one:TECHNIQUE"}))
+    assert "do: mend the module" in broken.err
+    desk.write("my_bare_one.py", "")
+    bare = desk.tenfold("check", desk.recipe(technique={"kind": "my_bare_one:TECHNIQUE"}))
+    assert "do: end the module with TECHNIQUE = Technique(...)" in bare.err
 
 
 def test_a_changed_technique_of_ones_own_is_another_run(

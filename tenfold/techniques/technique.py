@@ -198,11 +198,19 @@ def find_technique(kind: str) -> Technique:
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except Exception as error:  # the module is the user's own: its code may raise anything
-        raise RecipeError(
-            Problem("technique.kind", f"cannot import {kind}: {type(error).__name__}: {error}", "module:NAME")
-        ) from error
+        found = f"cannot import {kind}: {type(error).__name__}: {error}"
+        remedy = _import_remedy(error, module_name, attribute)
+        raise RecipeError(Problem("technique.kind", found, "module:NAME", remedy)) from error
     if not isinstance(found, Technique):
         raise RecipeError(
             Problem("technique.kind", f"{kind} is a {type(found).__name__}", allowed="a tenfold Technique")
         )
     return found
+
+
+def _import_remedy(error: Exception, module: str, attribute: str) -> str:
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        return f"name the folder that {error.name} lies in: PYTHONPATH=FOLDER tenfold ..."
+    if isinstance(error, AttributeError) and error.name == attribute:
+        return f"end the module with {attribute} = Technique(...), or name what it has"
+    return f"mend the module: python -c 'import {module}' shows where it fails"
