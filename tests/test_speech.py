@@ -18,7 +18,8 @@ from tenfold.answering import evaluate_rows, predict_rows
 from tenfold.artifact import Artifact
 from tenfold.data.audio import look_at, read_audio
 from tenfold.errors import UserError
-from tenfold.models.load import load_tokenizer
+from tenfold.models.load import load_tokenizer, outline
+from tenfold.models.processor import open_processor
 from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tests.command import Desk
@@ -210,6 +211,22 @@ def test_check_shows_clips_transcripts_and_what_was_done_to_them(tmp_path: Path,
     assert "<green-2.wav> → <|startoftranscript|><|notimestamps|>⟦ green<|endoftext|>⟧" in shown
 
 
+def test_a_rate_far_below_the_models_is_noted_as_such(tmp_path: Path, whisper: Path, desk: Desk) -> None:
+    desk.tree = speech_settings(tmp_path, whisper)
+    soundfile.write(tmp_path / "clips" / "red-0.wav", tone("red", seconds=0.4, rate=1_000), 1_000)
+    shown = desk.tenfold("check", desk.recipe(data={"test_share": 0}), "--no-trial").out
+    told = "in 1 of 32 rows 1,000 Hz, less than half of the rate that the model knows, is resampled to 16,000 Hz"
+    assert told in " ".join(shown.split())
+
+
+def test_a_ctc_models_frame_is_what_its_convolutions_span(tmp_path: Path) -> None:
+    folder = save_ctc(tmp_path / "ctc")
+    network = outline(folder)
+    features = open_processor(folder, network.config, load_tokenizer(folder), "speech_encoder").features
+    frame = features.frame_samples
+    assert [features.positions(length) for length in (frame - 1, frame)] == [0, 1]
+
+
 def test_other_rates_sound_as_the_models_own(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "high.wav", tone("red", seconds=0.5), RATE)
     soundfile.write(tmp_path / "low.flac", tone("red", seconds=0.5, rate=8_000), 8_000)
@@ -232,9 +249,10 @@ def refused(recipe: Recipe, *told: str) -> None:
         (None, "no audio file"),
         (np.zeros(0, dtype=np.float32), "holds no sound"),
         (np.zeros(RATE + 1, dtype=np.float32), "lasts 1.0 s, and the model hears 1 s at most"),
+        (np.zeros(1, dtype=np.float32), "lasts 0.0625 ms, and one frame of the model 25"),
         (b"no audio at all", "is no audio that can be read"),
     ],
-    ids=["missing", "empty", "too long", "not audio"],
+    ids=["missing", "empty", "too long", "one sample", "not audio"],
 )
 def test_a_clip_that_cannot_be_heard_is_refused_with_its_row(
     samples: Any, told: str, whisper: Path, tmp_path: Path
@@ -326,7 +344,7 @@ def test_without_the_audio_packages_the_message_says_what_to_install(
 
 def test_predict_names_a_file_that_cannot_be_heard(whisper: Path, tmp_path: Path) -> None:
     artifact = run(parse_recipe(speech_settings(tmp_path, whisper)))
-    with pytest.raises(UserError, match=r"--prompt(.|\n)*no audio file"):
+    with pytest.raises(UserError, match=r"--prompt(.|\n)*no audio file(.|\n)*start in the folder where you run"):
         predict(artifact, prompts=[str(tmp_path / "nothing.wav")])
     rows = tmp_path / "new.jsonl"
     rows.write_text('{"audio": "clips/red-0.wav"}\n')

@@ -36,6 +36,11 @@ class AudioFeatures(Protocol):
         """The longest clip that the model hears whole, or None where it has no such limit."""
         ...
 
+    @property
+    def frame_samples(self) -> int:
+        """How many samples the model needs for a single position: one frame."""
+        ...
+
     def positions(self, num_samples: int) -> int:
         """Return how many positions of the encoder a clip of so many samples takes."""
         ...
@@ -69,12 +74,13 @@ class Clip:
         if self.num_channels > 1:
             notes.append(f"{self.num_channels} channels are mixed down to one")
         if self.rate != rate:
-            notes.append(f"{self.rate:,} Hz is resampled to {rate:,} Hz")
+            low = ", less than half of the rate that the model knows," if self.rate * 2 < rate else ""
+            notes.append(f"{self.rate:,} Hz{low} is resampled to {rate:,} Hz")
         return tuple(notes)
 
 
-def look_at(path: Path) -> Clip:
-    """Return what the file holds; its bytes are read once, for their hash.
+def look_at(path: Path, *, folder: str = "") -> Clip:
+    """Return what the file holds; its bytes are read once, for their hash. `folder` is where relative paths start.
 
     Raises:
         RowFault: it is missing, no audio, or holds no sound.
@@ -85,7 +91,8 @@ def look_at(path: Path) -> Clip:
         key = int.from_bytes(hashlib.sha256(path.read_bytes()).digest()[:8], "big") >> 1
         found = soundfile.info(str(path))
     except FileNotFoundError:
-        raise RowFault(f"no audio file {path}", "relative paths start in the folder of the data file") from None
+        start = "the folder of the data file" if folder else "the folder where you run"
+        raise RowFault(f"no audio file {path}", f"check the path; relative ones start in {start}") from None
     except OSError as error:
         raise RowFault(f"{path} cannot be read: {error.strerror or error}") from None
     except soundfile.LibsndfileError as error:

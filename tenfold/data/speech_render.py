@@ -151,7 +151,12 @@ class SpeechRenderer:
         )
 
     def _clip(self, example: Example) -> Clip:
-        clip = look_at(example.audio)
+        clip = look_at(example.audio, folder=example.folder)
+        rate, frame = self.model.features.rate, self.model.features.frame_samples
+        if clip.num_samples(rate) < frame:
+            lasts, needed = 1000 * clip.seconds, 1000 * frame / rate
+            found = f"{example.audio} lasts {lasts:.3g} ms, and one frame of the model {needed:.3g}"
+            raise RowFault(found, "check how the clip was cut, or remove the row")
         window = self.model.features.window_seconds
         if window is not None and clip.seconds > window:
             found = f"{example.audio} lasts {clip.seconds:.1f} s, and the model hears {window:g} s at most"

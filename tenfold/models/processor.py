@@ -42,6 +42,16 @@ class Features:
         """The longest clip that the model hears whole, or None where it has no such limit."""
         return None if self._window is None else self._window / self.rate
 
+    @property
+    def frame_samples(self) -> int:
+        """How many samples the model needs for a single position: its window, or what its convolutions span."""
+        if isinstance(self.extractor, WhisperFeatureExtractor):
+            return int(self.extractor.n_fft)
+        num_samples = 1 if self._strides else self.rate // 40  # most encoders read 25 ms at a time
+        for kernel, stride in reversed(self._strides):
+            num_samples = (num_samples - 1) * stride + kernel
+        return num_samples
+
     def positions(self, num_samples: int) -> int:
         """Return how many positions of the encoder a clip takes: exactly, where the configuration says; else about."""
         if self._positions is not None:
