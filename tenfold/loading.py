@@ -16,7 +16,7 @@ from tenfold.models.save import is_saved_in_fp32
 from tenfold.models.sources import resolve
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe
-from tenfold.tuning.acting import Acting, let_act
+from tenfold.tuning.acting import Acting, let_act, require_choice
 from tenfold.tuning.adapter_bank import bank_of
 from tenfold.tuning.composition import from_json, from_text
 from tenfold.tuning.identity import check_identity, identify, read_identity
@@ -35,6 +35,8 @@ def choose_adapters(model: Trunk, own: object, asked: str | None, *, drop_blocks
     if asked is None and own is None and not drop_blocks:
         return
     bank = bank_of(model.network)
+    if bank is not None:
+        require_choice(bank, asked, drop_blocks=drop_blocks)
     active = None if bank is None else bank.active
     composition = from_text(asked) if asked is not None else active if own is None else from_json(own)
     asked_by = "--adapter" if asked is not None else "--drop-blocks" if drop_blocks else "artifact.json, answered_by"

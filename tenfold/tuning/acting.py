@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from torch import nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem
-from tenfold.tuning.adapter_bank import bank_of
-from tenfold.tuning.composition import Composition, to_json
+from tenfold.tuning.adapter_bank import AdapterBank, bank_of
+from tenfold.tuning.composition import Composition, from_text, names_in, to_json
 
 
 @dataclass(frozen=True)
@@ -62,3 +62,22 @@ def let_act(network: nn.Module, acting: Acting, *, asked_by: str) -> None:
     except ModelError as error:
         problems = [Problem(asked_by, each.found, each.allowed, each.remedy) for each in error.problems]
         raise ArtifactError(*problems) from None
+
+
+def require_choice(bank: AdapterBank, asked: str | None, *, drop_blocks: int) -> None:
+    """Refuse a name that is missing beside a + or /, and more blocks than can go without.
+
+    Raises:
+        ArtifactError: with both, as the options name them.
+    """
+    problems = []
+    if asked is not None and "" in names_in(from_text(asked)):
+        form = "NAME, A+B fused, A/B stacked, or none"
+        remedy = f"name what is there: {', '.join(bank.settings)}"
+        problems.append(Problem("--adapter", f"{asked!r} leaves a name out", form, remedy))
+    most = bank.num_blocks - 1
+    if drop_blocks > most:
+        found = f"{drop_blocks} of the model's {bank.num_blocks} blocks"
+        problems.append(Problem("--drop-blocks", found, f"at most {most}", f"drop fewer: --drop-blocks {most // 2}"))
+    if problems:
+        raise ArtifactError(*problems)

@@ -134,7 +134,7 @@ class AdapterBank(nn.Module):
         self._require_blocks(without)
         for fuse in fusions_in(composition):
             if fuse.key not in self.fused:
-                raise ModelError(Problem("tuner", f"there is no fusion of {' and '.join(fuse.names)}"))
+                raise ModelError(self._without_fusion(fuse))
         if isinstance(composition, Stack):
             for name in names_in(composition):
                 if self.settings[name].style == "parallel":
@@ -225,6 +225,11 @@ class AdapterBank(nn.Module):
         ]
         if problems:
             raise ModelError(*problems)
+
+    def _without_fusion(self, fuse: Fuse) -> Problem:
+        known = ", ".join(self.fused) or "no fusion was trained"
+        remedy = nearest(fuse.key, self.fused) or "train one (technique adapters, fuse), or name one adapter alone"
+        return Problem("tuner", f"there is no fusion of {' and '.join(fuse.names)}", known, remedy)
 
     def _require_blocks(self, numbers: Iterable[int]) -> None:
         numbers = set(numbers)

@@ -120,8 +120,9 @@ def test_tasks_are_answered_by_their_own_adapter_without_loading_again(write: Wr
     ("chosen", "told"),
     [
         ({"adapter": "lamp"}, r"(?s)--adapter: there is no adapter 'lamp'.*did you mean 'lamps'"),
-        ({"adapter": "lamps+words"}, r"--adapter: there is no fusion of lamps and words"),
-        ({"drop_blocks": 99}, r"--drop-blocks: there is no block 2"),
+        ({"adapter": "lamps+words"}, r"(?s)no fusion of lamps and words.*: no fusion was trained.*do: train one"),
+        ({"adapter": "lamps+"}, r"(?s)--adapter: 'lamps\+' leaves a name out.*do: name what is there: lamps, words"),
+        ({"drop_blocks": 99}, r"(?s)--drop-blocks: 99 of the model's 2 blocks.*at most 1.*do: drop fewer"),
     ],
 )
 def test_what_the_artifact_does_not_hold_is_refused_by_name(chosen: dict[str, Any], told: str, write: Write) -> None:
@@ -147,6 +148,8 @@ def test_fused_adapters_answer_their_task_and_leave_the_others(write: Write) -> 
     prompts = [row["prompt"] for row in kept]
     assert answers(artifact.folder, prompts, task="words") == [row["after"] for row in kept]
     assert answers(artifact.folder, prompts, adapter="lamps+words") == [row["after"] for row in kept]
+    with pytest.raises(ArtifactError, match=r"(?s)no fusion of words and lamps.*allowed: lamps\+words.*do: "):
+        answers(artifact.folder, prompts, adapter="words+lamps")
     (claim,) = [claim for claim in artifact.claims if claim["claim"].startswith("fused adapters")]
     assert claim["because"].startswith("words: ") and "against the adapter of" in claim["because"]
     assert artifact.facts["reported"]["adapters changed by later stages"] == []
