@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+_END = math.log(50)
+"""How far from 1 a temperature is looked for, as a logarithm."""
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -33,7 +35,12 @@ def best_temperature(logits: Tensor, wanted: Tensor) -> float:
             return float(functional.cross_entropy(scaled, wanted))
         return float(functional.binary_cross_entropy_with_logits(scaled, wanted.double()))
 
-    return math.exp(_minimum(loss, -math.log(50), math.log(50)))
+    return math.exp(_minimum(loss, -_END, _END))
+
+
+def is_at_end(temperature: float) -> bool:
+    """Whether `best_temperature` found no minimum inside its range: the loss still falls at the end of it."""
+    return abs(math.log(temperature)) > _END - 1e-3
 
 
 def _minimum(function: Callable[[float], float], low: float, high: float) -> float:

@@ -132,6 +132,7 @@ def _masked(run: Run, stage: Stage) -> tuple[MaskedLanguageModelling, Learned | 
 
 def settle(run: Run, options: TaskSpecificOptions) -> None:
     """Choose temperature and threshold on the validation rows, tell how, and score the test rows with them."""
+    from tenfold.evaluation.confidence import is_at_end
     from tenfold.tasks.classification import Classification
     from tenfold.tasks.multi_label import MultiLabel
     from tenfold.tasks.settling import settled_on
@@ -151,6 +152,9 @@ def settle(run: Run, options: TaskSpecificOptions) -> None:
     )
     kind.temperature, kind.threshold = found.temperature, found.threshold
     run.report("temperature", round(found.temperature, 4))
+    if is_at_end(found.temperature):
+        told = "at the end of its range: too few validation rows, or the model tells nothing apart (or all of them)"
+        run.report("note on the temperature", told)
     if isinstance(kind, MultiLabel):
         run.report("threshold", round(found.threshold, 4))
     for row in found.table:

@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from tenfold.evaluation.bag_of_words import class_chances, label_chances, numbers, usual_tags
-from tenfold.evaluation.confidence import THRESHOLDS, at_thresholds, best_temperature, best_threshold
+from tenfold.evaluation.confidence import THRESHOLDS, at_thresholds, best_temperature, best_threshold, is_at_end
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
@@ -50,3 +50,12 @@ def test_words_tell_classes_labels_and_numbers() -> None:
 def test_a_words_usual_tag() -> None:
     train = [(["Rome", "is", "old"], ["B-x", "O", "O"]), (["rome"], ["B-x"]), (["old"], ["B-x"]), (["the"], ["O"])]
     assert usual_tags(train, [["Rome", "old", "unknown"]]) == [["B-x", "B-x", "B-x"]]
+
+
+def test_a_temperature_without_a_minimum_is_told_from_one_that_was_found() -> None:
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    wrong, right, between = (torch.tensor(labels) for labels in ([1, 1], [0, 0], [0, 1]))
+    # always wrong: flatter is better without end; always right: sharper is; as often wrong as right: flat as well
+    assert all(is_at_end(best_temperature(logits, labels)) for labels in (wrong, right, between))
+    mixed = torch.tensor([[1.0, 0.0]] * 4)
+    assert not is_at_end(best_temperature(mixed, torch.tensor([0, 0, 0, 1])))

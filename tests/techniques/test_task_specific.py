@@ -93,6 +93,13 @@ def test_the_temperature_is_kept_and_used_by_every_command(labelled: Settings, t
     )
 
 
+def test_a_temperature_at_the_end_of_its_range_is_told(labelled: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tenfold.tasks.settling.best_temperature", lambda logits, wanted: 49.998)
+    reported = run(parse_recipe(labelled)).facts["reported"]
+    assert reported["temperature"] == 49.998
+    assert "at the end of its range: too few validation rows" in reported["note on the temperature"]
+
+
 def test_a_threshold_for_sets_of_labels_is_chosen_kept_and_shown(
     labelled: Settings, tmp_path: Path, desk: Desk
 ) -> None:
