@@ -295,6 +295,13 @@ def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
     assert fits(told.out, done.folder)
 
 
+def test_the_title_of_a_run_cuts_a_long_model_path_and_nothing_else(done: Desk) -> None:
+    facts = json.loads((done.folder / "out" / "artifact.json").read_text())
+    done.write("out/artifact.json", json.dumps({**facts, "base": "/models/" + "deep/" * 20 + "tiny-llama"}))
+    title = done.tenfold("show", "out").out.splitlines()[0]
+    assert "deep/tiny-llama · instruction · lora" in title and "…" in title and len(title) == 80
+
+
 def test_report_compares_runs_on_the_same_rows_and_refuses_others(desk: Desk) -> None:
     desk.write("test.jsonl", "".join(f'{{"prompt": "lamp {n} red", "completion": "set red"}}\n' for n in range(70, 80)))
     fixed: dict[str, dict[str, Any]] = {"data": {"test": "test.jsonl"}, "evaluation": {"max_rows": 10}}

@@ -5,7 +5,8 @@ An arrow ↓ marks the measures of which less is better.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -13,6 +14,9 @@ from rich.table import Table
 from tenfold.evaluation.scorecard import BEFORE, Change, Measure, Scorecard
 from tenfold.evaluation.statistics import FEWEST_ROWS, Interval
 
+WIDTH = 80
+NARROWEST = 16
+"""Columns that the names of measures have at least."""
 _HEADINGS = ("measure", "before", "after", "change")
 
 
@@ -37,10 +41,14 @@ def terminal_table(scorecard: Scorecard) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for heading, style in zip(_HEADINGS, (None, None, "bold", None), strict=True):
         table.add_column(heading, style=style, overflow="fold")
-    for title, lines in _blocks(scorecard):
+    blocks = list(_blocks(scorecard))
+    room = _room([_HEADINGS, *(line.cells for _, lines in blocks for line in lines)])
+    for title, lines in blocks:
         table.add_row(f"[bold]{_escaped(title)}[/bold]")
         for line in lines:
-            table.add_row(f"  {line.measure}", _escaped(line.before), _escaped(line.after), _coloured(line.change))
+            table.add_row(
+                _wrapped(line.measure, room), _escaped(line.before), _escaped(line.after), _coloured(line.change)
+            )
     return table
 
 
@@ -107,6 +115,18 @@ def _label(measure: Measure) -> str:
     _, _, rule = measure.unit.partition("; ")
     name = measure.title.replace(" per ", "/") + (f", {rule}" if rule else "")
     return name if measure.higher_is_better else f"{name} ↓"
+
+
+def _room(rows: Sequence[Sequence[str]]) -> int:
+    """Return the columns that the other cells of `rows` leave to the first."""
+    return WIDTH - sum(max(map(len, cells)) + 1 for cells in list(zip(*rows, strict=True))[1:])
+
+
+def _wrapped(label: str, room: int) -> str:
+    """Return `label`, indented, in lines of `room` columns; an arrow never stands alone on one."""
+    glued = label.replace(" ↓", "\xa0↓")
+    lines = textwrap.wrap(glued, max(room, NARROWEST), initial_indent="  ", subsequent_indent="  ")
+    return _escaped("\n".join(lines).replace("\xa0", " "))
 
 
 def _escaped(text: str) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -71,13 +72,20 @@ def show_artifact(artifact: Artifact) -> None:
         *_reported(facts["reported"]),
         _cost(artifact.cost),
     )
-    console.rule(escape(f"{facts['base']} · {facts['technique']} · {facts['tuner']}"))
+    console.rule(escape(_title(facts, console.width)))
     for part in parts:
         console.print(part)
     folder = shlex.quote(str(artifact.folder))
     console.print(f"\nArtifact: [bold]{escape(str(artifact.folder))}[/bold]\nTry next:", soft_wrap=True)
     for command in (*_next_commands(facts, folder), f"show {folder}"):
         console.print(f"  tenfold {escape(command)}", soft_wrap=True)
+
+
+def _title(facts: Mapping[str, Any], width: int) -> str:
+    """Return model, technique and tuner on one line of `width`; of a model with a long path the end is told."""
+    rest = f" · {facts['technique']} · {facts['tuner']}"
+    base, room = str(facts["base"]), max(1, width - 4 - cell_len(rest))  # a blank and a sign of the rule on both sides
+    return (base if cell_len(base) <= room else "…" + base[len(base) - room + 1 :]) + rest
 
 
 def _next_commands(facts: Mapping[str, Any], folder: str) -> tuple[str, ...]:

@@ -130,6 +130,17 @@ def test_the_widest_built_in_line_is_not_broken() -> None:
     assert len(line) <= 80
 
 
+def test_an_arrow_never_stands_alone_on_a_line() -> None:
+    generator, result = np.random.default_rng(0), Scorecard()
+    for stage in ("before", "instruction"):
+        items = [1.2 + 0.01 * value for value in generator.random(30)]
+        name = "negative_log_likelihood"
+        result = result.add(Score(stage, "t", {name: measure(name, items, higher=False)}))
+    lines = [line.rstrip() for line in text(terminal_table(result)).rstrip("\n").splitlines()]
+    assert [line.split(" 1.2")[0].rstrip() for line in lines[2:]] == ["  negative log", "  likelihood ↓"]
+    assert all(len(line) <= 80 for line in lines)
+
+
 def test_a_table_without_a_later_stage_shows_row_0() -> None:
     only = Scorecard(tuple(score for score in card().scores if score.stage == "before"))
     assert "0.07 [0.00, 0.17]" in text(terminal_table(only))
