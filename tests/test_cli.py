@@ -513,3 +513,16 @@ def test_the_starter_of_distillation_names_its_teacher_and_a_student_that_fits_t
     assert isinstance(options, DistillationOptions)
     assert options.student is not None and options.student.layers == 15
     assert max(map(len, (desk.folder / "own.yaml").read_text().splitlines())) <= 80
+
+
+def test_the_starter_of_distillation_says_what_goes_when_answers_are_learned(desk: Desk) -> None:
+    made = desk.tenfold("init", "distillation", "--data", "rows.jsonl", "--model", "tiny-llama", "--out", "own.yaml")
+    assert made.code == 0, made.text
+    path = desk.folder / "own.yaml"
+    lines = path.read_text().splitlines()
+    place = next(number for number, line in enumerate(lines) if "# level: sequence" in line)
+    assert "alpha" in lines[place] + lines[place + 1], "what is refused beside it is named"
+    followed = [line.replace("# level: sequence  #", "level: sequence  #") for line in lines if "  alpha:" not in line]
+    path.write_text("\n".join(followed))
+    options = find_technique("distillation").require_fit(load_recipe(path))
+    assert isinstance(options, DistillationOptions) and options.level == "sequence"

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from tenfold.errors import DataError, ModelError, Problem, UserError, collecting
 from tenfold.recipe import Recipe
 from tenfold.techniques.distillation_labels import LabelLesson, find_lesson, labels_of, misread, teachers_head
-from tenfold.techniques.distillation_options import DistillationOptions, StudentOptions
+from tenfold.techniques.distillation_options import UNREAD_BY_SEQUENCE, DistillationOptions, StudentOptions
 
 if TYPE_CHECKING:
+    from tenfold.models.load import Tokenizer
     from tenfold.models.sources import ModelFiles
     from tenfold.teaching.teacher import Shape, Teacher
     from tenfold.techniques.start import Start
@@ -86,17 +88,31 @@ def _unfit_words(
             require_writer(each)
     if options.level != "sequence" and not same_tokens(load_tokenizer(files.folder), teacher.tokenizer):
         found = "teacher and student have different tokenizers, so their tokens cannot be compared one by one"
-        problems.append(Problem("technique.level", found, remedy="set level: sequence, which learns from its text"))
+        problems.append(Problem("technique.level", found, remedy=_to_sequence(options)))
     return problems
+
+
+def _to_sequence(options: DistillationOptions) -> str:
+    """Return how to learn from the teacher's text instead, with what would then be left unread."""
+    unread = [name for name in UNREAD_BY_SEQUENCE if name in options.model_fields_set]
+    also = f", and remove {', '.join(unread)}" if unread else ""
+    return f"set level: sequence, which learns from its text{also}"
 
 
 def _require_words(teacher: Teacher) -> None:
     if teacher.artifact is None:
         return
-    kinds = {str(facts["kind"]) for facts in teacher.artifact.facts["tasks"].values()} - {"generation"}
-    if kinds:
-        found = f"{teacher.name} learned {', '.join(sorted(kinds))}, and the rows are answered in words"
-        raise ModelError(Problem("technique.teacher", found, "a run on rows that are answered in words"))
+    tasks = {name: str(facts["kind"]) for name, facts in teacher.artifact.facts["tasks"].items()}
+    others = sorted({*tasks.values()} - {"generation"})
+    if not others:
+        return
+    found = f"{teacher.name} learned {', '.join(others)}, and the rows are answered in words"
+    allowed, remedy = "a run on rows that are answered in words", ""
+    written = [name for name, kind in tasks.items() if kind == "generation"]
+    if written:
+        found = f"{teacher.name} is a run of several tasks: {', '.join(others)} beside words ({', '.join(written)})"
+        remedy = f"train a run on the rows of {written[0]} alone, and name its folder"
+    raise ModelError(Problem("technique.teacher", found, allowed, remedy))
 
 
 def _require_sizes(options: DistillationOptions, files: ModelFiles, teacher: Teacher) -> None:
@@ -136,6 +152,7 @@ def _make_student(
     else:
         origin, shape = plain_origin(files, load_tokenizer(files.folder)), shape_of(files)
     if wanted.config is not None:
+        _require_vocabulary(wanted.config, origin.tokenizer)
         return random_student(origin, wanted.config, seed=seed)
     assert wanted.layers is not None, "one of the two is given"
     asked = wanted.layers if isinstance(wanted.layers, int) else max(wanted.layers) + 1
@@ -147,6 +164,14 @@ def _make_student(
     blocks = evenly_spaced(asked, shape.blocks) if isinstance(wanted.layers, int) else wanted.layers
     head = teachers_head(recipe, lesson) if lesson is not None and wanted.of == "teacher" else None
     return student_of_blocks(origin, blocks, head=head)
+
+
+def _require_vocabulary(config: Mapping[str, object], tokenizer: Tokenizer) -> None:
+    """Check that a new student has an embedding for every token that its tokenizer gives."""
+    size, least = config.get("vocab_size"), max(tokenizer.get_vocab().values()) + 1
+    if isinstance(size, int) and size < least:
+        found = f"{size} tokens, and the student's tokenizer numbers them from 0 to {least - 1}"
+        raise ModelError(Problem("technique.student.config.vocab_size", found, f"at least {least}", "remove it"))
 
 
 def _require_merging(teacher: Teacher) -> None:

@@ -44,7 +44,8 @@ DISTILLED = """\
   student: {layers: 15}   # of the model's; `of: teacher` takes the teacher's
   alpha: 0.5         # weight of the teacher beside the rows' own responses
   # curve: [20, 10]  # also students of these sizes, to compare with
-  # level: sequence  # learn the teacher's answers: works with any tokenizer
+  # level: sequence  # learn the teacher's answers, with any tokenizer;
+                     # in place of alpha, which is then to be removed
   # compare: true    # also train the same student without its teacher
 
 tuner: full          # a student that lost layers has much to learn

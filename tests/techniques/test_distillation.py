@@ -211,6 +211,10 @@ REFUSALS: dict[str, tuple[Settings, str]] = {
     "a layer that is not there": ({"student": {"layers": [0, 2]}}, "layer 2 of .* whose last one is 1"),
     "no setting of that name": ({"student": {"config": {"hiden_size": 8}}}, "did you mean 'hidden_size'"),
     "a configuration that makes no model": ({"student": {"config": {"hidden_size": 17}}}, "makes no model"),
+    "fewer tokens than the tokenizer gives": (
+        {"student": {"config": {"num_hidden_layers": 1, "vocab_size": 100}}},
+        r"technique.student.config.vocab_size: 100 tokens, and (.|\n)*at least \d+",
+    ),
     "neither layers nor a configuration": ({"student": {"of": "teacher"}}, "one of layers and config"),
     "layers that do not rise": ({"student": {"layers": [1, 0]}}, "layer numbers from 0 that rise"),
     "layers that are no numbers": ({"student": {"layers": "two"}}, "a number of layers"),
@@ -225,7 +229,14 @@ REFUSALS: dict[str, tuple[Settings, str]] = {
     "the teacher left out": ({"alpha": 0.0}, "leaves the teacher out of the loss"),
     "unread beta": ({"beta": 0.3}, "read by divergence: jsd alone"),
     "unread on_policy": ({"on_policy": {"share": 0.5}}, "read by level: on_policy alone"),
-    "other tokens": ({"teacher": "FOREIGN"}, r"technique.level: (.|\n)*set level: sequence"),
+    "other tokens": (
+        {"teacher": "FOREIGN"},
+        r"technique.level: (.|\n)*set level: sequence, which learns from its text$",
+    ),
+    "other tokens, with what only these read": (
+        {"teacher": "FOREIGN", "alpha": 0.5, "top_k": 8},
+        r"set level: sequence, which learns from its text, and remove alpha, top_k$",
+    ),
 }
 
 

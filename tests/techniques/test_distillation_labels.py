@@ -314,6 +314,26 @@ def test_a_classifier_cannot_teach_words(taught: Any, distilled: Any, rows_file:
         run(distilled(taught("classification", "decoder"), data=data, model={"name": str(model_folder)}))
 
 
+def test_a_run_that_learned_words_beside_labels_is_refused_as_what_it_is(
+    taught: Any, distilled: Any, bases: Settings, rows_file: Path, tmp_path: Path
+) -> None:
+    colours = write(tmp_path, "classification", "colours.jsonl")
+    tree = {
+        "model": {"name": bases["decoder"]},
+        "technique": {"kind": "multi_task"},
+        "data": {"tasks": {"colours": colours, "lamps": str(rows_file)}, "test_share": 0.25},
+        "optim": {"batch_size": 8, "max_updates": 1},
+        "evaluation": {"max_rows": 2, "max_new_tokens": 2, "retention": False},
+        "runtime": {"precision": "fp32", "device": "cpu", "threads": 1},
+        "output": str(tmp_path / "several"),
+    }
+    several = run(parse_recipe(tree)).folder
+    data = {"train": str(rows_file), "test_share": 0.2}
+    told = r"a run of several tasks: classification beside words \(lamps\)(.|\n)*rows of lamps alone"
+    with pytest.raises(UserError, match=told):
+        run(distilled(str(several), data=data, model={"name": bases["encoder"]}))
+
+
 def test_labels_may_stand_in_another_order_and_numbers_have_another_unit() -> None:
     first, second = (LabelSpace("class", names, (1, 1, 1)) for names in (("a", "b", "c"), ("c", "a", "b")))
     logits = torch.tensor([[1.0, 2.0, 3.0]])
