@@ -110,11 +110,22 @@ def _tried(wish: Wish, where: str) -> list[Problem]:
     if fitted is None:
         # only what scikit-learn says of the option itself: these rows are few, and what they forbid yours may allow
         return [Problem(where, problem)] if problem.startswith("The '") else []
+    if is_classifier(fitted) and not _tells_how_sure(fitted):
+        found = f"{wish.text} has neither a probability nor a decision value for each class, only answers"
+        return [Problem(where, found, remedy="choose another estimator or other options")]
     unsafe = untrusted_types(to_bytes(fitted))
     if unsafe:
         found = f"{wish.text} cannot be saved without code that is not trusted: {', '.join(sorted(unsafe))}"
         return [Problem(where, found, remedy="choose another estimator or other options")]
     return []
+
+
+def _tells_how_sure(estimator: BaseEstimator) -> bool:
+    """Return whether the estimator says of every class how sure it is: what its calibration is measured by."""
+    if hasattr(estimator, "predict_proba"):
+        return True
+    of_pairs = estimator.get_params().get("decision_function_shape") == "ovo"
+    return hasattr(estimator, "decision_function") and not of_pairs
 
 
 def _fitted(wish: Wish) -> tuple[BaseEstimator | None, str]:

@@ -90,36 +90,44 @@ class EstimatorReader:
     def _of_classes(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         known = np.asarray(self.estimator.classes_).astype(int)
         values = np.full((len(rows), self.num_outputs), np.log(_LEAST))
-        values[:, known] = self._confidences(rows, predicted, known)
+        values[:, known] = self._confidences(rows, known)
         # an SVC's decision values may favour another class than its votes: what it predicts is what counts
         best = values.max(axis=1)
         is_other = values.argmax(axis=1) != predicted
         values[np.flatnonzero(is_other), predicted[is_other]] = best[is_other] + 1e-3
         return values
 
-    def _confidences(self, rows: np.ndarray, predicted: np.ndarray, known: np.ndarray) -> np.ndarray:
-        """Return log probabilities, or decision values, or all on the predicted class: whatever there is, [N, K]."""
+    def _confidences(self, rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Return log probabilities, or decision values where there are none, [N, K]."""
         if hasattr(self.estimator, "predict_proba"):
             logs: np.ndarray = np.log(np.clip(self.estimator.predict_proba(rows), _LEAST, None))
             return logs
-        if hasattr(self.estimator, "decision_function"):
-            decided = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
-            if decided.ndim == 1:
-                return np.stack([-decided / 2, decided / 2], axis=1)
-            if decided.shape[1] == len(known):
-                return decided
-        return np.where(predicted[:, None] == known, 0.0, np.log(_LEAST))
+        assert hasattr(self.estimator, "decision_function"), "`wish_problems` has refused what has neither"
+        decided = np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
+        if decided.ndim == 1:
+            return np.stack([-decided / 2, decided / 2], axis=1)
+        assert decided.shape[1] == len(known), "`wish_problems` has refused values of pairs of classes"
+        return decided
 
     def _of_labels(self, rows: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-        """Return a logit for each label, above zero exactly where it is predicted."""
-        sure = -np.log(_LEAST)
-        certain = np.full(predicted.shape, sure)
-        if hasattr(self.estimator, "predict_proba"):
-            shares = self.estimator.predict_proba(rows)
-            if isinstance(shares, np.ndarray) and shares.shape == predicted.shape:
-                shares = np.clip(shares, _LEAST, 1 - _LEAST)
-                certain = np.maximum(np.abs(np.log(shares / (1 - shares))), _LEAST)
+        """Return a logit for each label, above zero exactly where it is predicted: how sure is the estimator's own."""
+        decided = self._decided(rows).reshape(predicted.shape)
+        # what is predicted counts: votes, or one label's own threshold, may say otherwise than the value does
+        agrees = (decided > 0) == (predicted > 0)
+        certain = np.where(agrees, np.maximum(np.abs(decided), _LEAST), _LEAST)
         return np.where(predicted > 0, certain, -certain)
+
+    def _decided(self, rows: np.ndarray) -> np.ndarray:
+        """Return the log odds of each label's probability, or its decision value where there is no probability."""
+        if not hasattr(self.estimator, "predict_proba"):
+            assert hasattr(self.estimator, "decision_function"), "`wish_problems` has refused what has neither"
+            return np.asarray(self.estimator.decision_function(rows), dtype=np.float64)
+        shares = self.estimator.predict_proba(rows)
+        if isinstance(shares, list):  # one table a label, over the values 0 and 1 that it took in training
+            known = self.estimator.classes_
+            shares = np.stack([each @ np.asarray(values) for each, values in zip(shares, known, strict=True)], axis=1)
+        shares = np.clip(shares, _LEAST, 1 - _LEAST)
+        return np.asarray(np.log(shares / (1 - shares)))
 
 
 @dataclass(frozen=True)

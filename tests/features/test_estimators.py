@@ -27,6 +27,8 @@ def rows(count: int = 60, width: int = 20, seed: int = 0) -> np.ndarray:
         ("VotingClassifier", {}, "technique.estimators.0.name", "made of other estimators"),
         ("MultinomialNB", {}, "technique.estimators.0.name", "Negative values"),
         ("KNeighborsClassifier", {"algorithm": "kd_tree"}, "technique.estimators.0", "cannot be saved"),
+        ("NearestCentroid", {"metric": "manhattan"}, "technique.estimators.0", "neither a probability nor a decision"),
+        ("SVC", {"decision_function_shape": "ovo"}, "technique.estimators.0", "neither a probability nor a decision"),
         ("StandardScaler", {}, "technique.estimators.0.name", "no estimator"),
     ],
 )

@@ -59,6 +59,26 @@ def test_a_label_applies_where_its_logit_is_above_zero(name: str) -> None:
     assert ((reader.logits(ROWS) > 0) == (reader.estimator.predict(ROWS) > 0)).all()
 
 
+SEVERAL = np.stack([ROWS[:, 0] > 0, ROWS[:, 1] > 1, ROWS[:, 2] > -1], axis=1).astype(np.int64)
+
+
+@pytest.mark.parametrize("name", ["RidgeClassifier", "LinearSVC", "Perceptron"])
+def test_of_several_labels_decision_values_are_told_where_there_are_no_probabilities(name: str) -> None:
+    reader = fitted(name, "classes", SEVERAL, 3)
+    assert np.allclose(reader.logits(ROWS), reader.estimator.decision_function(ROWS), atol=1e-5)
+
+
+def test_of_several_labels_a_trees_own_probabilities_are_told() -> None:
+    reader = fitted("RandomForestClassifier", "classes", SEVERAL, 3, n_estimators=20)
+    own = np.stack([each[:, 1] for each in reader.estimator.predict_proba(ROWS)], axis=1)
+    assert np.allclose(1 / (1 + np.exp(-reader.logits(ROWS))), own, atol=1e-5)
+
+
+def test_a_label_that_no_training_row_has_is_never_answered() -> None:
+    values = np.where(np.arange(3) == 2, 0, SEVERAL)
+    assert (fitted("KNeighborsClassifier", "classes", values, 3).logits(ROWS)[:, 2] < -10).all()
+
+
 def test_a_number_is_the_prediction() -> None:
     reader = fitted("Ridge", "value", ROWS[:, 0].astype(np.float64), 1)
     assert reader.logits(ROWS)[:, 0].tolist() == reader.estimator.predict(ROWS).tolist()
