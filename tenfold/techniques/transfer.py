@@ -11,22 +11,29 @@ Costs: the recipe's own training, and before it `head_epochs` and `unfreeze_step
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from tenfold.errors import Problem
+from tenfold.errors import Problem, RecipeError
 from tenfold.recipe import Recipe
 from tenfold.techniques.claims import task_metric_rises
 from tenfold.techniques.technique import Options, Plan, Technique
-from tenfold.techniques.transfer_claims import fewer_rows_than_from_scratch
+from tenfold.techniques.transfer_claims import (
+    PRETRAINED,
+    ROWS_MET,
+    SCRATCH,
+    fewer_rows_than_from_scratch,
+    rows_of_curve,
+)
 
 if TYPE_CHECKING:
     from tenfold.engine.stage import Stage, StageResult
     from tenfold.recipe.tuner_settings import TunerSettings
     from tenfold.techniques.context import Run
+    from tenfold.techniques.world import World
 
 Epochs = Annotated[float, Field(ge=0.0, le=1000.0)]
 
@@ -58,14 +65,58 @@ def plan(run: Run, options: TransferOptions) -> Plan:
         updates = sum(stage.total_updates for stage in curve)
         notes.append(f"curve trains {len(curve)} more models, {updates} updates and {len(curve)} scorings more")
         rates = f"{run.recipe.optim.learning_rate:g}, and from random weights at {options.scratch_learning_rate:g}"
+        notes += _unmet(curve)
         notes.append(f"the model as it came trains at a rate of {rates} (technique.scratch_learning_rate)")
     return Plan((*curve, *_from_the_top(run, options, is_first=not curve)), tuple(notes))
 
 
+def _unmet(curve: Sequence[Stage]) -> Iterator[str]:
+    """Yield a note where the updates of a stage are too few to meet all of its rows."""
+    met = {rows_of_curve(stage.name): stage.total_updates * stage.optim.batch_size for stage in curve}
+    told = [f"{rows} of {count}" for count, rows in met.items() if rows < count]
+    if told:
+        yield f"the curve's updates are too few to meet all rows: {', '.join(told)} (optim.epochs, optim.max_updates)"
+
+
 def transfer(run: Run, options: TransferOptions) -> Generator[Stage, StageResult, None]:
-    """Yield the stages of the plan."""
-    for stage in plan(run, options).stages:  # noqa: UP028 - a tuple cannot be sent results, as `yield from` would
-        yield stage
+    """Yield the stages of the plan, and report how many of a number of rows its stage of the curve has met."""
+    met: dict[str, object] = {}
+    for stage in plan(run, options).stages:
+        result = yield stage
+        count = rows_of_curve(stage.name)
+        if count:
+            met[stage.name] = min(count, result.updates * stage.optim.batch_size)
+    if met:
+        run.report(ROWS_MET, met)
+
+
+def meet(world: World, options: TransferOptions) -> None:
+    """Refuse a curve of more rows than there are, and more stages of unfreezing than the model has blocks.
+
+    Raises:
+        RecipeError: either of them, both at once.
+        ModelError: where the blocks of this architecture are is not known.
+    """
+    from tenfold.models.layout import find_blocks
+    from tenfold.models.load import outline
+
+    problems, rows = [], len(world.first.train)
+    over = [count for count in options.curve if count > rows]
+    if over:
+        found = f"{rows} training rows, and it asks for {', '.join(map(str, over))}"
+        problems.append(Problem("technique.curve", found, f"at most {rows}", "remove what is more"))
+    if _unfreezes(world.recipe, options):
+        trust = world.recipe.model.trust_remote_code
+        blocks = len(find_blocks(outline(world.files.folder, trust_remote_code=trust)))
+        if options.unfreeze_steps > blocks:
+            found = f"{options.unfreeze_steps} stages that unfreeze blocks, and {world.files.name} has {blocks} blocks"
+            problems.append(Problem("technique.unfreeze_steps", found, f"at most {blocks}"))
+    if problems:
+        raise RecipeError(*problems)
+
+
+def _unfreezes(recipe: Recipe, options: TransferOptions) -> bool:
+    return recipe.tuner.kind == "full" and bool(options.unfreeze_steps and options.step_epochs)
 
 
 def _from_the_top(run: Run, options: TransferOptions, *, is_first: bool) -> Iterator[Stage]:
@@ -102,7 +153,7 @@ def _unfrozen(run: Run, options: TransferOptions) -> Iterator[tuple[str, ...]]:
     from tenfold.models.depth import top_blocks
     from tenfold.models.layout import find_blocks
 
-    if run.recipe.tuner.kind != "full" or not (options.unfreeze_steps and options.step_epochs):
+    if not _unfreezes(run.recipe, options):
         return
     count = len(find_blocks(run.model.base))
     for step in range(1, options.unfreeze_steps + 1):
@@ -124,21 +175,25 @@ def _curve(run: Run, options: TransferOptions) -> Iterator[Stage]:
 
     task, optim = run.world.first, run.recipe.optim
     for count in options.curve:
-        windows = task.windows.of_first(min(count, len(task.train)))
+        windows = task.windows.of_first(count)
         common = replace(
             run.stage("curve"),
             windows=windows,
             total_updates=windows.total_updates(optim.epochs, optim.max_updates),
             starts_from=BEFORE,
         )
-        yield replace(common, name=f"pretrained-{count}", layer_decay=options.layer_decay)
-        scratch = replace(common, name=f"scratch-{count}", tuner=make_tuner(Full(start="scratch")))
+        yield replace(common, name=f"{PRETRAINED}{count}", layer_decay=options.layer_decay)
+        scratch = replace(common, name=f"{SCRATCH}{count}", tuner=make_tuner(Full(start="scratch")))
         yield replace(scratch, learning_rate=options.scratch_learning_rate)
 
 
 def check(recipe: Recipe, options: TransferOptions) -> list[Problem]:
     """Return what does not fit: several tasks, a curve of one size, from-scratch weights under another tuner."""
     problems = []
+    if recipe.tuner.kind == "frozen":
+        found = "frozen trains the head alone, and transfer goes on to train what lies below it"
+        remedy = "set tuner: full or lora, or technique.kind: task_specific for the head alone"
+        problems.append(Problem("tuner.kind", found, remedy=remedy))
     if recipe.data.tasks:
         remedy = "set data.train, or choose technique.kind: multi_task or sequential"
         problems.append(Problem("data.tasks", "transfer is to one task", remedy=remedy))
@@ -163,6 +218,7 @@ TECHNIQUE = Technique(
     stages=transfer,
     options=TransferOptions,
     check=check,
+    meet=meet,
     plan=plan,
     claims=(
         task_metric_rises(source="Howard & Ruder 2018, arXiv 1801.06146"),

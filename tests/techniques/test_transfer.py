@@ -193,7 +193,37 @@ def test_the_curve_compares_with_random_weights_at_every_size(settings: Settings
         "all",
     )
     claim = next(claim for claim in artifact.claims if "from scratch" in claim["claim"])
-    assert "against 24 from scratch" in claim["because"]
+    # two updates of 8 rows meet 16 of the 24
+    assert "8 rows against 16 from scratch" in claim["because"]
+    met = {"pretrained-8": 8, "scratch-8": 8, "pretrained-24": 16, "scratch-24": 16}
+    assert artifact.facts["reported"]["rows met by the curve"] == met
+
+
+def test_check_says_which_sizes_of_the_curve_are_not_met(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    technique, optim = {"curve": [8, 24], "unfreeze_steps": 0}, {"max_updates": 2}
+    show_check(recipe_of(settings, technique=technique, optim=optim), trial=False)
+    assert "too few to meet all rows: 16 of 24 (" in " ".join(capsys.readouterr().out.split())
+    show_check(recipe_of(settings, technique=technique, optim={"max_updates": 3}), trial=False)
+    assert "too few to meet" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("technique", "told"),
+    [
+        ({"curve": [8, 1600]}, r"technique.curve: 45 training rows, and it asks for 1600\n  allowed: at most 45"),
+        ({"unfreeze_steps": 9}, r"technique.unfreeze_steps: 9 stages .* has 2 blocks\n  allowed: at most 2"),
+    ],
+)
+def test_more_than_rows_and_model_have_is_refused_by_run_and_check(
+    technique: Settings, told: str, settings: Settings, tmp_path: Path
+) -> None:
+    recipe = recipe_of(settings, technique=technique)
+    for tried in (run, lambda each: show_check(each, trial=False)):
+        with pytest.raises(RecipeError, match=told):
+            tried(recipe)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("asked", "rate"), [({}, 1e-4), ({"scratch_learning_rate": 3e-2}, 3e-2)])
@@ -216,6 +246,7 @@ def test_random_weights_train_at_a_rate_of_their_own(
         ({"curve": [8, 16]}, {"tuner": {"kind": "lora"}}, "lora cannot train a model from random weights"),
         ({"embeddings_epochs": 1}, {"tuner": {"kind": "lora"}}, "lora leaves it as it is"),
         ({"scratch_learning_rate": 1e-3}, {}, "technique.scratch_learning_rate: would be read by the curve alone"),
+        ({}, {"tuner": {"kind": "frozen"}}, "tuner.kind: frozen trains the head alone"),
         ({"layer_decay": 0}, {}, "technique.layer_decay"),
     ],
 )
