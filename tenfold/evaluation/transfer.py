@@ -32,6 +32,8 @@ class Transfer:
     forgotten: Mapping[str, Interval]
     metrics: Mapping[str, str]
     """By which measure each task was judged."""
+    best: Mapping[str, str]
+    """The stage that forgetting counts from, of each task before the last."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def transfer(scorecard: Scorecard, trained: Mapping[str, str]) -> Transfer | Non
     if backward is None or forward is None or forgetting is None:
         return None
     forgotten = {task: interval for task, interval in by_task.items() if interval is not None}
-    return Transfer(backward, forward, forgetting, forgotten, metrics)
+    return Transfer(backward, forward, forgetting, forgotten, metrics, {task: step.late for task, step in lost.items()})
 
 
 def _best(scorecard: Scorecard, stages: Sequence[str], task: str, metric: str) -> str:

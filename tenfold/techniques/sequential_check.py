@@ -13,7 +13,7 @@ from tenfold.techniques.sequential_options import SequentialOptions
 
 
 def check(recipe: Recipe, options: SequentialOptions) -> list[Problem]:
-    """Return what does not fit: unknown tasks, names given twice, cures for nothing, tuners that cannot follow."""
+    """Return what does not fit: unknown tasks, names given twice, two budgets, cures for nothing, tuners that cannot follow."""
     if not options.stages:
         remedy = "name a task in each: stages: [{task: general}, {task: specific}]"
         return [Problem("technique.stages", "no stage is named", allowed=", ".join(recipe.tasks), remedy=remedy)]
@@ -34,6 +34,9 @@ def _names(recipe: Recipe, options: SequentialOptions) -> Iterator[Problem]:
         where = f"technique.stages.{place}"
         if stage.task not in tasks:
             yield Problem(f"{where}.task", f"no task {stage.task!r}", ", ".join(tasks), nearest(stage.task, tasks))
+        if stage.updates is not None and stage.epochs is not None:
+            found = f"has two budgets, updates {stage.updates} and epochs {stage.epochs:g}"
+            yield Problem(where, found, remedy="remove one of them")
         name = stage.stage_name
         if names.index(name) < place:
             found = f"stage {names.index(name)} is called {name!r} too"

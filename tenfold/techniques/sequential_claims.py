@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tenfold.techniques.technique import Claim, Evidence, Verdict
+
+if TYPE_CHECKING:
+    from tenfold.evaluation.transfer import Transfer
 
 MARGIN = 0.05
 """Forgetting, in the metric's own unit, that still counts as kept."""
 
 
 def earlier_tasks_are_kept(*, source: str) -> Claim:
-    """Return the claim that earlier tasks lose at most `MARGIN` from their best: held if all the interval says so."""
+    """Return the claim that earlier tasks lose at most `MARGIN` from their best: held if all the interval says so.
+
+    Unclear where there is nothing to lose: no clear gain over the model as it came, or too few rows to show one.
+    """
 
     def judge(evidence: Evidence) -> Verdict:
         from tenfold.evaluation.transfer import transfer
@@ -20,11 +28,26 @@ def earlier_tasks_are_kept(*, source: str) -> Claim:
         lost = found.forgetting
         names = ", ".join(dict.fromkeys(found.metrics.values()))
         figure = f"forgetting {lost.signed} of {names}"
-        if lost.high <= MARGIN:
-            return Verdict("held", figure)
-        return Verdict("not held here" if lost.low > MARGIN else "unclear", figure)
+        few, unlearned = _without_proof(evidence, found)
+        if few:
+            return Verdict("unclear", f"{figure}; too few test rows to show a change: {', '.join(few)}")
+        if lost.low > MARGIN:
+            return Verdict("not held here", figure)
+        if unlearned:
+            told = "; nothing was learned that could be lost, as the best is not clearly above the model as it came: "
+            return Verdict("unclear", f"{figure}{told}{', '.join(unlearned)}")
+        return Verdict("held" if lost.high <= MARGIN else "unclear", figure)
 
     return Claim(f"earlier tasks lose at most {MARGIN} of their best score", source, judge)
+
+
+def _without_proof(evidence: Evidence, found: Transfer) -> tuple[list[str], list[str]]:
+    """Return the earlier tasks with too few rows to show any change, and those that no stage has clearly improved."""
+    gains = {
+        task: evidence.scorecard.change(task, found.metrics[task], after=stage) for task, stage in found.best.items()
+    }
+    few = [task for task, gain in gains.items() if gain is not None and not gain.test.can_be_clear]
+    return few, [task for task, gain in gains.items() if gain is None or not gain.is_better]
 
 
 def cures_help(*, source: str) -> Claim:

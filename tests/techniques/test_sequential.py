@@ -264,6 +264,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"stages": [FIRST, {**SECOND, "tuner": {"kind": "qlora"}}]},
         r"stages.1.tuner: qlora holds the base in 4 bits from the first stage",
     ),
+    "two_budgets": (
+        {"stages": [FIRST, {"task": "words", "updates": 2, "epochs": 1}]},
+        r"(?s)technique.stages.1: has two budgets, updates 2 and epochs 1.*remove one of them",
+    ),
     "no_cure": ({"stages": [FIRST, SECOND], "compare_cures": True}, r"compare_cures: there is no cure"),
     "straight": ({"stages": [FIRST], "compare_straight": True}, r"compare_straight: the only stage"),
     "replay_all": ({"stages": [FIRST, SECOND], "replay": 1.0}, r"technique.replay: found 1.0"),
@@ -295,12 +299,12 @@ def test_a_later_tuner_that_does_not_fit_the_model_is_found_before_any_training(
         planned(write({"kind": "sequential", "stages": stages}))
 
 
-def evidence(**rows: tuple[float, float]) -> Evidence:
+def evidence(num_items: int = 20, **rows: tuple[float, float]) -> Evidence:
     """Return what a run of stages `first` (task a) and `last` (task b) measured; rows give the scores on a and b."""
     card = Scorecard()
     for stage, values in {BEFORE: (0.1, 0.1), "first": (0.8, 0.2), **rows}.items():
         for task, value in zip(("a", "b"), values, strict=True):
-            items = tuple(value + 0.01 * (number % 3) for number in range(20))
+            items = tuple(value + 0.01 * (number % 3) for number in range(num_items))
             card = card.add(Score(stage, task, {"exact_match": Measure("exact_match", "share", True, items)}))
     stages = (Ancestor("first", ("a",), BEFORE, "", "", ""), Ancestor("last", ("b",), "first", "", "", ""))
     return Evidence(card, Cost(1, 1, 1, 1, 1, 1, 1, 1, 1), Lineage(stages, ("first", "last")))
@@ -321,6 +325,17 @@ def test_claims_follow_from_the_scores() -> None:
     worse = {**rows, "last@ewc": (0.2, 0.7), "last": (0.78, 0.3)}
     assert cures_help(source="").judge(evidence(**worse)).outcome == "not held here"
     assert the_way_helps(source="").judge(evidence(**worse)).outcome == "not held here"
+
+
+def test_what_was_never_learned_is_not_said_to_be_kept() -> None:
+    claim = earlier_tasks_are_kept(source="")
+    for first in ((0.1, 0.2), (0.05, 0.2)):
+        verdict = claim.judge(evidence(first=first, last=(first[0], 0.7)))
+        assert verdict.outcome == "unclear" and "nothing was learned that could be lost" in verdict.because
+        assert verdict.because.endswith(": a")
+    few = claim.judge(evidence(num_items=5, last=(0.8, 0.7)))
+    assert few.outcome == "unclear" and few.because.endswith("too few test rows to show a change: a")
+    assert claim.judge(evidence(num_items=6, last=(0.8, 0.7))).outcome == "held"
 
 
 def test_options_of_a_resolved_recipe_read_back(write: Write) -> None:
