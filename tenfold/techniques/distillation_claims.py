@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tenfold.evaluation.scorecard import RETENTION, Measure, Score, Scorecard
-from tenfold.evaluation.statistics import Interval
+from tenfold.evaluation.statistics import FEWEST_ROWS, Interval
+from tenfold.techniques.distillation_floor import guessing_told
 from tenfold.techniques.technique import Claim, Evidence, Verdict
 
 TEACHER, ALONE, STUDENT = "teacher", "alone", "distillation"
@@ -73,6 +74,9 @@ def keeps_quality(*, source: str) -> Claim:
         if ratio is None:
             return Verdict("unclear", f"{name} of the teacher is not above 0: there is nothing to keep")
         figure = f"{ratio.mean:.2f} [{ratio.low:.2f}, {ratio.high:.2f}] of its {name} ({_both(first, second)})"
+        why = guessing_told(evidence.reported) or _too_few(ratio, first.num_items)
+        if why:
+            return Verdict("unclear", f"{figure}; {why}")
         if ratio.low >= KEPT:
             return Verdict("held", figure)
         return Verdict("not held here" if ratio.high < KEPT else "unclear", figure)
@@ -105,6 +109,20 @@ def share_kept(student: Measure, teacher: Measure) -> Interval | None:
     """Return which share of the teacher's quality the student has, of the same rows; None where there is none."""
     above, below = (student, teacher) if student.higher_is_better else (teacher, student)
     return above.ratio_to(below)
+
+
+def _too_few(kept: Interval, num_items: int) -> str:
+    """Return why so few rows show nothing, or an empty string.
+
+    An interval of no width says only that no row lost anything: of N rows, 1 of 20 such draws hides a loss of
+    1 - 0.05^(1/N). Source: Hanley & Lippman-Hand 1983, JAMA 249(13), "If nothing goes wrong, is everything all right?"
+    """
+    if num_items < FEWEST_ROWS:
+        return f"{num_items} test rows are too few to show it"
+    could_be = 0.05 ** (1 / num_items)
+    if kept.low == kept.high >= KEPT > could_be:
+        return f"no row differs, and of {num_items} such rows it could still be {could_be:.2f}"
+    return ""
 
 
 def per_second(timed: Mapping[str, Measure]) -> Measure:

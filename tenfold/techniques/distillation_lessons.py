@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from tenfold.techniques.distillation_claims import STUDENT, TEACHER
+from tenfold.techniques.distillation_floor import LEAD, lead_over_guessing
 from tenfold.techniques.distillation_labels import LabelLesson, find_lesson, of_labels
 from tenfold.techniques.distillation_options import DistillationOptions
 from tenfold.techniques.distillation_start import curve_student
@@ -56,12 +57,16 @@ class Lessons:
         return seen_by_class_teacher(self.labels.teacher, run.world.first, **limits)
 
     def score_teacher(self) -> None:
-        """Add the teacher's rows to the scorecard, on the same test rows as the student's."""
+        """Add the teacher's rows to the scorecard, on the same test rows as the student's; report its lead."""
         from tenfold.engine.store import fingerprint
 
         run, teacher = self.run, self.teacher.teacher
         key = fingerprint(TEACHER, teacher.sha256, str(run.runtime.compute_dtype), run.runtime.device.type)
         run.score_other(TEACHER, self.seen, self._answering, key=key, family=teacher.shape.family)
+        score = run.scorecard.score(TEACHER, run.world.first.name)
+        lead = None if score is None else lead_over_guessing(score, run.world.first)
+        if lead is not None:
+            run.report(LEAD, lead)
 
     def _answering(self) -> Trunk:
         model = self.teacher.model()

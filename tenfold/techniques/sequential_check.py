@@ -13,7 +13,7 @@ from tenfold.techniques.sequential_options import SequentialOptions
 
 
 def check(recipe: Recipe, options: SequentialOptions) -> list[Problem]:
-    """Return what does not fit: unknown tasks, names given twice, two budgets, cures for nothing, tuners that cannot follow."""
+    """Return what does not fit: unknown tasks, names given twice, two budgets, idle cures, tuners that cannot join."""
     if not options.stages:
         remedy = "name a task in each: stages: [{task: general}, {task: specific}]"
         return [Problem("technique.stages", "no stage is named", allowed=", ".join(recipe.tasks), remedy=remedy)]

@@ -8,6 +8,7 @@ import pytest
 
 from tenfold.evaluation.scorecard import Measure, Score, Scorecard
 from tenfold.techniques.distillation import TECHNIQUE
+from tenfold.techniques.distillation_floor import LEAD
 from tenfold.techniques.technique import Evidence, Verdict
 
 
@@ -36,18 +37,21 @@ def timings(seconds: dict[str, list[float]], parameters: dict[str, float]) -> Sc
     return Scorecard(tuple(scores))
 
 
-def verdict(text: str, card: Scorecard, timed: Scorecard | None = None) -> Verdict:
+def verdict(text: str, card: Scorecard, timed: Scorecard | None = None, **reported: Any) -> Verdict:
     (claim,) = (claim for claim in TECHNIQUE.claims if text in claim.text)
-    return claim.judge(Evidence(card, None, None, {}, timed))  # type: ignore[arg-type]
+    return claim.judge(Evidence(card, None, None, reported, timed))  # type: ignore[arg-type]
 
 
 TEN = [1.0] * 10
+ALL = [1.0] * 30
 
 
 @pytest.mark.parametrize(
     ("teacher", "student", "outcome", "told"),
     [
-        (TEN, TEN, "held", "1.00 [1.00, 1.00] of its exact match (1.000, the teacher's 1.000)"),
+        (ALL, ALL, "held", "1.00 [1.00, 1.00] of its exact match (1.000, the teacher's 1.000)"),
+        (TEN, TEN, "unclear", "no row differs, and of 10 such rows it could still be 0.74"),
+        (TEN[:5], TEN[:5], "unclear", "5 test rows are too few to show it"),
         (TEN, [0.0] * 10, "not held here", "0.00"),
         (TEN, [1.0] * 9 + [0.0], "unclear", "0.90"),
         ([0.0] * 10, TEN, "unclear", "nothing to keep"),
@@ -56,12 +60,23 @@ TEN = [1.0] * 10
 def test_quality_is_kept_when_all_of_the_interval_says_so(
     teacher: list[float], student: list[float], outcome: str, told: str
 ) -> None:
-    found = verdict("keeps at least", scorecard({"before": [0.0] * 10, "teacher": teacher, "distillation": student}))
+    found = verdict(
+        "keeps at least", scorecard({"before": [0.0] * len(teacher), "teacher": teacher, "distillation": student})
+    )
     assert (found.outcome, told in found.because) == (outcome, True), found
 
 
+def test_of_a_teacher_no_better_than_guessing_there_is_nothing_to_keep() -> None:
+    card = scorecard({"before": [0.0] * 30, "teacher": ALL, "distillation": ALL})
+    for is_clear, outcome in ((True, "held"), (False, "unclear")):
+        lead = {"guessing": 0.9, "change": "accuracy +0.100 [-0.100, +0.300]", "is clear": is_clear}
+        found = verdict("keeps at least", card, **{LEAD: lead})
+        assert found.outcome == outcome
+        assert ("not clearly better than guessing the commonest answer (accuracy" in found.because) != is_clear
+
+
 def test_of_a_loss_the_teachers_is_divided_by_the_students() -> None:
-    card = scorecard({"teacher": [1.0] * 10, "distillation": [1.05] * 10}, name="response_loss", higher=False)
+    card = scorecard({"teacher": [1.0] * 30, "distillation": [1.05] * 30}, name="response_loss", higher=False)
     found = verdict("keeps at least", card)
     assert found.outcome == "held" and "0.95" in found.because
 

@@ -25,6 +25,7 @@ from tenfold.teaching import class_lessons
 from tenfold.teaching.classes import aligned
 from tenfold.teaching.serving import read_timings
 from tenfold.teaching.teacher import find_teacher
+from tenfold.techniques.distillation_floor import LEAD
 from tenfold.techniques.distillation_start import start
 from tenfold.techniques.technique import find_technique
 from tenfold.terminal.check_view import show_check
@@ -365,7 +366,7 @@ def test_a_curve_trains_students_of_each_size_and_changes_nothing_of_the_main_on
     assert weights(plain) == weights(artifact), "the main student is what it would be without them"
     table = artifact.facts["reported"]
     rows = ["teacher of 4 layers", *(f"student of {size} layers" for size in (3, 2, 1))]
-    assert list(table) == rows
+    assert [name for name in table if name != LEAD] == rows
     sizes = [table[row]["million parameters"] for row in rows]
     assert sizes == sorted(sizes, reverse=True) and len(set(sizes)) == 4
     shown = f"{artifact.scorecard.score('layers-3', 'main').primary.value:.3f} ["  # type: ignore[union-attr]
@@ -410,3 +411,16 @@ def test_the_curves_students_have_their_share_of_a_budget(settings: Settings, tm
     artifact = run(parse_recipe({**settings, "technique": technique, "tuner": {"kind": "full"}, "optim": optim}))
     stages = [event["stage"] for event in Log(artifact.folder / "log.jsonl").events() if event["event"] == "update"]
     assert stages == ["layers-3"] * 2 + ["layers-1"] * 2 + ["distillation"] * 2
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_teachers_lead_over_guessing_is_told(format: str, taught: Any, distilled: Any, tmp_path: Path) -> None:
+    data = {"train": write(tmp_path, format), "test_share": 0.25}
+    artifact = run(distilled(taught(format, "encoder"), options={"student": {"layers": 1}}, data=data))
+    lead = artifact.facts["reported"][LEAD]
+    score = artifact.scorecard.score("teacher", "main")
+    assert score is not None
+    if format == "classification":
+        wanted = [line["reference"] for line in artifact.generations]
+        assert lead["guessing"] in {round(wanted.count(label) / len(wanted), 3) for label in wanted}
+    assert lead["change"].startswith(score.primary.title)
