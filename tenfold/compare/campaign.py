@@ -111,6 +111,8 @@ class Campaign:
         searched = self.search_jobs()
         failed = executor.carry_out(searched, hear)
         pruned = self._decided()
+        for job in searched:
+            job.shed()  # nobody asks for their weights again, and they may fill a disk
         failed |= executor.carry_out(self.final_jobs(pruned), hear)
         comparison = self.comparison(pruned, failed)
         return replace(comparison, rules=(*comparison.rules, *executor.terms))
@@ -171,9 +173,7 @@ class Campaign:
         if not allowance.rates:
             return None if allowance.updates is None else self.grid.rates[0]
         begun = self._begun_at(name)
-        if begun is not None:
-            return begun
-        return best_of(self._tried(name))
+        return best_of(self._tried(name)) if begun is None else begun
 
     def _begun_at(self, name: str) -> float | None:
         """Return the multiple of its learning rate in the recipes of whole runs, None where none has begun."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class Job:
             return Artifact.open(self.recipe.output)
         except TenfoldError:
             return None
+
+    def shed(self) -> None:
+        """Remove the weights that it left behind, if it is finished: its scores and its recipe stay."""
+        artifact = self.artifact
+        if artifact is not None:
+            shutil.rmtree(artifact.weights, ignore_errors=True)
 
     def write(self) -> None:
         """Write the recipe, as `tenfold run` reads it."""

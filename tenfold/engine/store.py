@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +27,9 @@ PARTS_THAT_DECIDE = (
     *("data", "models", "tuning", "objectives", "kernels", "engine", "evaluation", "tasks", "features", "teaching"),
 )
 """The rooms whose code can change what a stage comes to."""
+
+MOST_BYTES = 20 * 10**9
+"""Of trained stages together; those used longest ago make room."""
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "bitsandbytes", "scikit-learn", "numpy")
 """The libraries whose version can."""
@@ -63,6 +67,7 @@ def stored_stage(key: str) -> StoredStage | None:
         tensors = read_tensors(folder, record["sha256"])
         if tensors is None:
             return None
+        (folder / "trainable.safetensors").touch()  # used just now: others make room first
         return StoredStage(tensors["trainable"], tensors["tuner"], StageResult(**record["result"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -78,6 +83,26 @@ def store_stage(key: str, stage: StoredStage) -> None:
         with atomic_folder(folder) as partial:
             hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
             write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
+    _make_room(cache_folder("stages"), but=folder)
+
+
+def _make_room(stages: Path, *, but: Path) -> None:
+    """Remove the stages that were used longest ago, until all together take no more than `MOST_BYTES`.
+
+    What a fit made stays: a run answers from there, and it is small.
+    """
+    folders = [folder for folder in stages.iterdir() if folder != but and not folder.name.startswith(".")]
+    weights = [folder / "trainable.safetensors" for folder in folders if (folder / "trainable.safetensors").is_file()]
+    with suppress(OSError):  # another run makes room too
+        found = sorted((path.stat().st_mtime, path.stat().st_size, path.parent) for path in weights)
+        left = sum(size for _, size, _ in found) + (but / "trainable.safetensors").stat().st_size
+        for _, size, folder in found:
+            if left <= MOST_BYTES:
+                return
+            # out of sight at once: a run that looks it up meanwhile finds all of it or nothing
+            gone = folder.rename(folder.with_name(f".{folder.name}.gone"))
+            shutil.rmtree(gone, ignore_errors=True)
+            left -= size
 
 
 def stored_fit(key: str) -> tuple[Path, StageResult] | None:

@@ -89,6 +89,8 @@ def test_every_entrant_is_searched_then_trained_with_every_seed(campaign: Campai
     for entry in comparison.entries:
         assert [artifact.recipe.runtime.seed for artifact in entry.runs] == [0, 1]
         assert len(entry.search) == (0 if entry.name == "feature_based" else 2)
+    assert not any(job.artifact.weights.exists() for job in campaign.search_jobs() if job.artifact), "they may be large"
+    assert all(artifact.weights.is_dir() for entry in comparison.entries for artifact in entry.runs)
     again, executor = carried_out(campaign)
     assert not executor.carried_out, "what is finished is not run again"
     assert again == comparison

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from tenfold.engine.store import (
     store_fit,
     store_score,
     store_stage,
+    stored_fit,
     stored_score,
     stored_stage,
 )
@@ -86,6 +88,23 @@ def test_of_two_runs_that_want_the_same_fit_one_makes_it_and_the_other_takes_it(
         second = runs.submit(store_fit, "key", make)
         assert first.result() == second.result()
     assert len(made) == 1 and (first.result()[0] / "estimator").read_text() == "fitted"
+
+
+def test_stages_that_were_used_longest_ago_make_room(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = StoredStage({"a": torch.ones(1000)}, {}, RESULT)
+    store_stage("size", stage)
+    size = (cache / "stages" / "size" / "trainable.safetensors").stat().st_size
+    monkeypatch.setattr(store, "MOST_BYTES", 3 * size)
+    store_fit("fit", lambda folder: (folder.joinpath("estimator").write_text("x"), RESULT)[1])
+    for number, key in enumerate(("size", "old", "older")):
+        store_stage(key, stage)
+        place = cache / "stages" / key / "trainable.safetensors"
+        os.utime(place, (1000 - number, 1000 - number))
+    assert stored_stage("older") is not None, "it was used just now"
+    store_stage("new", stage)
+    kept = {key for key in ("size", "old", "older", "new") if stored_stage(key) is not None}
+    assert kept == {"size", "older", "new"} and stored_fit("fit") is not None
+    assert not list((cache / "stages").glob("*.gone"))
 
 
 def test_a_stage_that_another_run_has_kept_stays_where_it_is(cache: Path) -> None:
