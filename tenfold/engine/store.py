@@ -67,7 +67,8 @@ def stored_stage(key: str) -> StoredStage | None:
         tensors = read_tensors(folder, record["sha256"])
         if tensors is None:
             return None
-        (folder / "trainable.safetensors").touch()  # used just now: others make room first
+        with suppress(OSError):  # a store that may only be read
+            (folder / "trainable.safetensors").touch()  # used just now: others make room first
         return StoredStage(tensors["trainable"], tensors["tuner"], StageResult(**record["result"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None

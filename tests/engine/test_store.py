@@ -107,6 +107,16 @@ def test_stages_that_were_used_longest_ago_make_room(cache: Path, monkeypatch: p
     assert not list((cache / "stages").glob("*.gone"))
 
 
+def test_a_stage_in_a_store_that_may_only_be_read_is_found(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_stage("key", StoredStage({"a": torch.ones(2)}, {}, RESULT))
+
+    def refused(path: Path, **named: object) -> None:
+        raise PermissionError(path)
+
+    monkeypatch.setattr(Path, "touch", refused)
+    assert stored_stage("key") is not None
+
+
 def test_a_stage_that_another_run_has_kept_stays_where_it_is(cache: Path) -> None:
     stage = StoredStage({"a": torch.ones(2)}, {}, RESULT)
     store_stage("key", stage)
