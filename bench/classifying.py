@@ -11,7 +11,6 @@ import os
 import shutil
 import statistics
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +61,7 @@ class ClassifyingRow:
             "name": self.name,
             "title": self.title,
             "aim": self.aim,
-            "date": date.today().isoformat(),
-            "machine": machine.describe() | {"pinned_to": options.cores, "threads": threads},
-            "load_average": {"start": before, "end": machine.load()},
+            **machine.circumstances(before, pinned_to=options.cores, threads=threads),
             "model": self.model.name,
             **figures(self, job, pairs),
         }

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +55,7 @@ class EncodingRow:
             "kind": "encoding",
             "name": self.name,
             "title": self.title,
-            "date": date.today().isoformat(),
-            "machine": machine.describe() | {"pinned_to": options.cores, "threads": threads},
-            "load_average": {"start": before, "end": machine.load()},
+            **machine.circumstances(before, pinned_to=options.cores, threads=threads),
             "model": self.model.name,
             "rows": num_rows,
             "pairs": len(pairs),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from datetime import date
 from pathlib import Path
 
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
@@ -27,6 +28,15 @@ def describe() -> dict[str, object]:
 def load() -> list[float]:
     """Return how many processes wanted to run, on average over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]
+
+
+def circumstances(load_before: list[float], **pinned: object) -> dict[str, object]:
+    """Return date, machine (with what it was `pinned` to) and load, from before the measurement and now, for JSON."""
+    return {
+        "date": date.today().isoformat(),
+        "machine": describe() | pinned,
+        "load_average": {"start": load_before, "end": load()},
+    }
 
 
 def pin(cores: str) -> int:

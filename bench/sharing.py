@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +60,7 @@ class SharingRow:
             "kind": "sharing",
             "name": self.name,
             "title": self.title,
-            "date": date.today().isoformat(),
-            "machine": machine.describe(),
-            "load_average": {"start": before, "end": machine.load()},
+            **machine.circumstances(before),
             "grid": str(self.grid.relative_to(ROOT)),
             "updates_a_run": self.updates_a_run,
             "seeds": self.seeds,

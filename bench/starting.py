@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from bench import machine
@@ -47,9 +46,7 @@ class StartingRow:
             "kind": "starting",
             "name": self.name,
             "title": self.title,
-            "date": date.today().isoformat(),
-            "machine": machine.describe() | {"pinned_to": options.cores, "threads": threads},
-            "load_average": {"start": before, "end": machine.load()},
+            **machine.circumstances(before, pinned_to=options.cores, threads=threads),
             "seconds": {name: _seconds(arguments, answer) for name, (arguments, answer) in asked.items()},
             "heavy": {name: _heavy(arguments) for name, (arguments, _) in asked.items()},
         }

@@ -14,7 +14,6 @@ import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +66,7 @@ class TrainingRow:
         return {
             "name": self.name,
             "title": self.title,
-            "date": date.today().isoformat(),
-            "machine": machine.describe() | {"pinned_to": options.cores, "threads": threads},
-            "load_average": {"start": load_before, "end": machine.load()},
+            **machine.circumstances(load_before, pinned_to=options.cores, threads=threads),
             **_figures(self, job, pairs, ceilings),
         }
 
