@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from bench.training import ROOT, Options
 from tenfold.artifact import Artifact
 from tenfold.compare.grid import load_grid
 from tenfold.compare.judged import judged
+from tenfold.engine.store import code_version
 from tenfold.paths import cache_root
 
 JOBS = ROOT / "build/bench"
 
 FIGURES = "figures.jsonl"
-"""In a job's folder: a line for each comparison that has ended, so that hours are not lost with the last one."""
+"""In a job's folder: a line for each comparison that has ended, which is not made again by the same code."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,10 @@ class SharingRow:
             RuntimeError: a comparison failed, with the end of what it printed; or a way in it has no score.
         """
         before = machine.load()
-        folder = JOBS / f"{self.name}-{os.getpid()}"
-        folder.mkdir(parents=True)
+        threads = machine.pin(options.cores)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        folder = JOBS / self.name
+        folder.mkdir(parents=True, exist_ok=True)
         _carry_out(self.needs)
         tree = self._tree()
         together = _compared(tree, folder / "together")
@@ -60,7 +64,7 @@ class SharingRow:
             "kind": "sharing",
             "name": self.name,
             "title": self.title,
-            **machine.circumstances(before),
+            **machine.circumstances(before, pinned_to=options.cores, threads=threads),
             "grid": str(self.grid.relative_to(ROOT)),
             "updates_a_run": self.updates_a_run,
             "seeds": self.seeds,
@@ -93,16 +97,21 @@ class _Compared:
     scores: dict[str, float]
     """Of each way, with its first seed."""
     num_seeds: dict[str, int]
+    tree: dict[str, Any]
+    code: str
 
 
 def _compared(tree: dict[str, Any], folder: Path) -> _Compared:
-    """Carry out the comparison with an empty cache, but for models as they were downloaded.
+    """Carry out the comparison with an empty cache, but for models as they were downloaded; its scores stay, no more.
 
     Raises:
         RuntimeError: a way in it was refused, failed with a seed or a rate, or has no score: its time is too short.
     """
-    folder.mkdir()
-    (folder / "cache").mkdir()
+    known = _known(tree, folder)
+    if known is not None:
+        return known
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "cache").mkdir(parents=True)
     (folder / "cache" / "models").symlink_to(cache_root() / "models")
     (folder / "grid.yaml").write_text(yaml.safe_dump(tree), encoding="utf-8")
     out = folder / "out"
@@ -113,16 +122,24 @@ def _compared(tree: dict[str, Any], folder: Path) -> _Compared:
     runs = {entry["name"]: [Artifact.open(run) for run in entry["runs"]] for entry in record["entries"]}
     first = {name: judged(each[0], tasks) for name, each in runs.items() if each}
     scores = {name: found.measure.value for name, found in first.items() if found is not None}
-    _note(folder, seconds, scores)
     _require_scores(record, scores)
-    return _Compared(seconds, scores, {name: len(each) for name, each in runs.items()})
-
-
-def _note(folder: Path, seconds: float, scores: Mapping[str, float]) -> None:
+    found = _Compared(seconds, scores, {name: len(each) for name, each in runs.items()}, tree, code_version())
     print(f"  {folder.name}: {seconds:.0f} CPU seconds", flush=True)
-    figure = {"comparison": folder.name, "cpu_seconds": seconds, "scores": dict(scores)}
     with (folder.parent / FIGURES).open("a", encoding="utf-8") as figures:
-        figures.write(json.dumps(figure) + "\n")
+        figures.write(json.dumps({"comparison": folder.name, **asdict(found)}) + "\n")
+    for large in (folder / "cache", out / "runs"):
+        shutil.rmtree(large)
+    return found
+
+
+def _known(tree: dict[str, Any], folder: Path) -> _Compared | None:
+    """Return what the comparison came to before, if that was the same one and the same code."""
+    path = folder.parent / FIGURES
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        figure = json.loads(line)
+        if (figure.pop("comparison"), figure["tree"], figure["code"]) == (folder.name, tree, code_version()):
+            return _Compared(**figure)
+    return None
 
 
 def _require_scores(record: Mapping[str, Any], scores: Mapping[str, float]) -> None:

@@ -18,7 +18,7 @@ from tenfold.compare.grid import Entrant, Entrants, Grid, entrants_of, slug
 from tenfold.compare.jobs import Executor, Hear, Job
 from tenfold.compare.judged import difference, judged
 from tenfold.compare.planning import allow, examine
-from tenfold.compare.search import Searched, alike, best_of, clearly_behind
+from tenfold.compare.search import Searched, alike, best_of, clearly_behind, only_searching
 from tenfold.compare.settled import Plan, Settled, keep_plan, kept_plan, settle
 from tenfold.compare.split import Side, Sides, slices_of, with_rows
 from tenfold.compare.terms import terms
@@ -275,9 +275,8 @@ class Campaign:
     def _searching(self, name: str, factor: float) -> Recipe:
         allowance = self.plan.allowances[name]
         recipe = self._with(name, judged_on="validation", every=None)
-        evaluation = recipe.evaluation.model_copy(update={"retention": False, "samples": 0})
         optim = self._optim(recipe, allowance.search_updates, factor)
-        return recipe.model_copy(update={"evaluation": evaluation, "optim": optim})
+        return only_searching(recipe.model_copy(update={"optim": optim}))
 
     def _whole(self, name: str, seed: int, factor: float | None) -> Recipe:
         updates = self.plan.allowances[name].updates

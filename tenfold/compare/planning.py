@@ -45,6 +45,8 @@ class Pace:
     tokens_per_update: float = 0.0
     retention_seconds: float = 0.0
     """Of scoring what is kept of general text: once a whole run, and of row 0."""
+    comparing_seconds: float = 0.0
+    """Of scoring what a whole run compares itself with, such as the model shown examples."""
 
     @property
     def trains(self) -> bool:
@@ -152,7 +154,8 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     technique.meet(world, options)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     technique.begin(run, options)
-    stages = technique.plan(run, options).stages
+    plan = technique.plan(run, options)
+    stages = plan.stages
     asked = _asked(run.tasks, ranked_by)
     scoring = sum(try_scoring(run.model, task) for task in run.tasks)
     keeping = 0.0
@@ -162,6 +165,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
         return _Tried(Pace(scoring, _reading_seconds(run, world), retention_seconds=keeping), asked)
     contents = [{**stage.content, "name": ""} for stage in stages]
     training = json.dumps([run.state, dict(world.needs), contents], sort_keys=True, default=str)
+    comparing = sum(try_scoring(run.model, world.first, score) for score in plan.compared)
     # the last stage trains the most; what came before it matters little for its pace
     trial = try_updates(run.model, run.attach(replace(stages[-1], starts_from=None)))
     pace = Pace(
@@ -171,6 +175,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
         own_updates=world.first.windows.total_updates(recipe.optim.epochs, recipe.optim.max_updates),
         seconds_per_update=_undisturbed(trial, run),
         tokens_per_update=trial.tokens_per_second * trial.seconds_per_update,
+        comparing_seconds=comparing,
     )
     return _Tried(pace, asked, training)
 
@@ -232,7 +237,8 @@ def _overhead(grid: Grid, pace: Pace, runs: int) -> float:
     """Return the seconds of `runs` runs that are no training: each is scored once, row 0 is remembered."""
     chosen = grid.seeds * 2 * pace.scoring_seconds  # twice a run its checkpoints are judged on validation rows
     before = 2 * pace.scoring_seconds + pace.retention_seconds  # of validation rows in the search, then of test rows
-    return runs * (STARTUP_SECONDS + pace.scoring_seconds) + before + chosen + grid.seeds * pace.retention_seconds
+    besides = pace.retention_seconds + pace.comparing_seconds
+    return runs * (STARTUP_SECONDS + pace.scoring_seconds) + before + chosen + grid.seeds * besides
 
 
 def _from_budget(grid: Grid, paces: Mapping[str, Pace]) -> float:

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tenfold.compare.ranking import rank
 from tenfold.evaluation.scorecard import Measure
+from tenfold.recipe import Recipe
+from tenfold.techniques.technique import find_technique
 
 Key = TypeVar("Key")
 
@@ -47,3 +49,11 @@ def clearly_behind(found: Mapping[str, Searched], *, seeds: int) -> dict[str, st
     behind = [each for each in standings[math.ceil(len(standings) / 2) :] if not each.is_tied]
     told = f"clearly behind {standings[0].name} on validation rows after the search" if standings else ""
     return {each.name: f"1 of {seeds} seeds: {told}" for each in behind}
+
+
+def only_searching(recipe: Recipe) -> Recipe:
+    """Return `recipe` without what it would measure beside the score that a learning rate is chosen by."""
+    evaluation = recipe.evaluation.model_copy(update={"retention": False, "samples": 0})
+    unneeded = find_technique(recipe.technique.kind).options.in_search
+    technique = recipe.technique.model_copy(update=dict(unneeded))
+    return recipe.model_copy(update={"evaluation": evaluation, "technique": technique})

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from tenfold.data.batch import Batch, pack
 from tenfold.models.generate import evaluating
+from tenfold.models.trunk import Route
 
 PACK_TOKENS = 2048
 """Tokens in one packed batch: fills the machine, and is small for a model that makes all logits at once."""
@@ -53,6 +54,11 @@ class ScoresTokens(Protocol):
     @property
     def tokenizer(self) -> Tokenizer:
         """What turns text into its tokens."""
+        ...
+
+    @property
+    def route(self) -> Route:
+        """Which short cuts it takes."""
         ...
 
     def token_losses(self, batch: Batch) -> Tensor:
@@ -152,16 +158,25 @@ def choose_options(model: ScoresTokens, choices: Sequence[Choice], *, pack_token
     Source: Brown et al. 2020 (arXiv 2005.14165), section 2.4, which divides by tokens; bytes do not depend on
     the tokenizer (as "byte-length normalised" in EleutherAI's lm-evaluation-harness).
     """
-    rows = [_continuation(model.tokenizer, choice.context, option) for choice in choices for option in choice.options]
-    nats = iter(_sums(model, rows, pack_tokens))
-    chosen = []
-    for choice in choices:
-        scores = []
-        for option in choice.options:
-            loss = next(nats)
-            scores.append((-loss / len(option.encode()), -loss))
-        chosen.append(max(range(len(scores)), key=lambda place: scores[place]))
-    return chosen
+    rows = [[_continuation(model.tokenizer, choice.context, option) for option in choice.options] for choice in choices]
+    if model.route.compacts:  # a context is computed once for all of a batch's rows that begin with it
+        nats = [_sums(model, of_choice, pack_tokens, shared=_shared(of_choice)) for of_choice in rows]
+    else:
+        found = iter(_sums(model, [row for of_choice in rows for row in of_choice], pack_tokens))
+        nats = [list(itertools.islice(found, len(of_choice))) for of_choice in rows]
+    return [_likeliest(choice, losses) for choice, losses in zip(choices, nats, strict=True)]
+
+
+def _shared(rows: Sequence[tuple[list[int], list[bool]]]) -> int:
+    """Return how many tokens all rows begin with alike before any token in the loss."""
+    columns = zip(*(tokens for tokens, _ in rows), strict=False)
+    alike = sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+    return min([alike, *(supervised.index(True) for _, supervised in rows if any(supervised))])
+
+
+def _likeliest(choice: Choice, nats: Sequence[float]) -> int:
+    scores = [(-loss / len(option.encode()), -loss) for option, loss in zip(choice.options, nats, strict=True)]
+    return max(range(len(scores)), key=lambda place: scores[place])
 
 
 def _continuation(tokenizer: Tokenizer, context: str, option: str) -> tuple[list[int], list[bool]]:
@@ -184,13 +199,18 @@ def _start(tokenizer: Tokenizer) -> list[int]:
     return [] if token is None else [token]
 
 
-def _sums(model: ScoresTokens, rows: Sequence[tuple[list[int], list[bool]]], pack_tokens: int) -> list[float]:
-    """Return each row's sum of negative log likelihoods over its supervised tokens, in nats."""
+def _sums(
+    model: ScoresTokens, rows: Sequence[tuple[list[int], list[bool]]], pack_tokens: int, *, shared: int = 0
+) -> list[float]:
+    """Return each row's sum of negative log likelihoods over its supervised tokens, in nats.
+
+    `shared` tokens, with which all rows begin, count once for each batch.
+    """
     counts = [sum(supervised[1:]) for _, supervised in rows]
-    lengths = [len(tokens) if count else 0 for (tokens, _), count in zip(rows, counts, strict=True)]
+    lengths = [len(tokens) - shared if count else 0 for (tokens, _), count in zip(rows, counts, strict=True)]
     sums = [0.0] * len(rows)
     with evaluating(model.network):
-        for group in _groups(lengths, pack_tokens):
+        for group in _groups(lengths, pack_tokens - shared):
             losses = iter(model.token_losses(pack([(index, *rows[index]) for index in group])).tolist())
             for index in group:
                 sums[index] = math.fsum(itertools.islice(losses, counts[index]))

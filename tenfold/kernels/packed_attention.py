@@ -10,7 +10,7 @@ size, R rows times key heads of a group, M queries times G of a block, J keys of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,7 @@ class _BlockAttention(torch.autograd.Function):
         with torch.autocast(gradient.device.type, enabled=False):
             parts = attention.lay_out(query, key, value)
             upstream = attention.queries.lay_out_gradient(_flat(gradient))
-            results = (torch.empty_like(parts[0]), torch.zeros_like(parts[1]), torch.zeros_like(parts[2]))
+            results = tuple(torch.zeros_like(part) for part in parts)
             for (group, block), kept in zip(attention.blocks(), survivors, strict=True):
                 _block_backward(attention, group, block, kept, parts, upstream, results)
             results[0].mul_(attention.settings.scaling)
@@ -154,7 +154,7 @@ def _block_backward(
     survivors: Tensor | None,
     parts: tuple[Tensor, Tensor, Tensor],
     upstream: Tensor,
-    results: tuple[Tensor, Tensor, Tensor],
+    results: Sequence[Tensor],
 ) -> None:
     """Write the block's gradient of its queries into `results`, and add those of its keys and values."""
     query, gradient = (attention.of_queries(part, group, block) for part in (parts[0], upstream))

@@ -43,7 +43,7 @@ class Block:
 
 def blocks(group: Group, window: int | None) -> Iterator[Block]:
     """Yield the blocks of a group's rows; `window` is how far back a query sees."""
-    for start in range(0, group.length, BLOCK):
+    for start in range(group.first_query, group.length, BLOCK):
         oldest = 0 if window is None else max(0, start - window + 1)
         yield Block(start, min(start + BLOCK, group.length), oldest // ROUNDING * ROUNDING)
 

@@ -30,6 +30,8 @@ class Group:
     num_rows: int
     length: int
     first_slot: int
+    first_query: int
+    """Place in each row before which all tokens are borrowed: their answers stand in the first row."""
 
     def matrices(self, laid_out: Tensor, num_heads: int, num_key_heads: int) -> Tensor:
         """Return the group's part of [S * H, D] as [N * K, L * G, D], one matrix per row and key head; a view."""
@@ -138,6 +140,10 @@ class _Row:
     def rounded(self) -> int:
         return -(-self.length // ROUNDING) * ROUNDING
 
+    @property
+    def first_query(self) -> int:
+        return self.borrowed // ROUNDING * ROUNDING
+
 
 def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device) -> RowLayout:
     """Return the layout of rows with own tokens between `cu_seqlens` and, borrowed ones included, `cu_seqlens_keys`.
@@ -148,7 +154,7 @@ def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device
     lengths: list[int] = cu_seqlens_keys.diff().tolist()
     spans = zip(pairwise(borders), lengths, strict=True)
     rows = [_Row(start, stop, length - (stop - start)) for (start, stop), length in spans if stop > start]
-    rows.sort(key=lambda row: (row.rounded, row.start))
+    rows.sort(key=lambda row: (*_shape(row), row.start))
     slot_of_token = torch.empty(borders[-1], dtype=torch.int64)
     token_of_slot = torch.empty(sum(row.rounded for row in rows), dtype=torch.int64)
     borrowed: list[tuple[int, int]] = []
@@ -174,13 +180,17 @@ def row_layout(cu_seqlens: Tensor, cu_seqlens_keys: Tensor, device: torch.device
     )
 
 
+def _shape(row: _Row) -> tuple[int, int]:
+    return row.rounded, row.first_query
+
+
 def _groups(rows: list[_Row]) -> Iterator[Group]:
-    """Yield groups of rows of one rounded length, each of at most `GROUP_TOKENS` slots; `rows` come sorted."""
+    """Yield groups of rows of one shape, each of at most `GROUP_TOKENS` slots with a query; `rows` come sorted."""
     first_slot = 0
-    for length, members in groupby(row.rounded for row in rows):
-        left, largest = len(list(members)), max(1, GROUP_TOKENS // length)
+    for (length, first_query), members in groupby(map(_shape, rows)):
+        left, largest = len(list(members)), max(1, GROUP_TOKENS // (length - first_query))
         while left:
-            group = Group(1 << (min(largest, left).bit_length() - 1), length, first_slot)
+            group = Group(1 << (min(largest, left).bit_length() - 1), length, first_slot, first_query)
             first_slot += group.num_rows * length
             left -= group.num_rows
             yield group

@@ -12,6 +12,7 @@ Costs: one stage; with `domain` one more over its text; the baselines a pass ove
 from __future__ import annotations
 
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tenfold.errors import Problem, collecting
@@ -77,17 +78,20 @@ def plan(run: Run, options: TaskSpecificOptions) -> Plan:
     Raises:
         UserError: the tokenizer cannot mask words, or the text gives test rows away.
     """
-    from tenfold.techniques.task_specific_stages import baselines, stages, told_masked_words
+    from tenfold.techniques.task_specific_stages import scorers, stages, told_masked_words
 
+    compared = scorers(run, options)
     notes = []
     if options.baselines:
-        names = ", ".join(name.replace("_", " ") for name in baselines(run.world.first))
+        names = ", ".join(name.replace("_", " ") for name in compared)
         notes.append(f"compared without training: {names or 'nothing, for rows of this format'}")
     if run.world.first.validation is None and run.world.first.train.form in ("class", "classes"):
         notes.append("no validation rows: probabilities stay as they are (set evaluation.every to hold some out)")
     if told := told_masked_words(run, options):
         notes.append(told)
-    return Plan(tuple(stages(run, options)), tuple(notes))
+    asks_model = {name: score for name, (score, _) in compared.items() if name != WORDS}
+    timed = tuple(partial(score, run.model, stage="trial") for score in asks_model.values())
+    return Plan(tuple(stages(run, options)), tuple(notes), timed)
 
 
 def task_specific(run: Run, options: TaskSpecificOptions) -> Generator[Stage, StageResult, None]:
@@ -97,8 +101,7 @@ def task_specific(run: Run, options: TaskSpecificOptions) -> Generator[Stage, St
     planned = stages(run, options)
     if told := told_masked_words(run, options):
         run.report("domain", told)
-    if options.baselines:
-        score_baselines(run, options)
+    score_baselines(run, options)
     for stage in planned:  # noqa: UP028 - a list cannot be sent results, as `yield from` would
         yield stage
     settle(run, options)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from pydantic import Field
 
 from tenfold.techniques.technique import Options
@@ -9,6 +12,8 @@ from tenfold.techniques.technique import Options
 
 class TaskSpecificOptions(Options):
     """Settings of task-specific tuning."""
+
+    in_search: ClassVar[Mapping[str, Any]] = {"baselines": False}
 
     domain: str | None = None
     """Raw text of the domain to go on with before the task (decoders): a source with a column `text`."""

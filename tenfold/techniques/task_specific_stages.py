@@ -13,7 +13,6 @@ from tenfold.techniques.task_specific_names import ALONE, CALIBRATED, DOMAIN, FE
 if TYPE_CHECKING:
     from tenfold.engine.stage import Learned, Stage
     from tenfold.evaluation.scorecard import Score
-    from tenfold.models.trunk import Trunk
     from tenfold.objectives.masked_lm import MaskedLanguageModelling
     from tenfold.tasks.task import Task
     from tenfold.techniques.context import Run
@@ -34,23 +33,29 @@ def baselines(task: Task) -> list[str]:
     return [*asked, *([WORDS] if has_words_baseline(task) else [])]
 
 
-def score_baselines(run: Run, options: TaskSpecificOptions) -> None:
-    """Add a row of the scorecard for each baseline, on the same test rows as everything else."""
+Scorer = Callable[..., "Score"]
+"""Called with `model`, `task` and `stage`."""
+
+
+def scorers(run: Run, options: TaskSpecificOptions) -> dict[str, tuple[Scorer, dict[str, object]]]:
+    """Return for each baseline what scores it, and what decides its score beside the test rows."""
     from tenfold.tasks.baselines import asked_as_it_is, shown_examples, words_alone
 
     task, seed = run.world.first, run.runtime.seed
-
-    def alone(model: Trunk, *, stage: str) -> Score:
-        return words_alone(task, stage=stage)
-
-    known: dict[str, Callable[..., Score]] = {
-        ZERO_SHOT: partial(asked_as_it_is, task=task),
-        FEW_SHOT: partial(shown_examples, task=task, shots=options.shots, seed=seed),
-        WORDS: alone,
+    shown = {"train": task.train.fingerprint, "shots": options.shots, "seed": seed}
+    known: dict[str, tuple[Scorer, dict[str, object]]] = {
+        ZERO_SHOT: (asked_as_it_is, {}),
+        FEW_SHOT: (partial(shown_examples, shots=options.shots, seed=seed), shown),
+        WORDS: (lambda model, task, *, stage: words_alone(task, stage=stage), {"train": task.train.fingerprint}),
     }
-    for name in baselines(task):
-        judged = {"baseline": name, "train": task.train.fingerprint, "shots": options.shots, "seed": seed}
-        run.measure(name, task.name, {**task.judged_by, **judged}, known[name])
+    return {name: known[name] for name in baselines(task)} if options.baselines else {}
+
+
+def score_baselines(run: Run, options: TaskSpecificOptions) -> None:
+    """Add a row of the scorecard for each baseline, on the same test rows as everything else."""
+    task = run.world.first
+    for name, (score, judged) in scorers(run, options).items():
+        run.measure(name, task.name, {**task.judged_by, "baseline": name, **judged}, partial(score, task=task))
 
 
 def stages(run: Run, options: TaskSpecificOptions) -> list[Stage]:

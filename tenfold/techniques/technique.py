@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tenfold.engine.stage import Fit, Stage, StageResult
     from tenfold.evaluation.cost import Cost
     from tenfold.evaluation.lineage import Lineage
-    from tenfold.evaluation.scorecard import Change, Scorecard
+    from tenfold.evaluation.scorecard import Change, Score, Scorecard
+    from tenfold.tasks.task import Task
     from tenfold.techniques.context import Run
     from tenfold.techniques.start import Start
     from tenfold.techniques.world import World
@@ -44,6 +45,9 @@ class Options(BaseModel):
     """A technique's own settings; subclass it with fields. Frozen, and closed to unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    in_search: ClassVar[Mapping[str, Any]] = {}
+    """What is set where a run only tries a learning rate: measurements that cost time and say nothing of the rate."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class Plan:
     """In the order of training; of the penalties and losses only what needs no trained model."""
     notes: tuple[str, ...] = ()
     """What is worth knowing before it begins, a line each."""
+    compared: tuple[Callable[[Task], Score], ...] = ()
+    """What a run scores beside its stages, on the rows of the task it is given: to be timed on a few of them."""
 
 
 def first_stage(run: Run, options: Any) -> Plan:

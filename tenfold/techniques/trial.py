@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -52,17 +53,21 @@ def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
     return tokens * (time.perf_counter() - started) / window.num_tokens
 
 
-def try_scoring(model: Trunk, task: Task) -> float:
-    """Return the seconds that scoring all items of `task` takes, from a few; on a CPU if nobody else used it."""
-    few = task.items[:ITEMS_TIMED]
-    if not few:
+def try_scoring(model: Trunk, task: Task, score: Callable[[Task], object] | None = None) -> float:
+    """Return the seconds that scoring all items of `task` takes, from a few; on a CPU if nobody else used it.
+
+    `score` is what scores them, when unset as a stage's end is scored.
+    """
+    if not task.items:
         return 0.0
-    task.kind.score(model, few[:2], stage="trial", task=task.name, data=task.data)  # first-seen shapes cost once
+    score = partial(_scored, model) if score is None else score
+    few = replace(task, items=task.items[:ITEMS_TIMED])
+    score(replace(task, items=task.items[:2]))  # first-seen shapes cost once
+    return _undisturbed(lambda: score(few), model) * len(task.items) / len(few.items)
 
-    def score() -> None:
-        task.kind.score(model, few, stage="trial", task=task.name, data=task.data)
 
-    return _undisturbed(score, model) * len(task.items) / len(few)
+def _scored(model: Trunk, task: Task) -> object:
+    return task.score(model, stage="trial")
 
 
 def try_retention(model: LanguageModel, items: RetentionSet) -> float:

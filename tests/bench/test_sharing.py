@@ -52,8 +52,24 @@ OPTIONS = Options(pairs=1, updates=1, cores="all", model="")
 
 
 def noted(tmp_path: Path) -> list[str]:
-    (path,) = (tmp_path / "jobs").glob("*/figures.jsonl")
-    return [json.loads(line)["comparison"] for line in path.read_text().splitlines()]
+    lines = [line for path in (tmp_path / "jobs").glob("*/figures.jsonl") for line in path.read_text().splitlines()]
+    return [json.loads(line)["comparison"] for line in lines]
+
+
+def test_what_was_measured_by_the_same_code_is_not_made_again(
+    row: SharingRow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = row.measure(OPTIONS)
+    monkeypatch.setattr(sharing, "_cpu_seconds", lambda command, folder: pytest.fail("made again"))
+    again = row.measure(OPTIONS)
+    changing = ("date", "machine", "load_average")
+    assert {name: again[name] for name in figures if name not in changing} == {
+        name: figures[name] for name in figures if name not in changing
+    }
+    assert not list((tmp_path / "jobs").rglob("*.safetensors")), "nobody asks for the weights, and they may fill a disk"
+    monkeypatch.setattr(sharing, "code_version", lambda: "other")
+    with pytest.raises(pytest.fail.Exception, match="made again"):
+        row.measure(OPTIONS)
 
 
 def test_ways_are_compared_together_and_each_alone(row: SharingRow, tmp_path: Path) -> None:
@@ -81,7 +97,7 @@ def test_a_way_without_a_score_ends_the_measurement_at_once(
     monkeypatch.setattr(sharing, "_cpu_seconds", failing)
     with pytest.raises(RuntimeError, match="task_specific: out of memory"):
         row.measure(OPTIONS)
-    assert noted(tmp_path) == (["together", "task_specific"] if alone else ["together"])
+    assert noted(tmp_path) == (["together"] if alone else [])
 
 
 def test_a_way_that_does_not_apply_is_told_too(row: SharingRow) -> None:

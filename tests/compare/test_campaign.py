@@ -19,6 +19,7 @@ from tenfold.compare.comparison import Comparison
 from tenfold.compare.grid import Grid
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.compare.judged import Judged
+from tenfold.compare.planning import allow
 from tenfold.compare.search import Searched
 from tenfold.compare.settled import held
 from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
@@ -89,11 +90,23 @@ def test_every_entrant_is_searched_then_trained_with_every_seed(campaign: Campai
     for entry in comparison.entries:
         assert [artifact.recipe.runtime.seed for artifact in entry.runs] == [0, 1]
         assert len(entry.search) == (0 if entry.name == "feature_based" else 2)
-    assert not any(job.artifact.weights.exists() for job in campaign.search_jobs() if job.artifact), "they may be large"
+    compared_with = {"zero_shot", "few_shot", "words_alone"}
+    assert compared_with <= set(comparison.entries[0].runs[0].scorecard.stages)
+    tried = [job.artifact for job in campaign.search_jobs() if job.artifact]
+    assert not any(compared_with & set(each.scorecard.stages) for each in tried), "it says nothing of a rate"
+    assert not any(each.weights.exists() for each in tried), "they may be large"
     assert all(artifact.weights.is_dir() for entry in comparison.entries for artifact in entry.runs)
     again, executor = carried_out(campaign)
     assert not executor.carried_out, "what is finished is not run again"
     assert again == comparison
+
+
+def test_the_plan_counts_what_a_run_compares_itself_with(campaign: Campaign) -> None:
+    pace = campaign.plan.paces["task_specific"]
+    assert pace.comparing_seconds > 0 == campaign.plan.paces["parameter_efficient"].comparing_seconds
+    with_it = allow(campaign.grid, {"task_specific": pace})["task_specific"].expected_seconds
+    without = allow(campaign.grid, {"task_specific": replace(pace, comparing_seconds=0.0)})["task_specific"]
+    assert with_it - without.expected_seconds == pytest.approx(campaign.grid.seeds * pace.comparing_seconds)
 
 
 def test_all_are_judged_on_the_same_rows_which_nobody_trained_on(campaign: Campaign) -> None:

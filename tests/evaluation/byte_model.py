@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tenfold.data.batch import IGNORED, Batch
+from tenfold.models.trunk import Route
 
 END = 256
 
@@ -32,6 +33,7 @@ class PlainModel:
     def __init__(self, network: nn.Module) -> None:
         self.network = network
         self.tokenizer = ByteTokenizer()
+        self.route = Route(packs=False)
         self.batches: list[Batch] = []
 
     def autocasting(self) -> AbstractContextManager[object]:

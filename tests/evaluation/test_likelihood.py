@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from tenfold.evaluation.likelihood import Choice, choose_options, response_losses, text_losses
+from tenfold.models.compact import compacted
+from tenfold.models.trunk import Route
 from tests.evaluation.byte_model import END, PlainModel
 
 
@@ -106,6 +108,26 @@ def test_the_likeliest_option_per_byte_is_chosen(model: PlainModel) -> None:
     assert choose_options(model, turned) == [
         len(choice.options) - 1 - place for choice, place in zip(choices, expected, strict=True)
     ]
+
+
+@pytest.mark.parametrize("pack_tokens", [1, 60, 2048])
+def test_where_beginnings_are_computed_once_all_options_of_a_context_stand_together(
+    model: PlainModel, pack_tokens: int
+) -> None:
+    choices = [Choice(f"{number}: what is it? " * 3, (" a", " bc", " an owl", " bd")) for number in range(4)]
+    expected = choose_options(model, choices)
+    model.batches.clear()
+    model.route = Route(packs=True, compacts=True)
+    assert choose_options(model, choices, pack_tokens=pack_tokens) == expected
+    computed = [len(compacted(batch).input_ids) for batch in model.batches]
+    assert sum(map(len, (batch.rows for batch in model.batches))) == 16
+    if pack_tokens == 2048:
+        assert len(model.batches) == len(choices)
+        assert sum(computed) < sum(len(batch.input_ids) for batch in model.batches) / 2
+    else:  # a context longer than the budget leaves room for one option
+        assert all(
+            len(batch.rows) == 1 or size <= pack_tokens for batch, size in zip(model.batches, computed, strict=True)
+        )
 
 
 def test_a_token_across_the_border_belongs_to_the_option(model: PlainModel, monkeypatch: pytest.MonkeyPatch) -> None:
