@@ -6,7 +6,6 @@ texts are of mixed lengths: strings of a user interface and definitions of disea
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
+from bench.samples import sample
 from bench.told import line_of_machine, range_of, settings_of, table, versions_of
 from bench.training import JOBS, ROOT, Options, tenfold_python
 
@@ -117,9 +117,8 @@ def peer_python() -> str:
 def _texts() -> list[str]:
     """Return the texts, the shipped samples' in an order that mixes short and long."""
     found: list[list[str]] = []
-    for sample, column in (("diseases", "definition"), ("ui_strings", "source")):
-        with gzip.open(ROOT / f"tenfold/samples/{sample}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            found.append(list(dict.fromkeys(json.loads(line)[column] for line in lines)))
+    for name, column in (("diseases", "definition"), ("ui_strings", "source")):
+        found.append(list(dict.fromkeys(row[column] for row in sample(name))))
     return [text for pair in zip(*found, strict=False) for text in pair]
 
 

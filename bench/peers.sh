@@ -15,5 +15,6 @@ install() {
 }
 install trl trl==1.16.0 transformers peft datasets
 install sentence-transformers sentence-transformers==6.2.0 transformers
+install setfit setfit==1.2.0 transformers
 install tenfold .
 .venv-peers/trl/bin/python -c 'import trl, torch; print("trl", trl.__version__, "torch", torch.__version__)'

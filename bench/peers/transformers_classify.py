@@ -8,33 +8,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import AutoModel, Trainer, TrainingArguments
 
-
-class Watch(TrainerCallback):
-    """Notes when each update ended and its loss."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.cpu_ends: list[float] = []
-        self.losses: list[float] = []
-
-    def on_step_end(self, args, state, control, **more):
-        """Note the time."""
-        self.ends.append(time.perf_counter())
-        self.cpu_ends.append(time.process_time())
-
-    def on_log(self, args, state, control, logs=None, **more):
-        """Note the loss."""
-        if "loss" in logs:
-            self.losses.append(float(logs["loss"]))
+from bench.peers.watch import Watch
 
 
 class Classifier(nn.Module):

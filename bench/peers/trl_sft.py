@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from importlib.metadata import version
 from pathlib import Path
 
 from datasets import Dataset
-from transformers import TrainerCallback
 from trl import SFTConfig, SFTTrainer
+
+from bench.peers.watch import Watch
 
 SETTINGS = {
     "bf16": True,
@@ -26,27 +26,6 @@ SETTINGS = {
 }
 DTYPE = {"lora": "bfloat16", "full": "float32"}
 """LoRA over a bf16 base was the faster; full fine-tuning in bf16 alone rounds most updates away."""
-
-
-class Watch(TrainerCallback):
-    """Notes when each update ended, its loss, and the tokens that TRL itself counted."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.cpu_ends: list[float] = []
-        self.losses: list[float] = []
-        self.tokens: list[int] = []
-
-    def on_step_end(self, args, state, control, **more):
-        """Note the time."""
-        self.ends.append(time.perf_counter())
-        self.cpu_ends.append(time.process_time())
-
-    def on_log(self, args, state, control, logs=None, **more):
-        """Note the loss."""
-        if "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-            self.tokens.append(int(logs["num_tokens"]))
 
 
 def main(job_folder: Path, result: Path) -> None:

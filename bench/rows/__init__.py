@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from bench.rows import compare_cost, encoder_cpu, features_cpu, full_cpu, lora_cpu, lora_cpu_usual, startup
+from bench.rows import (
+    compare_cost,
+    encoder_cpu,
+    features_cpu,
+    full_cpu,
+    lora_cpu,
+    lora_cpu_usual,
+    quality_classes,
+    quality_few_shot,
+    quality_generation,
+    startup,
+)
 from bench.training import Options
 
 
@@ -31,5 +42,8 @@ ROWS: dict[str, Row] = {
         features_cpu.ROW,
         startup.ROW,
         compare_cost.ROW,
+        quality_classes.ROW,
+        quality_few_shot.ROW,
+        quality_generation.ROW,
     )
 }
