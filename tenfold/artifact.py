@@ -13,15 +13,13 @@ preview.txt        rows as the trainer saw them, supervised tokens marked; train
 generations.jsonl  prompts, references, and answers before and after
 README.md          the model card
 log.jsonl          one line an event
-artifact.json      written last: its presence says that the artifact is complete
+artifact.json      written last: its presence says that the artifact is complete; hashes of the files, and of itself
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +29,8 @@ from tenfold.errors import ArtifactError, Problem, RecipeError, nearest
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.scorecard import Scorecard
-from tenfold.files import require_folder, write_json, writing
-from tenfold.recipe import FREE_TO_CHANGE, Recipe, load_recipe
+from tenfold.files import sealed_json, sha256_file
+from tenfold.recipe import Recipe, load_recipe
 
 if TYPE_CHECKING:
     from tenfold.engine.runtime import Runtime
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the folder's layout."""
+
+_CHANGED = "not the file that was saved: its hash does not hold"
 
 FACTS = ("weights", "technique", "tuner", "base", "tasks", "reported")
 """What `artifact.json` says, among other things."""
@@ -67,7 +67,10 @@ class Artifact:
             what = "an unfinished run" if unfinished else "not a Tenfold artifact (no artifact.json)"
             remedy = "run its recipe again to finish it" if unfinished else "give the `output` folder of a run"
             raise ArtifactError(Problem(str(folder), what, remedy=remedy))
-        found = _read_json(marker, "format", *FACTS)["format"]
+        facts = read_json(marker, "format", *FACTS)
+        if "sealed" in facts and sealed_json(marker) is None:
+            raise _damaged(marker, _CHANGED)
+        found = facts["format"]
         if found != FORMAT:
             raise ArtifactError(
                 Problem(str(marker), f"layout {found!r}", allowed=str(FORMAT), remedy="upgrade tenfold")
@@ -77,12 +80,12 @@ class Artifact:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What `artifact.json` holds."""
-        return _read_json(self.folder / "artifact.json")
+        return read_json(self.folder / "artifact.json")
 
     @cached_property
     def recipe(self) -> Recipe:
         """The resolved recipe."""
-        path = self.folder / "recipe.yaml"
+        path = self._as_saved("recipe.yaml")
         try:
             return load_recipe(path)
         except RecipeError as error:
@@ -91,36 +94,36 @@ class Artifact:
     @cached_property
     def scorecard(self) -> Scorecard:
         """Stage × task × metric; row 0 is before training."""
-        path = self.folder / "scorecard.json"
-        return Scorecard.from_json(_read_json(path), where=str(path))
+        path = self._as_saved("scorecard.json")
+        return Scorecard.from_json(read_json(path), where=str(path))
 
     @cached_property
     def cost(self) -> Cost:
         """What the run took."""
-        path = self.folder / "cost.json"
-        return Cost(**_read_json(path, *(field.name for field in fields(Cost))))
+        path = self._as_saved("cost.json")
+        return Cost(**read_json(path, *(field.name for field in fields(Cost))))
 
     @cached_property
     def claims(self) -> list[dict[str, str]]:
         """What the technique promises: `claim`, `source`, `outcome` and `because` of each."""
-        path = self.folder / "claims.json"
+        path = self._as_saved("claims.json")
         return _checked_rows(path, _parsed(path, _read_text(path)), ("claim", "source", "outcome", "because"))
 
     @cached_property
     def lineage(self) -> Lineage:
         """Which stage came from which."""
-        path = self.folder / "lineage.json"
-        return Lineage.from_json(_read_json(path), where=str(path))
+        path = self._as_saved("lineage.json")
+        return Lineage.from_json(read_json(path), where=str(path))
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Versions, platform, hashes of model and rows, seed."""
-        return _read_json(self.folder / "provenance.json", "data", "packages", "model", "seed")
+        return read_json(self._as_saved("provenance.json"), "data", "packages", "model", "seed")
 
     @cached_property
     def generations(self) -> list[dict[str, str]]:
         """The answers to held-out rows: `prompt`, `reference`, `before` and `after` of each."""
-        path = self.folder / "generations.jsonl"
+        path = self._as_saved("generations.jsonl")
         # not splitlines(), which takes more than a line feed for the end of a line
         lines = [line for line in _read_text(path).split("\n") if line]
         rows = [_parsed(path, line) for line in lines]
@@ -130,6 +133,14 @@ class Artifact:
     def weights(self) -> Path:
         """The folder with what was learned: `adapter/`, `model/`, or over a frozen one `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
+
+    def _as_saved(self, name: str) -> Path:
+        """Return the path of a file that `artifact.json` has the hash of, unless there is another content there now."""
+        path = self.folder / name
+        wanted = self.facts.get("sha256", {}).get(name)  # absent in artifacts of before there were hashes
+        if wanted is not None and path.is_file() and sha256_file(path) != wanted:
+            raise _damaged(path, _CHANGED)
+        return path
 
     def load(self, *, base: str | None = None, runtime: Runtime | None = None) -> Trunk:
         """Return the tuned model, ready to answer; `base` names another copy of the base, no `runtime`: measured anew.
@@ -141,6 +152,8 @@ class Artifact:
 
         if not self.weights.is_dir():
             raise _damaged(self.weights, "missing")
+        for path in sorted(self.weights.rglob("*")):
+            self._as_saved(str(path.relative_to(self.folder)))
         return load_tuned(
             self.recipe,
             self.weights,
@@ -169,95 +182,6 @@ class Artifact:
         return name or next(iter(tasks))
 
 
-@dataclass(frozen=True)
-class Output:
-    """An output folder that this process owns, and the finished artifact in it, if there is one."""
-
-    folder: Path
-    finished: Artifact | None
-    machine: Mapping[str, Any]
-    """What the run measured and chose when it began: going on with another choice would not be the same run."""
-
-    def begin(
-        self, fingerprint: str, recipe: Recipe, *, parts: Mapping[str, str], machine: Mapping[str, object]
-    ) -> None:
-        """Note whose folder this is, before anything else is written."""
-        requested = recipe.model_dump(mode="json")
-        note = {"fingerprint": fingerprint, "requested": requested, "parts": parts, "machine": machine}
-        write_json(self.folder / "run.json", note)
-
-
-@contextmanager
-def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> Iterator[Output]:
-    """Yield the recipe's output folder, locked for this process; the lock dies with it.
-
-    Raises:
-        ArtifactError: another process works in it, or it belongs to a different recipe, or holds other files.
-        UserError: nobody may write there.
-    """
-    folder = Path(recipe.output)
-    begun = check_output(recipe, fingerprint, parts=parts)
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ArtifactError(
-                Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
-            ) from None
-        begun = check_output(recipe, fingerprint, parts=parts)  # again: another process may have begun a run meanwhile
-        is_finished = (folder / "artifact.json").is_file()
-        yield Output(folder, finished=Artifact.open(folder) if is_finished else None, machine=begun.get("machine", {}))
-
-
-def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> dict[str, Any]:
-    """Return what `run.json` in the recipe's output folder says, or nothing for a new folder; writes nothing.
-
-    `parts` are the hashes of the files that the recipe names, each under what a message calls it.
-
-    Raises:
-        ArtifactError: the folder is another recipe's, or holds other files.
-        UserError: nobody can write there.
-    """
-    folder = Path(recipe.output)
-    require_folder(folder)
-    if (folder / "run.json").is_file():
-        begun = _read_json(folder / "run.json", "fingerprint", "requested", "machine")
-        if begun["fingerprint"] != fingerprint:
-            raise ArtifactError(_belongs_elsewhere(folder, begun, recipe, parts))
-        return begun
-    others = sorted(path.name for path in folder.iterdir() if path.name != ".lock") if folder.is_dir() else []
-    if others:
-        found = f"{folder} holds files that are not a run's: {', '.join(others[:5])}"
-        allowed = "a new folder, or the folder of this recipe's own run"
-        raise ArtifactError(Problem("output", found, allowed, remedy="set another `output`"))
-    return {}
-
-
-def _belongs_elsewhere(folder: Path, begun: Mapping[str, Any], recipe: Recipe, parts: Mapping[str, str]) -> Problem:
-    mine = recipe.model_dump(mode="json")
-    changed = [
-        f"{section}.{key}: {json.dumps(theirs)} there, {json.dumps(mine[section].get(key))} here"
-        for section, values in begun["requested"].items()
-        if isinstance(values, dict) and section not in ("log",)
-        for key, theirs in values.items()
-        if mine[section].get(key) != theirs and not (section == "runtime" and key in FREE_TO_CHANGE)
-    ]
-    before = begun.get("parts", {})
-    others = [name for name in {**before, **parts} if before.get(name) != parts.get(name)]
-    same = "the same settings and files, read by another version of Tenfold or of its libraries"
-    if others:
-        same = f"the same settings, but these have changed since: {', '.join(others)}"
-    why = "; ".join(changed[:5]) or same
-    return Problem(
-        "output",
-        f"{folder} belongs to a different recipe: {why}",
-        remedy="add --set output=runs/ANOTHER-NAME, or remove that folder if you no longer need it",
-    )
-
-
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
@@ -274,8 +198,12 @@ def _parsed(path: Path, text: str) -> object:
         raise _damaged(path, f"not JSON: {error}") from None
 
 
-def _read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Return the file's JSON object, which has all `keys`."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the file's JSON object, which has all `keys`.
+
+    Raises:
+        ArtifactError: it is missing or damaged.
+    """
     value = _parsed(path, _read_text(path))
     if not isinstance(value, dict):
         raise _damaged(path, f"a {type(value).__name__}, not a JSON object")

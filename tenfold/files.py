@@ -1,4 +1,4 @@
-"""How files are written so that a crash never leaves half of one: temporary name, fsync, rename."""
+"""How files are written so that a crash never leaves half of one: in a locked folder beside it, fsync, rename."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from tenfold.errors import DiskFull, Problem, TenfoldError, UserError
 
@@ -25,21 +27,69 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    with writing(folder):
-        partial.mkdir(parents=True)
+    with unfinished(folder) as partial:
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            if path.is_file():
+                _sync(path)
+        if not folder.exists():
+            os.replace(partial, folder)
+            _sync(folder.parent)
+
+
+@contextmanager
+def unfinished(target: Path, *, remedy: str = "") -> Iterator[Path]:
+    """Yield a new folder beside `target` to make it in; it is locked, and what is left of it is removed at the end.
+
+    The lock dies with its holder, so folders of that kind which nobody holds are known to be of killed processes: they
+    are removed at the beginning.
+
+    Raises:
+        DiskFull: no space is left on the device.
+        UserError: nobody may write there.
+    """
+    with writing(target, remedy=remedy):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        clear_unfinished(target.parent)
+        partial, lock = _locked_folder(target)
     try:
-        with writing(folder):
+        with writing(target, remedy=remedy):
             yield partial
-            for path in sorted(partial.rglob("*")):
-                if path.is_file():
-                    _sync(path)
-            if not folder.exists():
-                os.replace(partial, folder)
-                _sync(folder.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def clear_unfinished(parent: Path) -> None:
+    """Remove from the folder `parent` what killed processes have begun there."""
+    with os.scandir(parent) as entries:
+        begun = [Path(entry.path) for entry in entries if is_unfinished(entry.name)]
+    for path in begun:
+        with suppress(OSError):  # another process clears it too
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether a folder of that name is one that `unfinished` made."""
+    return name.startswith(".") and name.endswith(".partial")
+
+
+def _locked_folder(target: Path) -> tuple[Path, int]:
+    """Return a new folder beside `target` and the descriptor that holds its lock."""
+    while True:
+        partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
+        partial.mkdir()
+        lock = os.open(partial, os.O_RDONLY)
+        with suppress(OSError):  # a file system without locks: there nobody clears
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if partial.exists():
+            return partial, lock
+        os.close(lock)  # between its making and its locking, another process took it for one that nobody holds
 
 
 @contextmanager
@@ -63,20 +113,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-            _sync(path.parent)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with new_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -86,24 +124,44 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    partial = path.parent / f".{path.name}.{os.getpid()}.partial"
-    try:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8", newline="\n") as file:
-                file.writelines(f"{line}\n" for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-            _sync(path.parent)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with new_file(path) as file:
+        file.writelines(f"{line}\n".encode() for line in lines)
+
+
+@contextmanager
+def new_file(path: Path, *, remedy: str = "") -> Iterator[BinaryIO]:
+    """Yield a file that becomes `path` when the block ends well, in place of one that was there before.
+
+    Raises:
+        DiskFull: no space is left on the device.
+        UserError: nobody may write there.
+    """
+    with unfinished(path, remedy=remedy) as partial:
+        with (partial / path.name).open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial / path.name, path)
+        _sync(path.parent)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def seal_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON object, atomically, with a hash of itself under `sealed`."""
+    write_json(path, {**value, "sealed": sha256_text(json.dumps(value))})
+
+
+def sealed_json(path: Path) -> dict[str, Any] | None:
+    """Return the object that `seal_json` wrote, or None where it is absent or not what was written."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+        return value if value.pop("sealed") == sha256_text(json.dumps(value)) else None
+    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+        return None
 
 
 @contextmanager

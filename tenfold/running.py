@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
-from tenfold.artifact import Artifact, claim_output
+from tenfold.artifact import Artifact
 from tenfold.engine.log import Listener, Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Fit, Stage, StageResult
 from tenfold.engine.trackers import tracked
+from tenfold.output import claim_output
 from tenfold.recipe import Recipe, RuntimeSection
 from tenfold.saving import save_run
 from tenfold.techniques.context import Run

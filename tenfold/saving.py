@@ -16,7 +16,7 @@ from tenfold.data.seen import save_seen
 from tenfold.engine.stage import StageResult
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.scorecard import BEFORE
-from tenfold.files import atomic_folder, write_atomic, write_json
+from tenfold.files import atomic_folder, seal_json, sha256_file, write_atomic, write_json
 from tenfold.models.heads import save_heads
 from tenfold.models.save import save_model
 from tenfold.provenance import provenance
@@ -26,6 +26,12 @@ from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Evidence, Technique
 from tenfold.tuning.composition import to_json
 from tenfold.tuning.identity import write_identity
+
+READ_AGAIN = (
+    *("recipe.yaml", "scorecard.json", "cost.json", "claims.json", "lineage.json", "provenance.json"),
+    "generations.jsonl",
+)
+"""Files of an artifact that are opened again, beside its weights."""
 
 
 def save_run(run: Run, technique: Technique) -> Artifact:
@@ -75,11 +81,19 @@ def save_run(run: Run, technique: Technique) -> Artifact:
         },
         "updates": sum(result.updates for result in _saved(run)),
         "reported": run.reported,
+        "sha256": _hashes(folder, weights),
     }
     write_atomic(folder / "README.md", model_card(run, facts, cost, claims))
-    write_json(folder / "artifact.json", facts)
+    seal_json(folder / "artifact.json", facts)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return Artifact.open(folder)
+
+
+def _hashes(folder: Path, weights: str) -> dict[str, str]:
+    """Return the SHA-256 of every file that was written and is read again, by its path in `folder`."""
+    told = [folder / name for name in READ_AGAIN]
+    files = [path for path in (*told, *sorted((folder / weights).rglob("*"))) if path.is_file()]
+    return {str(path.relative_to(folder)): sha256_file(path) for path in files}
 
 
 def _head(run: Run, task: Task) -> dict[str, object] | None:

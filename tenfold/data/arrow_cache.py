@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
 from datasets import Dataset
 
-from tenfold.files import writing
+from tenfold.files import new_file
 from tenfold.paths import cache_folder
 
 ROWS_PER_CHUNK = 1000
@@ -30,8 +28,7 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
     """
     path = cache_folder("data") / f"{key}.arrow"
     if not path.exists():
-        with writing(path.parent, remedy="free some space there, or point TENFOLD_CACHE elsewhere"):
-            _write(path, schema, make_chunks())
+        _write(path, schema, make_chunks())
     try:
         return Dataset.from_file(str(path))
     except pa.ArrowException:  # damaged on disk: it can be made again
@@ -40,14 +37,7 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
 
 
 def _write(path: Path, schema: pa.Schema, chunks: Iterator[Columns]) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            with pa.ipc.new_stream(file, schema) as writer:
-                for chunk in chunks:
-                    writer.write_batch(pa.record_batch(chunk, schema=schema))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    remedy = "free some space there, or point TENFOLD_CACHE elsewhere"
+    with new_file(path, remedy=remedy) as file, pa.ipc.new_stream(file, schema) as writer:
+        for chunk in chunks:
+            writer.write_batch(pa.record_batch(chunk, schema=schema))

@@ -6,7 +6,7 @@
         random.safetensors      torch's random state, one vector a device
         tuner.safetensors       what the tuner itself keeps between updates (AdaLoRA's importance scores)
         best.safetensors        the best trained parameters so far, where a best is looked for
-        state.json              position, the stage's own hash, and the SHA-256 of the other files
+        state.json              position, the stage's own hash, the SHA-256 of the other files, and one of itself
 
 A checkpoint appears under its name only when complete. One whose hashes do not hold is passed over for the one before;
 so is one of another stage of that name: after a change of code or libraries nobody goes on from what was before it.
@@ -15,7 +15,6 @@ so is one of another stage of that name: after a change of code or libraries nob
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenfold.files import atomic_folder, sha256_file
+from tenfold.files import atomic_folder, seal_json, sealed_json, sha256_file
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ class CheckpointFolder:
         with atomic_folder(target) as partial:
             hashes = write_tensors(partial, tensors)
             state = {"position": asdict(checkpoint.position), "stage": self.key, "sha256": hashes}
-            (partial / "state.json").write_text(json.dumps(state, indent=2), encoding="utf-8")
+            seal_json(partial / "state.json", state)
         for old in self._all()[: -self.keep]:
             shutil.rmtree(old)
         return target
@@ -108,8 +107,10 @@ class CheckpointFolder:
 
 def _read(folder: Path) -> tuple[Checkpoint | None, str]:
     """Return the checkpoint in `folder`, None where it is damaged, and the hash of the stage that it is of."""
+    state = sealed_json(folder / "state.json")
+    if state is None:
+        return None, ""
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         tensors = read_tensors(folder, state["sha256"])
         if tensors is None:
             return None, ""

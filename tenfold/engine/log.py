@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from tenfold.files import write_atomic, writing
 
@@ -36,8 +37,10 @@ class Log:
         if self.path is not None:
             with writing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                with self.path.open("ab+") as file:
+                    # a line that a full disk has cut would swallow this one
+                    file.write(b"" if _ends_a_line(file) else b"\n")
+                    file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         for listener in self.listeners:
             listener.hear(line)
 
@@ -64,3 +67,12 @@ class Log:
             if isinstance(event, dict):
                 events.append(event)
         return events
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    """Whether the file is empty or its last byte is a line feed."""
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        return True
+    file.seek(size - 1)
+    return file.read(1) == b"\n"

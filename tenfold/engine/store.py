@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tenfold.engine.checkpoint import read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
-from tenfold.files import atomic_folder, one_at_a_time, sha256_file, sha256_text, write_json
+from tenfold.files import atomic_folder, one_at_a_time, seal_json, sealed_json, sha256_file, sha256_text
 from tenfold.paths import cache_folder
 
 PARTS_THAT_DECIDE = (
@@ -62,8 +62,10 @@ class StoredStage:
 def stored_stage(key: str) -> StoredStage | None:
     """Return the stage kept under `key`, or None when absent or damaged."""
     folder = cache_folder("stages") / key
+    record = sealed_json(folder / "result.json")
+    if record is None:
+        return None
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         tensors = read_tensors(folder, record["sha256"])
         if tensors is None:
             return None
@@ -83,7 +85,7 @@ def store_stage(key: str, stage: StoredStage) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as partial:
             hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
-            write_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
+            seal_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
     _make_room(cache_folder("stages"), but=folder)
 
 
@@ -101,7 +103,7 @@ def _make_room(stages: Path, *, but: Path) -> None:
             if left <= MOST_BYTES:
                 return
             # out of sight at once: a run that looks it up meanwhile finds all of it or nothing
-            gone = folder.rename(folder.with_name(f".{folder.name}.gone"))
+            gone = folder.rename(folder.with_name(f".{folder.name}.gone.partial"))
             shutil.rmtree(gone, ignore_errors=True)
             left -= size
 
@@ -109,8 +111,10 @@ def _make_room(stages: Path, *, but: Path) -> None:
 def stored_fit(key: str) -> tuple[Path, StageResult] | None:
     """Return the folder of what a fit made and what it came to, or None when absent or damaged."""
     folder = cache_folder("stages") / key
+    record = sealed_json(folder / "result.json")
+    if record is None:
+        return None
     try:
-        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         is_whole = all(sha256_file(folder / name) == sha256 for name, sha256 in record["sha256"].items())
         return (folder, StageResult(**record["result"])) if is_whole else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -131,7 +135,7 @@ def store_fit(key: str, make: Callable[[Path], StageResult]) -> tuple[Path, Stag
         with atomic_folder(folder) as partial:
             result = make(partial)
             hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-            write_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
+            seal_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
     return folder, result
 
 
@@ -145,15 +149,13 @@ class StoredScore:
 
 def stored_score(key: str) -> StoredScore | None:
     """Return the score kept under `key`, or None when absent or damaged."""
-    try:
-        return StoredScore(**json.loads((cache_folder("scores") / f"{key}.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
+    score = sealed_json(cache_folder("scores") / f"{key}.json")
+    return None if score is None else StoredScore(**score)
 
 
 def store_score(key: str, score: StoredScore) -> None:
     """Keep a score under `key`."""
-    write_json(cache_folder("scores") / f"{key}.json", asdict(score))
+    seal_json(cache_folder("scores") / f"{key}.json", asdict(score))
 
 
 def installed_version(package: str) -> str | None:

@@ -10,7 +10,6 @@ whatever the number of rows. Layers and poolings that are not there yet are read
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from tenfold.engine.log import Log
 from tenfold.engine.store import fingerprint
 from tenfold.errors import Interrupted, Problem
 from tenfold.features.views import Part, View, read_parts
-from tenfold.files import sha256_file, write_atomic, write_json
+from tenfold.files import seal_json, sealed_json, sha256_file, write_atomic
 from tenfold.models.trunk import Trunk
 from tenfold.paths import cache_folder
 
@@ -137,7 +136,7 @@ def batches_of(lengths: Sequence[int], *, tokens: int) -> Iterator[list[int]]:
 def _keep(folder: Path, number: int, features: Tensor, *, seconds: float) -> None:
     path = folder / f"{number:05d}.safetensors"
     write_atomic(path, save({"features": features.contiguous()}))
-    write_json(path.with_suffix(".json"), {"sha256": sha256_file(path), "seconds": seconds})
+    seal_json(path.with_suffix(".json"), {"sha256": sha256_file(path), "seconds": seconds})
 
 
 def _seconds(folder: Path, number: int) -> float | None:
@@ -151,8 +150,7 @@ def _seconds(folder: Path, number: int) -> float | None:
 
 
 def _told(folder: Path, number: int) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((folder / f"{number:05d}.json").read_text(encoding="utf-8"))
-    return told
+    return sealed_json(folder / f"{number:05d}.json") or {}
 
 
 def _opened(folder: Path, number: int) -> np.ndarray:

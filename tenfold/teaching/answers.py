@@ -17,12 +17,13 @@ from tenfold.data.sources import Rows, open_rows
 from tenfold.engine.log import Log
 from tenfold.errors import DataError, Interrupted, Problem
 from tenfold.evaluation.generate import greedy_answers
-from tenfold.files import atomic_folder, one_at_a_time, sha256_text, write_json
+from tenfold.files import atomic_folder, one_at_a_time, seal_json, sealed_json, sha256_text
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.processor import Processor
 from tenfold.paths import cache_folder
 from tenfold.recipe import DataSection
 from tenfold.tasks.generation import Generation
+from tenfold.teaching.parts import seal, sealed_facts
 from tenfold.teaching.teacher import Teacher
 
 ROWS_PER_PART = 256
@@ -59,8 +60,11 @@ def answered_rows(
     settings = json.dumps([FORMAT, max_new_tokens, dtype])
     key = sha256_text(teacher.sha256, rows.fingerprint, kind.renderer.fingerprint, settings)
     folder = cache_folder("answers") / key
+    parts = folder.with_name(f"{key}.unfinished")
     with one_at_a_time(folder):
-        if (folder / "rows.jsonl").is_file():
+        facts = sealed_facts(folder)
+        if facts is not None:
+            shutil.rmtree(parts, ignore_errors=True)  # of a run that was killed as it had just written all answers
             log.write("note", text=f"the answers of {teacher.name} to these rows are there already")
         else:
             log.write("note", text=f"{teacher.name} answers {len(rows):,} rows, once")
@@ -69,10 +73,8 @@ def answered_rows(
             def answer(prompts: list[list[int]]) -> list[str | None]:
                 return _answers(load(), kind, prompts, max_new_tokens)
 
-            parts = folder.with_name(f"{key}.unfinished")
-            _write(folder, rows, _replies(parts, questions, answer, stop_asked))
+            facts = _write(folder, rows, _replies(parts, questions, answer, stop_asked))
             shutil.rmtree(parts)
-    facts = json.loads((folder / "answers.json").read_text(encoding="utf-8"))
     if facts["left_out"] == len(rows):
         raise DataError(
             Problem(
@@ -95,12 +97,14 @@ def _replies(
     replies: list[str | None] = []
     for first in range(0, len(questions), ROWS_PER_PART):
         part = parts / f"{first:09d}.json"
-        if not part.is_file():
+        kept = sealed_json(part)
+        if kept is None:
             if stop_asked():
                 again = "run the same command again: what the teacher has answered is kept"
                 raise Interrupted(Problem("stopped while the teacher answers", "as asked", remedy=again))
-            write_json(part, answer(questions[first : first + ROWS_PER_PART]))
-        replies += json.loads(part.read_text(encoding="utf-8"))
+            kept = {"replies": answer(questions[first : first + ROWS_PER_PART])}
+            seal_json(part, kept)
+        replies += kept["replies"]
     return replies
 
 
@@ -117,12 +121,16 @@ def _answers(model: LanguageModel, kind: Generation, prompts: list[list[int]], m
     return [None if answer.is_cut else answer.text or None for answer in answers]
 
 
-def _write(folder: Path, rows: Rows, replies: list[str | None]) -> None:
+def _write(folder: Path, rows: Rows, replies: list[str | None]) -> dict[str, int]:
+    """Write the answered rows, and return how many there are and how many were left out."""
     kept = []
     for number, reply in enumerate(replies):
         if reply is not None:
             row = with_reply(rows.row(number), rows.format, rows.columns, reply)
             kept.append(json.dumps(row, ensure_ascii=False) + "\n")
+    facts = {"rows": len(kept), "left_out": len(replies) - len(kept)}
+    shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
     with atomic_folder(folder) as partial:
         (partial / "rows.jsonl").write_text("".join(kept), encoding="utf-8")
-        write_json(partial / "answers.json", {"rows": len(kept), "left_out": len(replies) - len(kept)})
+        seal(partial, dict(facts))
+    return facts

@@ -81,14 +81,16 @@ def class_lessons(
     def write_part(part: Path, numbers: list[int]) -> None:
         with atomic_folder(part) as partial:
             np.save(partial / "logits.npy", _read(load(), kind, rows, numbers))
+            seal(partial, {})
 
+    unfinished = folder.with_name(f"{key}.unfinished")
     with one_at_a_time(folder):
         if sealed_facts(folder) is not None:
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed as it had just made all of it
             log.write("note", text=f"what {name} makes of these rows is there already")
             return lessons
         started = time.perf_counter()
         log.write("note", text=f"{name} reads {len(rows):,} rows, once")
-        unfinished = folder.with_name(f"{key}.unfinished")
         parts = read_in_parts(unfinished, len(rows), ROWS_PER_PART, write_part, stop_asked=stop_asked)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one, or it would have been opened
         with atomic_folder(folder) as partial:

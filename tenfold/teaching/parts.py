@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tenfold.errors import Interrupted, Problem
-from tenfold.files import sha256_file, write_json
+from tenfold.files import seal_json, sealed_json, sha256_file
 
 
 def read_in_parts(
@@ -19,31 +19,34 @@ def read_in_parts(
     *,
     stop_asked: Callable[[], bool],
 ) -> list[Path]:
-    """Return the folders in `parts` of all rows, in order; `write_part` makes those that are not there yet.
+    """Return the folders in `parts` of all rows, in order; `write_part` makes, and seals, those not there yet.
 
     Raises:
         Interrupted: `stop_asked()` came true; the parts that were done are kept.
     """
     for first in range(0, num_rows, rows_per_part):
         part = parts / f"{first:09d}"
-        if not part.is_dir():
+        if sealed_facts(part) is None:
             if stop_asked():
                 again = "run the same command again: what the teacher has read is kept"
                 raise Interrupted(Problem("stopped while the teacher reads", "as asked", remedy=again))
+            shutil.rmtree(part, ignore_errors=True)  # a damaged one
             write_part(part, list(range(first, min(first + rows_per_part, num_rows))))
-    return sorted(parts.iterdir())
+    return [parts / f"{first:09d}" for first in range(0, num_rows, rows_per_part)]
 
 
 def seal(folder: Path, facts: dict[str, object]) -> None:
     """Write `lessons.json`: `facts`, and the SHA-256 of every file in `folder`."""
     hashes = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    write_json(folder / "lessons.json", {**facts, "sha256": hashes})
+    seal_json(folder / "lessons.json", {**facts, "sha256": hashes})
 
 
 def sealed_facts(folder: Path) -> dict[str, Any] | None:
     """Return the facts that `seal` wrote into `folder`, or None where it is absent or a file of it is damaged."""
+    facts = sealed_json(folder / "lessons.json")
+    if facts is None:
+        return None
     try:
-        facts: dict[str, Any] = json.loads((folder / "lessons.json").read_text(encoding="utf-8"))
         is_sound = all(sha256_file(folder / name) == wanted for name, wanted in facts["sha256"].items())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

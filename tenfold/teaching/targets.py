@@ -116,9 +116,17 @@ def lesson_file(
     with one_at_a_time(folder):
         found = _opened(folder, key)
         if found is not None:
+            shutil.rmtree(
+                _unfinished(folder), ignore_errors=True
+            )  # of a run that was killed as it had just made it all
             log.write("note", text=f"the lessons of {teacher.name} for these rows are there already")
             return found
         return _made(folder, teacher, windows, question, load=load, log=log, stop_asked=stop_asked)
+
+
+def _unfinished(folder: Path) -> Path:
+    """Return the folder for the parts of what `folder` will hold."""
+    return folder.with_name(f"{folder.name}.unfinished")
 
 
 def _made(
@@ -135,7 +143,7 @@ def _made(
     prepared = windows.prepared
     started = time.perf_counter()
     log.write("note", text=f"{teacher.name} reads {len(prepared):,} rows, once")
-    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    unfinished = _unfinished(folder)
 
     def write_part(part: Path, rows: list[int]) -> None:
         _write_part(part, _read(load(), windows, rows, question))
@@ -194,6 +202,7 @@ def _write_part(folder: Path, lessons: list[TopTokens]) -> None:
         np.save(partial / "values.npy", values.astype(np.float16))
         np.save(partial / "rest.npy", torch.cat([each.log_rest for each in lessons]).numpy().astype(np.float16))
         np.save(partial / "counts.npy", np.array([len(each) for each in lessons], dtype=np.int64))
+        seal(partial, {})
 
 
 def _rows(parts: list[Path]) -> Iterator[tuple[Array, Array, Array]]:

@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tenfold.artifact import check_output
 from tenfold.data.checking.quick import count_repeats
 from tenfold.data.preview import Preview, preview
 from tenfold.engine.log import Log
@@ -21,6 +20,7 @@ from tenfold.evaluation.duration import duration
 from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.evaluation.scorecard_view import too_few
+from tenfold.output import check_output
 from tenfold.recipe import TASK, Recipe, dump_changes, dump_recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.technique import Plan, find_technique

@@ -6,11 +6,10 @@ import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from tenfold.artifact import Artifact
 from tenfold.errors import TenfoldError
+from tenfold.files import unfinished
 from tenfold.paths import cache_folder, shows_tracebacks
 from tenfold.recipe import Recipe
 from tenfold.verify import generation, gradients, saved, templates, updates
@@ -64,8 +63,8 @@ def verify_recipe(recipe: Recipe, *, tell: Tell = lambda finding: None) -> Verif
     Raises:
         UserError: the recipe, its data or its model cannot be used as asked.
     """
-    with TemporaryDirectory(dir=cache_folder("verify")) as folder:
-        specimen = Specimen(recipe, Path(folder))
+    with unfinished(cache_folder("verify") / "verify") as folder:
+        specimen = Specimen(recipe, folder)
         return _verified(specimen, CHECKS, subject=recipe.output, tell=tell)
 
 
@@ -76,8 +75,8 @@ def verify_artifact(artifact: Artifact, *, tell: Tell = lambda finding: None) ->
         UserError: the artifact, its base or its rows cannot be used.
     """
     checks = (KEPT, *(check for check in CHECKS if check.name in OF_ARTIFACT))
-    with TemporaryDirectory(dir=cache_folder("verify")) as folder:
-        return _verified(Finished(artifact, Path(folder)), checks, subject=str(artifact.folder), tell=tell)
+    with unfinished(cache_folder("verify") / "verify") as folder:
+        return _verified(Finished(artifact, folder), checks, subject=str(artifact.folder), tell=tell)
 
 
 def _verified(specimen: Specimen, checks: Sequence[Check], *, subject: str, tell: Tell) -> Verification:

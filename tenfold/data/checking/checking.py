@@ -6,7 +6,6 @@ Memory holds one chunk of rows and about 60 bytes for every row; signatures lie 
 from __future__ import annotations
 
 import importlib.util
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tenfold.data.checking.sides import Sides
 from tenfold.data.readers import kind_of
 from tenfold.data.sources import open_rows
 from tenfold.errors import DataError, Problem, collecting
+from tenfold.files import unfinished
 from tenfold.paths import cache_folder
 
 MISSING = "not installed: pip install 'tenfold[check]'"
@@ -85,8 +85,8 @@ def check_rows(
         for name, library in (("near_duplicates", "rensa"), ("languages", "py3langid"))
         if importlib.util.find_spec(library) is None
     }
-    with tempfile.TemporaryDirectory(dir=cache_folder("data"), prefix=".check-") as folder:
-        signatures = None if "near_duplicates" in skipped else Signatures(Path(folder), len(sides))
+    with unfinished(cache_folder("data") / "check") as folder:
+        signatures = None if "near_duplicates" in skipped else Signatures(folder, len(sides))
         languages = None if "languages" in skipped else Languages.of(len(sides))
         reading = Reading(sides, keys, tally, signatures, languages)
         reading.read_all(tell)
