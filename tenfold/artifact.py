@@ -139,7 +139,7 @@ class Artifact:
         path = self.folder / name
         wanted = self.facts.get("sha256", {}).get(name)  # absent in artifacts of before there were hashes
         if wanted is not None and path.is_file() and sha256_file(path) != wanted:
-            raise _damaged(path, _CHANGED)
+            raise _damaged(path, _CHANGED, run=self.folder)
         return path
 
     def load(self, *, base: str | None = None, runtime: Runtime | None = None) -> Trunk:
@@ -219,6 +219,7 @@ def _checked_rows(path: Path, rows: object, keys: Sequence[str]) -> list[dict[st
     return rows
 
 
-def _damaged(path: Path, found: str) -> ArtifactError:
-    remedy = f"remove {path.parent} and run its recipe again: finished stages come from the store"
+def _damaged(path: Path, found: str, *, run: Path | None = None) -> ArtifactError:
+    """Return what to say of a file of the folder `run`; where that is unset, the file lies in it directly."""
+    remedy = f"remove {run or path.parent} and run its recipe again: finished stages come from the store"
     return ArtifactError(Problem(str(path), found, remedy=remedy))

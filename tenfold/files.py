@@ -1,4 +1,4 @@
-"""How files are written so that a crash never leaves half of one: in a locked folder beside it, fsync, rename."""
+"""How files are written so that a crash never leaves half of one: under a locked name beside it, fsync, rename."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,26 +38,18 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def unfinished(target: Path, *, remedy: str = "") -> Iterator[Path]:
-    """Yield a new folder beside `target` to make it in; it is locked, and what is left of it is removed at the end.
+def unfinished(target: Path) -> Iterator[Path]:
+    """Yield a new folder beside `target` to make it in, locked; what is left of it is removed at the end.
 
-    The lock dies with its holder, so folders of that kind which nobody holds are known to be of killed processes: they
-    are removed at the beginning.
+    The lock dies with its holder, so one that nobody holds is known to be of a killed process: before this one is made,
+    those are removed.
 
     Raises:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    with writing(target, remedy=remedy):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        clear_unfinished(target.parent)
-        partial, lock = _locked_folder(target)
-    try:
-        with writing(target, remedy=remedy):
-            yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(lock)
+    with writing(target), _begun(target, _new_folder) as (partial, _):
+        yield partial
 
 
 def clear_unfinished(parent: Path) -> None:
@@ -65,31 +57,53 @@ def clear_unfinished(parent: Path) -> None:
     with os.scandir(parent) as entries:
         begun = [Path(entry.path) for entry in entries if is_unfinished(entry.name)]
     for path in begun:
-        with suppress(OSError):  # another process clears it too
+        with suppress(OSError):  # somebody is at work there, or clears it too
             lock = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
             finally:
                 os.close(lock)
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether a folder of that name is one that `unfinished` made."""
+    """Whether a file or folder of that name is one that was begun here and may be of a killed process."""
     return name.startswith(".") and name.endswith(".partial")
 
 
-def _locked_folder(target: Path) -> tuple[Path, int]:
-    """Return a new folder beside `target` and the descriptor that holds its lock."""
+@contextmanager
+def _begun(target: Path, make: Callable[[Path], int]) -> Iterator[tuple[Path, int]]:
+    """Yield what `make` makes beside `target`, and its descriptor, which holds a lock; remove what is left of it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_unfinished(target.parent)
     while True:
         partial = target.parent / f".{target.name}.{secrets.token_hex(4)}.partial"
-        partial.mkdir()
-        lock = os.open(partial, os.O_RDONLY)
-        with suppress(OSError):  # a file system without locks: there nobody clears
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if partial.exists():
-            return partial, lock
-        os.close(lock)  # between its making and its locking, another process took it for one that nobody holds
+        descriptor = make(partial)
+        try:
+            with suppress(OSError):  # a file system without locks: there nobody clears
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if partial.exists():  # else another process cleared it before it was locked
+                yield partial, descriptor
+                return
+        finally:
+            os.close(descriptor)
+            _remove(partial)
+
+
+def _new_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 @contextmanager
@@ -136,23 +150,27 @@ def new_file(path: Path, *, remedy: str = "") -> Iterator[BinaryIO]:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    with unfinished(path, remedy=remedy) as partial:
-        with (partial / path.name).open("wb") as file:
+    with writing(path, remedy=remedy), _begun(path, _new_file) as (partial, descriptor):
+        with open(descriptor, "wb", closefd=False) as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial / path.name, path)
+        os.fsync(descriptor)
+        os.replace(partial, path)
         _sync(path.parent)
 
 
 def write_json(path: Path, value: object) -> None:
     """Write `value` as indented JSON, atomically."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_atomic(path, _json(value))
 
 
 def seal_json(path: Path, value: Mapping[str, object]) -> None:
     """Write a JSON object, atomically, with a hash of itself under `sealed`."""
-    write_json(path, {**value, "sealed": sha256_text(json.dumps(value))})
+    write_atomic(path, sealed_text(value))
+
+
+def sealed_text(value: Mapping[str, object]) -> str:
+    """Return a JSON object as `sealed_json` reads it from a file."""
+    return _json({**value, "sealed": sha256_text(json.dumps(value))})
 
 
 def sealed_json(path: Path) -> dict[str, Any] | None:
@@ -162,6 +180,10 @@ def sealed_json(path: Path) -> dict[str, Any] | None:
         return value if value.pop("sealed") == sha256_text(json.dumps(value)) else None
     except (OSError, ValueError, AttributeError, TypeError, KeyError):
         return None
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 @contextmanager

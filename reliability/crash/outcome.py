@@ -12,7 +12,7 @@ from tenfold.files import sha256_file, sha256_text
 
 NOT_COMPARED = (
     "seconds and tokens per second, wherever they stand, and what they add up to (`timings.json`)",
-    "peak memory",
+    "peak memory and the load of the machine",
     "which stages a finishing run took from the store (`provenance.json`)",
     "the verdict on claims of speed or memory, and the sentence behind any verdict",
     "of `log.jsonl` all but the losses, gradient norms and rates of updates, as one that was killed says more",
@@ -21,7 +21,7 @@ NOT_COMPARED = (
 )
 """What `artifact_of` leaves out."""
 
-_OF_THIS_RUN = ("tokens_per_second", "peak_memory_bytes", "from_store", "sha256")
+_OF_THIS_RUN = ("tokens_per_second", "peak_memory_bytes", "from_store", "load_average", "sha256", "sealed")
 _OF_TIME = ("faster", "less time", "times")
 
 

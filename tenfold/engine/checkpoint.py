@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenfold.files import atomic_folder, seal_json, sealed_json, sha256_file
+from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class CheckpointFolder:
         with atomic_folder(target) as partial:
             hashes = write_tensors(partial, tensors)
             state = {"position": asdict(checkpoint.position), "stage": self.key, "sha256": hashes}
-            seal_json(partial / "state.json", state)
+            (partial / "state.json").write_text(sealed_text(state), encoding="utf-8")
         for old in self._all()[: -self.keep]:
             shutil.rmtree(old)
         return target

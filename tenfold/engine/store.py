@@ -20,7 +20,7 @@ from torch import Tensor
 
 from tenfold.engine.checkpoint import read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
-from tenfold.files import atomic_folder, one_at_a_time, seal_json, sealed_json, sha256_file, sha256_text
+from tenfold.files import atomic_folder, one_at_a_time, seal_json, sealed_json, sealed_text, sha256_file, sha256_text
 from tenfold.paths import cache_folder
 
 PARTS_THAT_DECIDE = (
@@ -85,8 +85,13 @@ def store_stage(key: str, stage: StoredStage) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         with atomic_folder(folder) as partial:
             hashes = write_tensors(partial, {"trainable": stage.trainable, "tuner": stage.tuner})
-            seal_json(partial / "result.json", {"result": asdict(stage.result), "sha256": hashes})
+            _write_result(partial, stage.result, hashes)
     _make_room(cache_folder("stages"), but=folder)
+
+
+def _write_result(folder: Path, result: StageResult, hashes: Mapping[str, str]) -> None:
+    record = sealed_text({"result": asdict(result), "sha256": hashes})
+    (folder / "result.json").write_text(record, encoding="utf-8")
 
 
 def _make_room(stages: Path, *, but: Path) -> None:
@@ -135,7 +140,7 @@ def store_fit(key: str, make: Callable[[Path], StageResult]) -> tuple[Path, Stag
         with atomic_folder(folder) as partial:
             result = make(partial)
             hashes = {path.name: sha256_file(path) for path in sorted(partial.iterdir())}
-            seal_json(partial / "result.json", {"result": asdict(result), "sha256": hashes})
+            _write_result(partial, result, hashes)
     return folder, result
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tenfold.errors import Interrupted, Problem
-from tenfold.files import seal_json, sealed_json, sha256_file
+from tenfold.files import sealed_json, sealed_text, sha256_file
 
 
 def read_in_parts(
@@ -36,9 +36,9 @@ def read_in_parts(
 
 
 def seal(folder: Path, facts: dict[str, object]) -> None:
-    """Write `lessons.json`: `facts`, and the SHA-256 of every file in `folder`."""
+    """Write `lessons.json` into a folder that nobody sees yet: `facts`, and the SHA-256 of every file in `folder`."""
     hashes = {path.name: sha256_file(path) for path in sorted(folder.iterdir())}
-    seal_json(folder / "lessons.json", {**facts, "sha256": hashes})
+    (folder / "lessons.json").write_text(sealed_text({**facts, "sha256": hashes}), encoding="utf-8")
 
 
 def sealed_facts(folder: Path) -> dict[str, Any] | None:
