@@ -199,10 +199,10 @@ def writing(place: Path, *, remedy: str = "") -> Iterator[None]:
     except TenfoldError:
         raise
     except Exception as error:
-        # safetensors wraps the system's error in its own type and keeps only the text
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        full = _no_room(error)
+        if full:
             again = "free some space there and run the same command again: what was finished is kept"
-            raise DiskFull(Problem(str(place), "no space left on the device", remedy=remedy or again)) from error
+            raise DiskFull(Problem(str(place), full, remedy=remedy or again)) from error
         if isinstance(error, OSError) and _is_refusal(error, place):
             reason = (error.strerror or str(error)).lower()
             raise UserError(
@@ -222,6 +222,20 @@ def require_folder(folder: Path) -> None:
         raise UserError(Problem(str(folder), f"{there} is a file", allowed="a folder", remedy="choose another place"))
     if not os.access(there, os.W_OK):
         raise UserError(Problem(str(folder), f"no permission to write in {there}", remedy="choose another place"))
+
+
+def _no_room(error: Exception) -> str:
+    """Return how the system said that no more can be written, if it did: disk, quota or a file's largest size."""
+    told = {
+        errno.ENOSPC: "no space left on the device",
+        errno.EDQUOT: "the disk quota is used up",
+        errno.EFBIG: "a file would be larger than is allowed",
+    }
+    for number, text in told.items():
+        # safetensors wraps the system's error in its own type and keeps only the text
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            return text
+    return ""
 
 
 _REFUSALS = frozenset(

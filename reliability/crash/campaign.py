@@ -17,8 +17,6 @@ from reliability.crash.workloads import TEACHERS, WORKLOADS, lay_out, write_reci
 
 MOST_KILLS = 3
 """Of one run, one after another, before it may finish."""
-ATTEMPTS = 12
-"""To go on before a run counts as one that cannot."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,11 @@ class Tally:
         return self.by_time + self.by_write
 
 
-def prepare(root: Path) -> None:
+def prepare(root: Path, *, teachers: Sequence[str] = tuple(TEACHERS)) -> None:
     """Write models, rows and teachers into `root`, and import what runs import."""
     shutil.rmtree(root, ignore_errors=True)
     lay_out(root)
-    for name in TEACHERS:
+    for name in teachers:
         _run_in_peace(root / name)
 
 
@@ -94,7 +92,7 @@ _SHARED = ("llama", "bert", "teacher", "lamps", "words", "labelled", *TEACHERS)
 def _run_in_peace(folder: Path) -> Straight:
     counted = folder / "counted.txt"
     started = time.monotonic()
-    ended = run_in(folder, count_writes=counted)
+    ended = run_in(folder, counted=counted)
     seconds = time.monotonic() - started
     assert ended.code == 0, ended.said
     writes, *modules = counted.read_text(encoding="utf-8").splitlines()

@@ -12,9 +12,10 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,36 +27,75 @@ WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shut
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process dies: `seconds` after its start or, if `write` is not None, after that change to its files."""
+    """When a process is struck: `seconds` after its start or, if `write` is given, after that change to its files."""
 
     seconds: float
     write: int | None = None
+    signal: signal.Signals = signal.SIGKILL
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended: its exit code or minus the signal, after how long, and what it had said."""
+    """How a child ended: its exit code or minus the signal, and what it had said."""
 
     code: int
-    seconds: float
     said: str
 
 
-def run_in(folder: Path, moment: Moment | None = None, *, count_writes: Path | None = None) -> Ended:
-    """Give `tenfold run recipe.yaml` in `folder` with a cache of its own there, killed at `moment` if one is given.
+@dataclass(frozen=True)
+class Child:
+    """A process at work in `folder`."""
 
-    `count_writes` is a file for how many changes to files there were, and which modules it had imported.
+    process: int
+    folder: Path
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
+        _, status = os.waitpid(self.process, 0)
+        return Ended(os.waitstatus_to_exitcode(status), self._said())
+
+    def wait_until_stopped(self) -> None:
+        """Wait until it has stopped at its moment, whose signal is SIGSTOP."""
+        _, status = os.waitpid(self.process, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), self._said()
+
+    def kill(self) -> None:
+        """Let it die at once."""
+        os.kill(self.process, signal.SIGKILL)
+
+    def _said(self) -> str:
+        said = self.folder / SAID
+        return said.read_text(encoding="utf-8", errors="replace") if said.is_file() else ""
+
+
+SAID = "said.txt"
+"""Where a child's output goes."""
+
+
+def run_in(folder: Path, moment: Moment | None = None, **options: Any) -> Ended:
+    """Do as `start_in` and wait for the end; a `moment` by the clock is kept from here."""
+    child = start_in(folder, moment, **options)
+    if moment is not None and moment.write is None:
+        _strike_after(child.process, moment)
+    return child.wait()
+
+
+def start_in(
+    folder: Path,
+    moment: Moment | None = None,
+    *,
+    cache: Path | None = None,
+    counted: Path | None = None,
+    first: Callable[[], object] = lambda: None,
+) -> Child:
+    """Give `tenfold run recipe.yaml` in `folder`, with a cache there or at `cache`, after the child has called `first`.
+
+    `counted` is a file for how many changes to files there were, and which modules it had imported.
     """
-    said = folder / "said.txt"
-    started = time.monotonic()
     process = os.fork()
     if process == 0:
-        _be_the_command(folder, said, moment, count_writes)
-    if moment is not None and moment.write is None:
-        _kill_after(process, moment.seconds)
-    _, status = os.waitpid(process, 0)
-    text = said.read_text(encoding="utf-8", errors="replace") if said.is_file() else ""
-    return Ended(os.waitstatus_to_exitcode(status), time.monotonic() - started, text)
+        _be_the_command(folder, moment, cache or folder / "cache", counted, first)
+    return Child(process, folder)
 
 
 def import_all(names: Iterable[str]) -> None:
@@ -65,27 +105,30 @@ def import_all(names: Iterable[str]) -> None:
             importlib.import_module(name)
 
 
-def _kill_after(process: int, seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+def _strike_after(process: int, moment: Moment) -> None:
+    deadline = time.monotonic() + moment.seconds
     while time.monotonic() < deadline:
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return  # it was faster
         time.sleep(min(0.002, max(0.0, deadline - time.monotonic())))
     with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
+        os.kill(process, moment.signal)
 
 
-def _be_the_command(folder: Path, said: Path, moment: Moment | None, count_writes: Path | None) -> None:
+def _be_the_command(
+    folder: Path, moment: Moment | None, cache: Path, counted: Path | None, first: Callable[[], object]
+) -> None:
     code = 70
     try:
         os.setsid()
         os.chdir(folder)
-        os.environ["TENFOLD_CACHE"] = str(folder / "cache")
-        out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.environ["TENFOLD_CACHE"] = str(cache)
+        out = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(out, 1)
         os.dup2(out, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         sys.argv = ["tenfold", "run", "recipe.yaml"]
+        first()
         watch = _Watch(folder, moment)
         sys.addaudithook(watch.hear)
         try:
@@ -93,8 +136,8 @@ def _be_the_command(folder: Path, said: Path, moment: Moment | None, count_write
         except SystemExit as ended:
             code = int(ended.code or 0)
         watch.is_on = False
-        if count_writes is not None:
-            count_writes.write_text("\n".join([str(watch.count), *sorted(sys.modules)]), encoding="utf-8")
+        if counted is not None:
+            counted.write_text("\n".join([str(watch.count), *sorted(sys.modules)]), encoding="utf-8")
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
@@ -102,28 +145,31 @@ def _be_the_command(folder: Path, said: Path, moment: Moment | None, count_write
 
 
 class _Watch:
-    """Counts the changes to files below `folder`; at its number of `moment` the process dies, `seconds` later."""
+    """Counts the changes to files below `folder`; at its number of `moment` the process is struck, `seconds` later."""
 
     def __init__(self, folder: Path, moment: Moment | None) -> None:
         self.folder = f"{folder}/"
-        self.at = moment.write if moment is not None else None
-        self.seconds = moment.seconds if moment is not None else 0.0
+        self.moment = moment
         self.count = 0
         self.is_on = True
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
+        """Take note of an audit event."""
         if not self.is_on or not (event in WRITES or (event == "open" and _writes(arguments))):
             return
-        if isinstance(arguments[0], int) or (
-            (path := os.fsdecode(arguments[0])).startswith("/") and not path.startswith(self.folder)
-        ):
-            return  # a descriptor, or a file elsewhere; what is relative is in the folder or in one that is removed
+        if isinstance(arguments[0], int):
+            return  # a descriptor, whose file was heard of before
+        path = os.fsdecode(arguments[0])
+        if path.startswith("/") and not path.startswith(self.folder):
+            return
         self.count += 1
-        if self.count == self.at:
-            if self.seconds:
-                threading.Timer(self.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
-            else:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if self.moment is None or self.count != self.moment.write:
+            return
+        strike = partial(os.kill, os.getpid(), self.moment.signal)
+        if self.moment.seconds:
+            threading.Timer(self.moment.seconds, strike).start()
+        else:
+            strike()
 
 
 def _writes(arguments: tuple[Any, ...]) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 from datasets import Dataset
 
-from tenfold.files import new_file
+from tenfold.files import new_file, seal_json, sealed_json, sha256_file
 from tenfold.paths import cache_folder
 
 ROWS_PER_CHUNK = 1000
@@ -27,13 +27,15 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
         DiskFull: no room for the table.
     """
     path = cache_folder("data") / f"{key}.arrow"
-    if not path.exists():
+    if not _is_whole(path):
         _write(path, schema, make_chunks())
-    try:
-        return Dataset.from_file(str(path))
-    except pa.ArrowException:  # damaged on disk: it can be made again
-        path.unlink()
-        return cached_table(key, schema, make_chunks)
+    return Dataset.from_file(str(path))
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether the table is there as it was written; reading it for its hash takes a second a gigabyte."""
+    told = sealed_json(path.with_suffix(".json"))
+    return told is not None and path.is_file() and told.get("sha256") == sha256_file(path)
 
 
 def _write(path: Path, schema: pa.Schema, chunks: Iterator[Columns]) -> None:
@@ -41,3 +43,4 @@ def _write(path: Path, schema: pa.Schema, chunks: Iterator[Columns]) -> None:
     with new_file(path, remedy=remedy) as file, pa.ipc.new_stream(file, schema) as writer:
         for chunk in chunks:
             writer.write_batch(pa.record_batch(chunk, schema=schema))
+    seal_json(path.with_suffix(".json"), {"sha256": sha256_file(path)})
