@@ -1,11 +1,12 @@
 # make demo   a first fine-tune, before and after, in minutes     make test    the test suite
 # make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
 # make browser   a headless Chromium from Debian's packages, for the tests of the report; without one they are skipped
+# make crash  runs of all techniques killed at random moments, finished and compared: docs/reliability.md (some minutes)
 # make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; some hours on one core, resumable)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
-.PHONY: demo test browser bench evidence check clean
+.PHONY: demo test browser bench evidence crash check clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -31,6 +32,9 @@ bench: .venv/.installed
 evidence: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[evidence]'
 	$(BIN)/python -m evidence.measure $(if $(ONLY),--only $(ONLY))
+
+crash: .venv/.installed
+	$(BIN)/python -m reliability crash
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

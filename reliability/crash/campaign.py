@@ -53,7 +53,7 @@ def prepare(root: Path, *, teachers: Sequence[str] = tuple(TEACHERS)) -> None:
     shutil.rmtree(root, ignore_errors=True)
     lay_out(root)
     for name in teachers:
-        _run_in_peace(root / name)
+        run_in_peace(root / name)
 
 
 def kill_all(
@@ -72,7 +72,7 @@ def _campaign(folder: Path, name: str, kills: int, draw: random.Random) -> Tally
         link = folder / path.name
         if path != folder and not link.exists() and path.name.split(".")[0] in _SHARED:
             link.symlink_to(path)
-    straight = _run_in_peace(folder / "straight")
+    straight = run_in_peace(folder / "straight")
     tally = Tally(WORKLOADS[name].technique)
     while tally.kills < kills:
         tally.runs += 1
@@ -89,7 +89,8 @@ def _campaign(folder: Path, name: str, kills: int, draw: random.Random) -> Tally
 _SHARED = ("llama", "bert", "teacher", "lamps", "words", "labelled", *TEACHERS)
 
 
-def _run_in_peace(folder: Path) -> Straight:
+def run_in_peace(folder: Path) -> Straight:
+    """Run the recipe in `folder`, import here what it has imported, and return what it left."""
     counted = folder / "counted.txt"
     started = time.monotonic()
     ended = run_in(folder, counted=counted)

@@ -47,7 +47,7 @@ class Child:
     """A process at work in `folder`."""
 
     process: int
-    folder: Path
+    said: Path
 
     def wait(self) -> Ended:
         """Wait for its end."""
@@ -64,12 +64,7 @@ class Child:
         os.kill(self.process, signal.SIGKILL)
 
     def _said(self) -> str:
-        said = self.folder / SAID
-        return said.read_text(encoding="utf-8", errors="replace") if said.is_file() else ""
-
-
-SAID = "said.txt"
-"""Where a child's output goes."""
+        return self.said.read_text(encoding="utf-8", errors="replace") if self.said.is_file() else ""
 
 
 def run_in(folder: Path, moment: Moment | None = None, **options: Any) -> Ended:
@@ -85,17 +80,20 @@ def start_in(
     moment: Moment | None = None,
     *,
     cache: Path | None = None,
+    said: Path | None = None,
     counted: Path | None = None,
     first: Callable[[], object] = lambda: None,
 ) -> Child:
     """Give `tenfold run recipe.yaml` in `folder`, with a cache there or at `cache`, after the child has called `first`.
 
+    What it says goes into the file `said`, by default one in `folder`.
     `counted` is a file for how many changes to files there were, and which modules it had imported.
     """
+    said = said or folder / "said.txt"
     process = os.fork()
     if process == 0:
-        _be_the_command(folder, moment, cache or folder / "cache", counted, first)
-    return Child(process, folder)
+        _be_the_command(folder, moment, cache or folder / "cache", said, counted, first)
+    return Child(process, said)
 
 
 def import_all(names: Iterable[str]) -> None:
@@ -116,14 +114,14 @@ def _strike_after(process: int, moment: Moment) -> None:
 
 
 def _be_the_command(
-    folder: Path, moment: Moment | None, cache: Path, counted: Path | None, first: Callable[[], object]
+    folder: Path, moment: Moment | None, cache: Path, said: Path, counted: Path | None, first: Callable[[], object]
 ) -> None:
     code = 70
     try:
         os.setsid()
         os.chdir(folder)
         os.environ["TENFOLD_CACHE"] = str(cache)
-        out = os.open(SAID, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         os.dup2(out, 1)
         os.dup2(out, 2)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")

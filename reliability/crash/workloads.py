@@ -145,7 +145,7 @@ def lay_out(folder: Path) -> None:
     tiny_bert(vocab_size=len(framed)).save_pretrained(folder / "bert")
     framed.save_pretrained(folder / "bert")
     for name, layers, seed in (("llama", 2, 0), ("teacher", 3, 5)):
-        sizes = {"num_hidden_layers": layers, "max_position_embeddings": 512}
+        sizes: dict[str, Any] = {"num_hidden_layers": layers, "max_position_embeddings": 512}
         model = tiny_model("llama", seed=seed, vocab_size=len(byte), eos_token_id=byte.eos_token_id, **sizes)
         model.save_pretrained(folder / name)
         byte.save_pretrained(folder / name)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tenfold.errors import Interrupted, Problem, TenfoldError
+from tenfold.errors import Interrupted, OutOfMemory, Problem, TenfoldError
 from tenfold.files import write_atomic
 from tenfold.paths import cache_folder, shows_tracebacks
 
@@ -21,6 +21,21 @@ STOPPED = Problem(
     remedy="give the same command again; `run` and `compare` go on from what is finished",
 )
 """What to say of Ctrl-C where nobody else does: while files are read and models are opened."""
+
+
+NO_MEMORY = Problem(
+    "memory",
+    "the system has no more to give; what was finished before is kept",
+    remedy="end other programs, or take a smaller model.name, data.max_length or runtime.micro_batch_tokens;"
+    " `tenfold check RECIPE` estimates what a run needs",
+)
+"""What to say where memory runs out in a place that does not tell it by itself, such as the loading of a library."""
+
+
+def says_no_memory(error: Exception) -> bool:
+    """Whether `error`, from whatever library, says that memory could not be had."""
+    signs = ("cannot allocate memory", "can't allocate memory", "failed to map segment from shared object")
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in signs)
 
 
 @contextmanager
@@ -39,6 +54,9 @@ def told_errors(version: str) -> Iterator[None]:
     except Exception as error:
         if shows_tracebacks():
             raise
+        if says_no_memory(error):
+            print(wrapped(f"tenfold: {NO_MEMORY}"), file=sys.stderr)
+            sys.exit(OutOfMemory.exit_code)
         print(wrapped(str(unforeseen(error, version))), file=sys.stderr)
         sys.exit(1)
 
