@@ -46,3 +46,12 @@ def test_killed_when_its_artifact_was_just_complete_it_leaves_no_checkpoints(beg
     assert run_in(again).code == 0
     assert leftovers(again) == []
     assert differences(artifact_of(laid_out / "straight" / "out"), artifact_of(again / "out")) == []
+
+
+def test_killed_while_it_wrote_the_first_file_of_its_output_it_is_not_refused(begin: Begin) -> None:
+    folder = begin()
+    (folder / "out").mkdir()
+    (folder / "out" / ".run.json.77.partial").write_text("{")
+    ended = run_in(folder)
+    assert ended.code == 0, ended.said
+    assert leftovers(folder) == []

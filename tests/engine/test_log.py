@@ -79,3 +79,11 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(DiskFull, match=r"log\.jsonl: no space left"):
             log.write("note", text="lost")
     assert [event["text"] for event in log.events()] == ["kept"]
+
+
+def test_the_line_after_one_that_was_cut_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"event": "one"}\n{"event": "tw', encoding="utf-8")
+    log = Log(path)
+    log.write("three")
+    assert [event["event"] for event in log.events()] == ["one", "three"]
