@@ -7,12 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import classifying, encoding, quality, sharing, starting
+from bench import (
+    classifying,
+    encoding,
+    preparing,
+    quality,
+    sharing,
+    starting,
+)
 from bench.told import line_of_machine, losses, range_of, settings_of, versions_of
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "classifying": classifying.section,
     "encoding": encoding.section,
+    "preparing": preparing.section,
     "quality": quality.section,
     "sharing": sharing.section,
     "starting": starting.section,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from bench.rows import (
     compare_cost,
+    data_cpu,
     encoder_cpu,
     features_cpu,
     full_cpu,
@@ -40,6 +41,7 @@ ROWS: dict[str, Row] = {
         full_cpu.ROW,
         encoder_cpu.ROW,
         features_cpu.ROW,
+        data_cpu.ROW,
         startup.ROW,
         compare_cost.ROW,
         quality_classes.ROW,

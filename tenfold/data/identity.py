@@ -20,8 +20,8 @@ def normalised(text: str) -> str:
     A text of nothing but marks stays as it is.
     """
     folded = unicodedata.normalize("NFKC", text).casefold()
-    words = (word.strip(_SENTENCE_MARKS) for word in folded.split())
-    return " ".join(word for word in words if word) or text
+    words = [word.strip(_SENTENCE_MARKS) for word in folded.split()]
+    return " ".join(filter(None, words)) or text
 
 
 def prompt_keys(example: Example | Labelled, train_on: Literal["all", "last"]) -> list[int]:

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from tenfold.data.templates import Span
 
 
+class Ends(Protocol):
+    """Where the tokens of a text end."""
+
+    def until(self, place: int) -> int:
+        """Return how many tokens end at character `place` or before; all bytes of a character end at one place."""
+        ...
+
+
 def supervise(
-    spans: Sequence[Span], ids: Sequence[int], ends: Sequence[int], special_ids: Collection[int]
+    spans: Sequence[Span], ids: Sequence[int], ends: Ends, special_ids: Collection[int]
 ) -> tuple[list[bool], bool]:
     """Return for each token whether it is in the loss, and whether every span's end-of-turn token is.
 
-    `ends` has, for each token, the number of the character behind it, never falling. A span is learned from
-    the first token that ends after its start up to and including the first special token after its content;
-    without one, up to the end of the content.
+    A span is learned from the first token that ends after its start up to and including the first special token after
+    its content; without one, up to the end of the content.
     """
     supervised = [False] * len(ids)
     all_end = True
     for span in spans:
-        first = bisect_right(ends, span.start)
-        # All bytes of one character end at one place; a token across the border belongs to the reply.
-        last = max(bisect_right(ends, span.content_end) - 1, bisect_left(ends, span.content_end))
-        after = range(bisect_right(ends, span.content_end), bisect_right(ends, span.limit))
+        first, behind = ends.until(span.start), ends.until(span.content_end)
+        # a token across the border belongs to the reply
+        last = max(behind - 1, ends.until(span.content_end - 1))
+        after = range(behind, ends.until(span.limit))
         ending = next((place for place in after if ids[place] in special_ids), None)
         if ending is None:
             all_end = False

@@ -6,9 +6,12 @@ so its memory does not grow with the rows.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -86,11 +89,16 @@ class Prepared:
 
     def entries(self, indices: Sequence[int]) -> list[Entry]:
         """Return the entries at `indices`, read in one go."""
-        chunk = self.table[list(indices)]
+        chunk = self._read[list(indices)]
         # a row without a source has no tokens and no file
         sources = [audio or ids or None for audio, ids in zip(chunk["audio"], chunk["source_ids"], strict=True)]
         columns = (chunk["input_ids"], chunk["supervised"], chunk["labels"], sources, chunk["source_length"])
         return [Entry(*each) for each in zip(indices, *columns, strict=True)]
+
+    @cached_property
+    def _read(self) -> Dataset:
+        """The columns of entries alone: to read the others would take as long again."""
+        return self.table.select_columns(["input_ids", "supervised", "labels", "source_ids", "audio", "source_length"])
 
     def batch(self, entries: Sequence[Entry]) -> Batch:
         """Return `entries` as one batch of this table's task."""
@@ -209,19 +217,34 @@ def _chunks(rows: Rows, renderer: RowRenderer, side: str) -> Iterator[Columns]:
     num_faults = 0
     first = 0
     for origins, chunk in rows.chunks():
-        results = _rendered(rows, renderer, chunk)
+        with _uncollected():
+            results = _rendered(rows, renderer, chunk)
         for origin, (_, rendered) in zip(origins, results, strict=True):
             if isinstance(rendered, RowFault):
                 num_faults += 1
                 if len(faults) < FAULTS_TOLD:
                     faults.append(Problem(origin, str(rendered), remedy=rendered.remedy))
         if not num_faults:
-            yield _columns(renderer, first, cast(list[tuple[Example | Labelled, Rendered]], results))
+            with _uncollected():
+                columns = _columns(renderer, first, cast(list[tuple[Example | Labelled, Rendered]], results))
+            yield columns
         first += len(chunk)
     if num_faults:
         found = f"{num_faults} of {len(rows)} {f'{side} rows'.lstrip()} cannot be used (format {rows.format})"
         told = f"the first {FAULTS_TOLD} are named above; " if num_faults > FAULTS_TOLD else ""
         raise DataError(*faults, Problem(rows.name, found, remedy=f"{told}mend or remove them"))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector out: a chunk's objects die without it, and it would walk all that is loaded."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _rendered(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import accumulate, chain, compress, pairwise
+from itertools import chain, compress
 from typing import cast
 
 from jinja2.exceptions import TemplateSyntaxError
@@ -21,9 +21,10 @@ from transformers import PreTrainedTokenizerBase
 from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
-from tenfold.data.mask import supervise
+from tenfold.data.mask import Ends, supervise
 from tenfold.data.rendered import Rendered, each_or_fault, special_ids, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
+from tenfold.data.tokenise import Tokeniser
 from tenfold.data.translation import INSTRUCTION, with_prompt
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
@@ -42,6 +43,7 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, data: DataSection) -> None:
         self.tokenizer = tokenizer
         self.data = data
+        self._tokeniser = Tokeniser(tokenizer)
 
     def render(self, example: Example) -> Rendered:
         """Return all tokens of `example`, not yet cut to `max_length`.
@@ -58,7 +60,7 @@ class Renderer:
     def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
         """Return what `render` gives for each example, faults in their place; one call of the tokenizer."""
         texts = each_or_fault(self._spanned, examples)
-        tokens = iter(self._tokenise([text for text in texts if isinstance(text, SpannedText)]))
+        tokens = iter(self._tokeniser.placed([text for text in texts if isinstance(text, SpannedText)]))
         results: list[Rendered | RowFault] = []
         for example, text in zip(examples, texts, strict=True):
             if isinstance(text, RowFault):
@@ -93,7 +95,7 @@ class Renderer:
         if turns[-1].role == "assistant":
             turns = turns[:-1]
         pieces = self._template.prompt(turns, example.separator)
-        return [*self._first_ids, *chain.from_iterable(self._ids(list(pieces)))]
+        return [*self._first_ids, *chain.from_iterable(self._tokeniser.ids(list(pieces)))]
 
     def ask(self, example: Example) -> Entry:
         """Return the prompt's tokens; raises `RowFault`."""
@@ -224,7 +226,7 @@ class Renderer:
         turns = self._turns(example)
         return self._template.render(turns, example.separator, learned_replies(turns, self.data.train_on))
 
-    def _masked(self, example: Example, text: SpannedText, ids: list[int], ends: list[int]) -> Rendered:
+    def _masked(self, example: Example, text: SpannedText, ids: list[int], ends: Ends) -> Rendered:
         if example.text is not None:
             ids = [*self._bos, *ids]
             return Rendered(ids, [False, *[True] * (len(ids) - 1)])
@@ -239,61 +241,10 @@ class Renderer:
     @cached_property
     def _bos(self) -> list[int]:
         """The tokens that the tokenizer puts before a text: none, or a beginning-of-sequence token."""
-        bare, whole = self._ids(["a"])[0], self.tokenizer("a")["input_ids"]
+        bare, whole = self._tokeniser.ids(["a"])[0], self.tokenizer("a")["input_ids"]
         start = next((t for t in range(len(whole)) if whole[t : t + len(bare)] == bare), 0)
         return cast(list[int], whole[:start])
 
     @property
     def _first_ids(self) -> list[int]:
         return self._bos if isinstance(self._template, PlainTemplate) else []
-
-    def _ids(self, texts: list[str]) -> list[list[int]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return cast(list[list[int]], encoded["input_ids"])
-
-    def _tokenise(self, texts: list[SpannedText]) -> Iterator[tuple[list[int], list[int]]]:
-        """Yield (token ids, end of each token in characters) of each text."""
-        if not self.tokenizer.is_fast:
-            yield from map(self._tokenise_without_offsets, texts)
-            return
-        pieces = [piece for text in texts for piece in text.pieces]
-        if not pieces:
-            return
-        encoded = self.tokenizer(
-            pieces,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_offsets_mapping=True,
-            verbose=False,
-        )
-        tokens = iter(zip(encoded["input_ids"], encoded["offset_mapping"], strict=True))
-        for text in texts:
-            all_ids: list[int] = []
-            ends: list[int] = []
-            start = 0
-            for piece, (ids, offsets) in zip(text.pieces, tokens, strict=False):
-                all_ids += ids
-                ends += [start + end for _, end in offsets]
-                start += len(piece)
-            yield all_ids, ends
-
-    def _tokenise_without_offsets(self, text: SpannedText) -> tuple[list[int], list[int]]:
-        """Cut the pieces on at the spans' borders: right where that leaves their tokens as they are."""
-        whole = "".join(text.pieces)
-        borders = {0, *accumulate(map(len, text.pieces))}
-        borders |= {place for span in text.spans for place in (span.start, span.content_end, span.limit)}
-        ids: list[int] = []
-        ends: list[int] = []
-        for start, end in pairwise(sorted(borders)):
-            part = self._ids([whole[start:end]])[0]
-            ids += part
-            ends += [end] * len(part)
-        if ids != list(chain.from_iterable(self._ids(list(text.pieces)))):
-            raise DataError(
-                Problem(
-                    "tokenizer",
-                    f"{type(self.tokenizer).__name__} gives no offsets, and its tokens cross a turn's border",
-                    remedy="use the fast tokenizer of this model (a tokenizer.json in its folder)",
-                )
-            )
-        return ids, ends
