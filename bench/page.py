@@ -9,7 +9,9 @@ from typing import Any
 
 from bench import (
     classifying,
+    distilling,
     encoding,
+    estimating,
     preparing,
     quality,
     sharing,
@@ -19,7 +21,9 @@ from bench.told import line_of_machine, losses, range_of, settings_of, versions_
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "classifying": classifying.section,
+    "distilling": distilling.section,
     "encoding": encoding.section,
+    "estimating": estimating.section,
     "preparing": preparing.section,
     "quality": quality.section,
     "sharing": sharing.section,

@@ -124,7 +124,7 @@ def prepare(row: TrainingRow, options: Options) -> Path:
 
     folder = JOBS / row.name
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = _recipe(row, options, rows=_write_rows(folder / "rows.jsonl"))
+    recipe = _recipe(row, options, rows=write_rows(folder / "rows.jsonl"))
     run = open_run(Recipe(**recipe), folder / "prepared", Watch())
     stage = run.stage("bench")
     stage = run.attach(stage)
@@ -153,7 +153,8 @@ def prepare(row: TrainingRow, options: Options) -> Path:
     return folder
 
 
-def _write_rows(path: Path) -> Path:
+def write_rows(path: Path) -> Path:
+    """Write the training rows to `path`, and return it."""
     packed = ROOT / "tenfold/samples/diseases.jsonl.gz"
     with gzip.open(packed, "rt", encoding="utf-8") as lines, path.open("w", encoding="utf-8") as file:
         for row in map(json.loads, lines):

@@ -188,7 +188,7 @@ def _undisturbed(trial: Trial, run: Run) -> float:
 
 def _reading_seconds(run: Run, world: World) -> float:
     tokens = sum(int(task.train.column("length").sum()) for task in world.tasks.values())
-    return try_reading(run.model, world.first.windows, tokens=tokens)
+    return try_reading(run.model, world.first.windows).seconds_per_token * tokens
 
 
 @dataclass(frozen=True)

@@ -41,16 +41,25 @@ class Trial:
     """Of one thread: what it would take, on a CPU, if nobody else used the machine and threads shared it evenly."""
 
 
-def try_reading(model: Trunk, windows: WindowSource, *, tokens: int) -> float:
-    """Return the seconds that reading `tokens` tokens once takes, measured on the first update's rows."""
+@dataclass(frozen=True)
+class Reading:
+    """What reading a few rows took."""
+
+    peak_memory_bytes: int
+    seconds_per_token: float
+
+
+def try_reading(model: Trunk, windows: WindowSource) -> Reading:
+    """Return what reading without training takes, measured on the first update's rows."""
     window = windows.window(0)
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), PeakMemory(model.device) as memory:
         model.layers(window.batches[0])
         started = time.perf_counter()
         for batch in window.batches:
             model.layers(batch)
-    return tokens * (time.perf_counter() - started) / window.num_tokens
+        seconds = time.perf_counter() - started
+    return Reading(memory.peak_bytes, seconds / window.num_tokens)
 
 
 def try_scoring(model: Trunk, task: Task, score: Callable[[Task], object] | None = None) -> float:

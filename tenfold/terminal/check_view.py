@@ -184,8 +184,11 @@ def _show_reading(console: Console, run: Run, plan: Plan, *, trial: bool) -> Non
     for note in plan.notes:
         console.print(escape(note))
     if trial:
-        seconds = try_reading(run.model, run.tasks[0].windows, tokens=tokens)
-        console.print(f"estimate: reading [bold]{duration(seconds)}[/bold]; choosing and fitting come on top")
+        reading = try_reading(run.model, run.tasks[0].windows)
+        console.print(
+            f"estimate: reading [bold]{duration(reading.seconds_per_token * tokens)}[/bold], "
+            f"peak memory [bold]{reading.peak_memory_bytes / 1e9:.2f} GB[/bold]; choosing and fitting come on top"
+        )
 
 
 def _show_size(console: Console, run: Run, stage: Stage) -> None:

@@ -20,9 +20,9 @@ def test_a_row_trains_on_its_job_and_gives_figures(
 ) -> None:
     monkeypatch.setattr(training, "JOBS", tmp_path)
     # the tiny tokenizer has a token for each byte, so the row's own texts would be too long
-    rows = training._write_rows(tmp_path / "all.jsonl").read_text().splitlines()
+    rows = training.write_rows(tmp_path / "all.jsonl").read_text().splitlines()
     short = "".join(f"{line}\n" for line in rows if len(line) < 350)
-    monkeypatch.setattr(training, "_write_rows", lambda path: (path.write_text(short), path)[1])
+    monkeypatch.setattr(training, "write_rows", lambda path: (path.write_text(short), path)[1])
     folder = training.prepare(row, Options(pairs=1, updates=2, cores="0", model=str(model_folder)))
     job = json.loads((folder / "job.json").read_text())
     train.main(folder, folder / "result.json")

@@ -1,0 +1,32 @@
+"""What `tenfold check` says of memory, beside what runs take: six ways, short rows to long."""
+
+from __future__ import annotations
+
+from bench.estimating import EstimatingRow, Way
+from bench.training import ROOT
+
+_ENCODER = str(ROOT / "evidence/data/models/all-minilm-l6-v2")
+_LENGTHS = (128, 512, 2048)
+_ENCODER_LENGTHS = (128, 512)
+
+ROW = EstimatingRow(
+    name="memory_estimate",
+    title="Memory as `tenfold check` foretells it",
+    ways=(
+        Way("full", {"kind": "instruction"}, {"kind": "full"}, _LENGTHS),
+        Way("lora", {"kind": "parameter_efficient", "compare_full": False}, {"kind": "lora"}, _LENGTHS),
+        Way("adapters", {"kind": "adapters"}, {"kind": "bottleneck"}, _LENGTHS),
+        Way(
+            "distillation",
+            {"kind": "distillation", "student": {"layers": 15}, "alpha": 1.0},
+            {"kind": "full"},
+            _LENGTHS,
+        ),
+        Way("task_specific", {"kind": "task_specific"}, {"kind": "full"}, _ENCODER_LENGTHS, _ENCODER, is_labelled=True),
+        Way(
+            "feature_based", {"kind": "feature_based"}, {"kind": "frozen"}, _ENCODER_LENGTHS, _ENCODER, is_labelled=True
+        ),
+    ),
+    batch_sizes=(2, 8),
+    aim=0.15,
+)
