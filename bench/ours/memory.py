@@ -17,7 +17,7 @@ from tenfold.paths import cache_at
 from tenfold.recipe import Recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.fits import carry_out
-from tenfold.techniques.technique import find_technique
+from tenfold.techniques.technique import Plan, find_technique
 from tenfold.techniques.trial import try_reading, try_updates
 from tenfold.techniques.world import open_world
 
@@ -33,17 +33,18 @@ def main(job_folder: Path, result: Path) -> None:
         technique.meet(world, options)
         run = Run(world, folder=Path(scratch) / "run", runtime=open_runtime(recipe.runtime), log=Log(None))
         if job["asks"] == "estimate":
-            stages = technique.plan(run, options).stages
-            peak = _tried(run, stages[0]) if stages else try_reading(run.model, run.tasks[0].windows).peak_memory_bytes
+            peak = _foretold(run, technique.plan(run, options))
         else:
             first = next(technique.stages(run, options))
             peak = (run.train(first) if isinstance(first, Stage) else carry_out(run, first)).peak_memory_bytes
     result.write_text(json.dumps({"peak_bytes": peak}))
 
 
-def _tried(run: Run, stage: Stage) -> int:
-    stage = run.attach(stage)
-    return try_updates(run.model, stage).peak_memory_bytes
+def _foretold(run: Run, plan: Plan) -> int:
+    if not plan.stages:
+        return try_reading(run.model, run.tasks[0].windows).peak_memory_bytes
+    stage = run.attach(plan.stages[0])
+    return try_updates(run.model, stage).peak_memory_bytes + plan.held_bytes
 
 
 if __name__ == "__main__":

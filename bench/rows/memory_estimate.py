@@ -22,6 +22,12 @@ ROW = EstimatingRow(
             {"kind": "full"},
             _LENGTHS,
         ),
+        Way(
+            "distillation, hidden states too",
+            {"kind": "distillation", "student": {"layers": 15}, "alpha": 1.0, "hidden": {}},
+            {"kind": "full"},
+            _LENGTHS[:2],
+        ),
         Way("task_specific", {"kind": "task_specific"}, {"kind": "full"}, _ENCODER_LENGTHS, _ENCODER, is_labelled=True),
         Way(
             "feature_based", {"kind": "feature_based"}, {"kind": "frozen"}, _ENCODER_LENGTHS, _ENCODER, is_labelled=True

@@ -66,15 +66,17 @@ def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, Sta
 
 def plan(run: Run, options: DistillationOptions) -> Plan:
     """Return the stages as far as they are known before the teacher has been asked: their loss is plain here."""
-    from tenfold.teaching.teacher import shape_of
+    from tenfold.teaching.teacher import find_teacher, shape_of
 
     alone = (run.stage(ALONE),) if options.compare else ()
     reads = {
         "logits": "reads every training row once before the student trains, and is let go",
         "sequence": "answers every training prompt once before the student trains, and is let go",
         "on_policy": "stays in memory and reads every batch",
-    }[options.level if options.hidden is None else "on_policy"]
-    notes = [f"the teacher, {options.teacher}, {reads}"]
+    }
+    how = options.level if options.hidden is None else "on_policy"
+    held = find_teacher(options.teacher).num_parameters if how == "on_policy" else 0
+    notes = [f"the teacher, {options.teacher}, {reads[how]}"]
     layers = shape_of(run.world.files).blocks
     others = curve.sizes(options, main=layers)
     if others:
@@ -83,7 +85,9 @@ def plan(run: Run, options: DistillationOptions) -> Plan:
             f"the curve's students have {told} layers; what one takes is told for the {layers} of the main one"
         )
     stages = tuple(run.stage(curve.name_of(size)) for size in others)
-    return Plan((*stages, *alone, run.stage(STUDENT)), tuple(notes))
+    return Plan(
+        (*stages, *alone, run.stage(STUDENT)), tuple(notes), held_bytes=held * run.runtime.compute_dtype.itemsize
+    )
 
 
 TECHNIQUE = Technique(

@@ -173,7 +173,9 @@ def _show_training(console: Console, run: Run, plan: Plan, *, trial: bool) -> No
     _show_plan(console, plan)
     _show_size(console, run, stage)
     if trial:
-        _show_trial(console, try_updates(run.model, stage), sum(each.total_updates for each in plan.stages))
+        found = try_updates(run.model, stage)
+        found = replace(found, peak_memory_bytes=found.peak_memory_bytes + plan.held_bytes)
+        _show_trial(console, found, sum(each.total_updates for each in plan.stages))
 
 
 def _show_reading(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:

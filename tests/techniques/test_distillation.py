@@ -21,6 +21,7 @@ from tenfold.teaching import targets
 from tenfold.teaching.serving import read_timings
 from tenfold.techniques.distillation_start import start
 from tenfold.techniques.technique import find_technique
+from tenfold.techniques.trial import Trial
 from tenfold.terminal.check_view import show_check
 from tests.techniques.teachers import taught, teacher_model
 
@@ -268,6 +269,17 @@ def test_check_says_what_the_teacher_will_do(distilled: Any, capsys: pytest.Capt
     show_check(distilled({"compare": True}), trial=False)
     told = " ".join(capsys.readouterr().out.split())
     assert "alone" in told and "reads every training row once" in told
+
+
+def test_check_counts_a_teacher_that_stays_in_memory(
+    distilled: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Trial(3, 2 * 10**9, 1.0, 1.0, 1.0)
+    monkeypatch.setattr("tenfold.terminal.check_view.try_updates", lambda *_: found)
+    monkeypatch.setattr("tenfold.teaching.teacher.Teacher.num_parameters", 10**9)
+    for options, peak in (({}, "2.00 GB"), ({"hidden": {}}, "6.00 GB"), ({"level": "on_policy"}, "6.00 GB")):
+        show_check(distilled(options), trial=True)
+        assert f"peak memory {peak}" in " ".join(capsys.readouterr().out.split()), options
 
 
 def test_a_teacher_that_never_ends_its_answers_is_told(distilled: Any, teacher_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tenfold.errors import ArtifactError, Interrupted, TenfoldError
 from tenfold.features import extract
 from tenfold.recipe import parse_recipe
 from tenfold.running import run as carry_out
+from tenfold.terminal.check_view import show_check
 from tests.command import Desk
 
 Settings = dict[str, Any]
@@ -333,3 +335,9 @@ def test_a_decoder_gives_features_too(tree: Settings, model_folder: Path) -> Non
     change = artifact.scorecard.task_change()
     assert change is not None and change.is_better
     assert artifact.load().readers.keys() == {"main"}
+
+
+def test_check_tells_what_reading_takes(tree: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    show_check(parse_recipe(tree), trial=True)
+    told = re.search(r"peak memory ([\d.]+) GB; choosing and fitting", " ".join(capsys.readouterr().out.split()))
+    assert told and float(told.group(1)) > 0.1
