@@ -15,7 +15,6 @@ from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import Any, cast
 
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.data.mask import Ends
@@ -106,8 +105,8 @@ class Tokeniser:
         return known | {text: Stretch(text, each.ids, self._ends) for text, each in zip(others, encoded, strict=True)}
 
     @property
-    def _encoder(self) -> Tokenizer:
-        encoder = cast(Tokenizer, self.tokenizer.backend_tokenizer)
+    def _encoder(self) -> Any:
+        encoder = self.tokenizer.backend_tokenizer
         encoder.no_truncation()  # left over from whoever called it last
         encoder.no_padding()
         return encoder
