@@ -14,7 +14,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--only", choices=sorted(ROWS), help="measure this row alone")
     parser.add_argument("--pairs", type=int, default=5, help="times that both programs run, in turn")
-    parser.add_argument("--updates", type=int, default=6, help="timed updates in each run, after one of warm-up")
+    parser.add_argument(
+        "--updates",
+        type=int,
+        default=6,
+        help="timed updates in each run, after one of warm-up; in distillation, of an epoch",
+    )
     parser.add_argument("--cores", default="0", help='cores to stay on: "0", "0,1" or "all"')
     parser.add_argument("--model", default="smollm2-135m-instruct", help="built-in model or folder")
     parser.add_argument("--write-docs", action="store_true", help="only write docs/performance.md from the results")

@@ -75,6 +75,8 @@ only where a target is | `models/fused_blocks.py` |
 `techniques/context.py` |
 | the output layer at supervised positions only, in pieces, its gradient formed in the forward pass | \
 `kernels/linear_cross_entropy.py` |
+| texts tokenised from one special token to the next: what rows share once, and no offsets but in replies | \
+`data/tokenise.py` |
 | frozen weights in bf16, trained ones in fp32 | `tuning/precision.py` |
 
 Each is tried on the loaded model before the first update (`find_route`) or tested against the plain expression.
