@@ -127,13 +127,10 @@ class Plan:
     """In the order of training; of the penalties and losses only what needs no trained model."""
     notes: tuple[str, ...] = ()
     """What is worth knowing before it begins, a line each."""
-<<<<<<< HEAD
     compared: tuple[Callable[[Task], Score], ...] = ()
     """What a run scores beside its stages, on the rows of the task it is given: to be timed on a few of them."""
-=======
     held_bytes: int = 0
     """Weights that stay in memory beside the model's while it trains, such as a teacher's."""
->>>>>>> 3eaf6cd (Check: a teacher that stays in memory is counted)
 
 
 def first_stage(run: Run, options: Any) -> Plan:
