@@ -52,7 +52,7 @@ class PreparingRow:
             "title": self.title,
             "aim": self.aim,
             **machine.circumstances(before, pinned_to=options.cores, threads=threads),
-            "model": Path(model).name,
+            "model": Path(options.model).name,
             "rows": self.rows,
             "growth": {
                 name: {str(count): _one(measured, count) for count, measured in found.items()}
