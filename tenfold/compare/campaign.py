@@ -181,10 +181,8 @@ class Campaign:
             job = self._job(name, f"{name}, seed {seed}", self.entrants[name].recipe)
             if job.recipe_path.is_file():
                 rate = load_recipe(job.recipe_path).optim.learning_rate or 0.0
-                factors = {
-                    factor: _usual_rate(self.entrants[name].recipe) * factor
-                    for factor in (*self.plan.allowances[name].rates, 1.0)
-                }
+                usual = self.plan.paces[name].usual_rate
+                factors = {factor: usual * factor for factor in (*self.plan.allowances[name].rates, 1.0)}
                 return min(factors, key=lambda factor: abs(factors[factor] - rate))
         return None
 
@@ -275,7 +273,7 @@ class Campaign:
     def _searching(self, name: str, factor: float) -> Recipe:
         allowance = self.plan.allowances[name]
         recipe = self._with(name, judged_on="validation", every=None)
-        optim = self._optim(recipe, allowance.search_updates, factor)
+        optim = self._optim(name, recipe, allowance.search_updates, factor)
         return only_searching(recipe.model_copy(update={"optim": optim}))
 
     def _whole(self, name: str, seed: int, factor: float | None) -> Recipe:
@@ -283,17 +281,13 @@ class Campaign:
         every = None if updates is None else max(1, -(-updates // CHECKS_A_RUN))
         recipe = self._with(name, judged_on="test", every=every)
         runtime = recipe.runtime.model_copy(update={"seed": seed})
-        return recipe.model_copy(update={"runtime": runtime, "optim": self._optim(recipe, updates, factor)})
+        return recipe.model_copy(update={"runtime": runtime, "optim": self._optim(name, recipe, updates, factor)})
 
-    def _optim(self, recipe: Recipe, updates: int | None, factor: float | None) -> object:
+    def _optim(self, name: str, recipe: Recipe, updates: int | None, factor: float | None) -> object:
         changes: dict[str, object] = {"total_updates": updates}
         if factor is not None:
-            changes["learning_rate"] = _usual_rate(recipe) * factor
+            changes["learning_rate"] = self.plan.paces[name].usual_rate * factor
         return recipe.optim.model_copy(update=changes)
 
     def _with(self, name: str, *, judged_on: Side, every: int | None) -> Recipe:
         return with_rows(self.entrants[name].recipe, self._sides_of(name), judged_on=judged_on, every=every)
-
-
-def _usual_rate(recipe: Recipe) -> float:
-    return recipe.optim.learning_rate or type(recipe.tuner).learning_rate

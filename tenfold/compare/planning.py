@@ -45,6 +45,8 @@ class Pace:
     tokens_per_update: float = 0.0
     retention_seconds: float = 0.0
     """Of scoring what is kept of general text: once a whole run, and of row 0."""
+    usual_rate: float = 0.0
+    """The learning rate of its recipe, where that names none the tuner's for such a model."""
     comparing_seconds: float = 0.0
     """Of scoring what a whole run compares itself with, such as the model shown examples."""
 
@@ -175,6 +177,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
         own_updates=world.first.windows.total_updates(recipe.optim.epochs, recipe.optim.max_updates),
         seconds_per_update=_undisturbed(trial, run),
         tokens_per_update=trial.tokens_per_second * trial.seconds_per_update,
+        usual_rate=world.recipe.optim.learning_rate or 0.0,
         comparing_seconds=comparing,
     )
     return _Tried(pace, asked, training)

@@ -14,20 +14,19 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tenfold.recipe.adapters import AdapterFusion, Bottleneck
-from tenfold.recipe.tuner_settings import TunerSettings
+from tenfold.recipe.tuner_settings import TunerSettings, WholeWeights
 
 Rank = Annotated[int, Field(ge=1, le=4096)]
 ModuleNames = Annotated[tuple[str, ...], Field(min_length=1)]
 Targets = Literal["all-linear"] | ModuleNames
 
 
-class Full(TunerSettings):
+class Full(WholeWeights):
     """Every parameter trains."""
 
     kind: Literal["full"] = "full"
     start: Literal["base", "scratch"] = "base"
     """`scratch` trains the same architecture from random weights: what a model's knowledge is worth, by its absence."""
-    learning_rate: ClassVar[float] = 2e-5
 
 
 class Frozen(TunerSettings):
@@ -36,13 +35,12 @@ class Frozen(TunerSettings):
     kind: Literal["frozen"] = "frozen"
 
 
-class Partial(TunerSettings):
+class Partial(WholeWeights):
     """The parameters whose names match one of `modules` train, as they are."""
 
     kind: Literal["partial"] = "partial"
     modules: ModuleNames
     """Regular expressions searched in parameter names, for example `layers\\.(28|29)\\.`."""
-    learning_rate: ClassVar[float] = 2e-5
 
     @field_validator("modules")
     @classmethod
@@ -57,6 +55,10 @@ class Partial(TunerSettings):
 
 class Lora(TunerSettings):
     """Low-rank updates beside frozen linear layers (Hu et al. 2021, arXiv 2106.09685)."""
+
+    learning_rate: ClassVar[float] = 2e-4
+    """Ten times that of whole weights, as Schulman et al. 2025, "LoRA Without Regret", found best at every size."""
+    largest_rate: ClassVar[float | None] = 1e-3
 
     kind: Literal["lora"] = "lora"
     rank: Rank = 16

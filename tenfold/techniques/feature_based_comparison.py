@@ -13,6 +13,7 @@ from tenfold.features.extract import Extraction
 from tenfold.features.fit import Choice
 from tenfold.features.scoring import scoring_of
 from tenfold.features.views import parts_of
+from tenfold.models.layout import hidden_size
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.feature_based_claims import FINE_TUNING
@@ -58,7 +59,7 @@ def _fine_tuned(
 ) -> Run:
     """Return the run of the model fine-tuned on `rows`, scored on the test rows."""
     tuner = options.compare_tuner
-    rate = options.compare_learning_rate or type(tuner).learning_rate
+    rate = options.compare_learning_rate or tuner.usual_rate(hidden_size(run.model.base))
     recipe = run.recipe.model_copy(
         update={
             "tuner": tuner,

@@ -13,6 +13,7 @@ from tenfold.errors import Problem, RecipeError, UserError, collecting, nearest
 from tenfold.files import sha256_text
 from tenfold.models.architecture import Family, family_of
 from tenfold.models.context import context_length
+from tenfold.models.layout import hidden_size
 from tenfold.models.load import Tokenizer, load_tokenizer, outline
 from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
@@ -129,7 +130,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
     _require_something_to_train(recipe, tasks)
     _require_something_to_smooth(recipe, tasks)
     return World(
-        recipe=_resolved(recipe, tasks),
+        recipe=_resolved(recipe, tasks, width=hidden_size(network)),
         files=files,
         family=family,
         tokenizer=tokenizer,
@@ -196,8 +197,8 @@ def _require_something_to_smooth(recipe: Recipe, tasks: Mapping[str, Task]) -> N
         raise RecipeError(Problem("optim.label_smoothing", found, "0", "remove it"))
 
 
-def _resolved(recipe: Recipe, tasks: Mapping[str, Task]) -> Recipe:
-    rate = recipe.optim.learning_rate or type(recipe.tuner).learning_rate
+def _resolved(recipe: Recipe, tasks: Mapping[str, Task], *, width: int) -> Recipe:
+    rate = recipe.optim.learning_rate or recipe.tuner.usual_rate(width)
     settled = {
         name: {"metrics": task.data.metrics, "max_new_tokens": task.data.max_new_tokens} for name, task in tasks.items()
     }

@@ -51,7 +51,7 @@ data:
 optim:
   epochs: $epochs          # times that each row is read; few rows want several
   batch_size: $batch_size     # rows per update
-  # learning_rate: 2.0e-4   # when unset, the tuner's own default
+  # learning_rate: 2.0e-4   # when unset, the tuner's for a model of this width
 
 evaluation:
   max_rows: 100      # test rows to answer before and after

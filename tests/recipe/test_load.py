@@ -187,3 +187,12 @@ def test_overrides_set_values_as_yaml_and_leave_the_tree_alone() -> None:
 def test_wrong_overrides_are_told(override: str, told: str) -> None:
     with pytest.raises(RecipeError, match=told):
         parse_recipe(with_overrides({"tuner": {"kind": "lora", "rank": 4}}, [override]))
+
+
+def test_a_narrow_model_is_moved_faster() -> None:
+    def rates(tuner: str) -> list[float]:
+        return [parse_recipe({"tuner": tuner}).tuner.usual_rate(width) for width in (4096, 2048, 768, 64)]
+
+    assert rates("full") == pytest.approx([2e-5, 4e-5, 1e-4, 1e-4])
+    assert rates("lora") == rates("qlora") == pytest.approx([2e-4, 4e-4, 1e-3, 1e-3])
+    assert rates("bottleneck") == [1e-3] * 4, "it was found at one width alone"
