@@ -13,7 +13,7 @@ class TunerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     learning_rate: ClassVar[float] = 2e-4
     largest_rate: ClassVar[float | None] = None
-    """Where set, the usual rate is `learning_rate` for states of 4,096 numbers, and grows up to this for narrower ones."""
+    """Where set, `learning_rate` is for hidden states of 4,096 numbers, and for narrower ones it grows up to this."""
 
     def usual_rate(self, width: int) -> float:
         """Return the peak learning rate for a model with hidden states of `width` numbers, where none is asked for.
