@@ -48,6 +48,8 @@ process's, libraries included; each program stands in an environment of its own,
 TRL computes the 8 rows of an update at once. Tenfold cuts every update into micro-batches by itself, which changes
 nothing of it: 512 tokens with adapters on a CPU, 4,096 else. Part of its smaller memory is that; what TRL would need
 with gradient accumulation in its settings was not measured.
+
+Nothing here was measured on a GPU yet: the figures are of one core of a CPU.
 """
 
 TAIL = """## How to measure it again

@@ -15,8 +15,7 @@ from tenfold.recipe import Recipe, RuntimeSection
 from tenfold.saving import save_run
 from tenfold.techniques.context import Run
 from tenfold.techniques.fits import carry_out
-from tenfold.techniques.technique import find_technique
-from tenfold.techniques.world import open_world
+from tenfold.techniques.opened import open_recipe
 
 
 def run(
@@ -31,11 +30,8 @@ def run(
         UserError: the recipe, its data or its model cannot be used as asked; nothing was trained.
         RunFailure: the training could not go on; the last checkpoint is kept.
     """
-    technique = find_technique(recipe.technique.kind)
-    options = technique.require_fit(recipe)
-    recipe = technique.expand(recipe, options)
-    world = open_world(recipe, technique.starting(recipe, options))
-    technique.meet(world, options)
+    opened = open_recipe(recipe)
+    technique, options, recipe, world = opened.technique, opened.options, opened.recipe, opened.world
     with claim_output(recipe, world.fingerprint, parts=world.parts) as output:
         if output.finished is not None:
             return output.finished

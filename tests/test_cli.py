@@ -461,7 +461,7 @@ def test_stopped_at_once_nothing_that_was_finished_is_lost(desk: Desk, event: st
     assert ("going on after update 2 of 6" in told.out) == (event == "update")
 
 
-@pytest.mark.parametrize("place", ["recipe.load_recipe", "terminal.run_view.announce_model", "running.open_world"])
+@pytest.mark.parametrize("place", ["recipe.load_recipe", "terminal.run_view.announce_model", "running.open_recipe"])
 def test_stopped_while_it_loads_a_run_says_so_and_how_to_go_on(desk: Desk, place: str) -> None:
     recipe = desk.recipe()
     with desk.monkeypatch.context() as patch:

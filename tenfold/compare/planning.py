@@ -20,9 +20,9 @@ from tenfold.models.language_model import LanguageModel
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
-from tenfold.techniques.technique import find_technique
+from tenfold.techniques.opened import open_recipe
 from tenfold.techniques.trial import Trial, try_reading, try_retention, try_scoring, try_updates
-from tenfold.techniques.world import World, open_world
+from tenfold.techniques.world import World
 
 SEARCH_SHARE = 0.25
 """Part of a run's budget that each learning rate of the search is given."""
@@ -149,11 +149,8 @@ class _Tried:
 
 
 def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
-    technique = find_technique(recipe.technique.kind)
-    options = technique.require_fit(recipe)
-    recipe = technique.expand(recipe, options)
-    world = open_world(recipe, technique.starting(recipe, options))
-    technique.meet(world, options)
+    opened = open_recipe(recipe)
+    technique, options, recipe, world = opened.technique, opened.options, opened.recipe, opened.world
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     technique.begin(run, options)
     plan = technique.plan(run, options)

@@ -23,9 +23,10 @@ from tenfold.evaluation.scorecard_view import too_few
 from tenfold.output import check_output
 from tenfold.recipe import TASK, Recipe, dump_changes, dump_recipe
 from tenfold.techniques.context import Run
-from tenfold.techniques.technique import Plan, find_technique
+from tenfold.techniques.opened import open_recipe
+from tenfold.techniques.technique import Plan
 from tenfold.techniques.trial import Trial, try_reading, try_updates
-from tenfold.techniques.world import World, open_world
+from tenfold.techniques.world import World
 from tenfold.terminal.model_notice import announce_model
 
 BAR = 40
@@ -42,11 +43,8 @@ def show_check(recipe: Recipe, *, trial: bool, full: bool = False) -> None:
     """
     console = Console()
     announce_model(recipe.model)
-    technique = find_technique(recipe.technique.kind)
-    options = technique.require_fit(recipe)
-    recipe = technique.expand(recipe, options)
-    world = open_world(recipe, technique.starting(recipe, options))
-    technique.meet(world, options)
+    opened = open_recipe(recipe)
+    technique, options, recipe, world = opened.technique, opened.options, opened.recipe, opened.world
     check_output(recipe, world.fingerprint, parts=world.parts)
     run = Run(world, folder=Path(recipe.output), runtime=open_runtime(recipe.runtime), log=Log(None))
     resolved = run.resolved_recipe

@@ -23,8 +23,7 @@ from tenfold.recipe import Recipe
 from tenfold.saving import kind_of_weights, save_weights
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
-from tenfold.techniques.technique import find_technique
-from tenfold.techniques.world import open_world
+from tenfold.techniques.opened import open_recipe
 from tenfold.verify.measure import Tolerances, Values, row_values, tolerances, values_tolerance
 from tenfold.verify.training import Trained, train
 
@@ -148,12 +147,9 @@ class Specimen:
         recipe = recipe.model_copy(
             update={"optim": recipe.optim.model_copy(update={"batch_size": min(recipe.optim.batch_size, ROWS)})}
         )
-        self.technique = find_technique(recipe.technique.kind)
-        self.options = self.technique.require_fit(recipe)
-        recipe = self.technique.expand(recipe, self.options)
-        self.world = open_world(recipe, self.technique.starting(recipe, self.options))
-        self.technique.meet(self.world, self.options)
-        self.runtime = open_runtime(recipe.runtime)
+        opened = open_recipe(recipe)
+        self.technique, self.options, self.world = opened.technique, opened.options, opened.world
+        self.runtime = open_runtime(opened.recipe.runtime)
 
     @property
     def task(self) -> Task:
