@@ -357,3 +357,14 @@ def test_the_readmes_tree_is_the_packages_folders() -> None:
     folders = {name.rstrip("/") for name in names if name.endswith("/")}
     assert folders == {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     assert all((PACKAGE / name).exists() for name in names)
+
+
+def test_what_trains_without_peft_does_not_wait_for_it() -> None:
+    """Importing it takes longer than all of this package, and a comparison starts dozens of runs."""
+    told = subprocess.run(
+        [sys.executable, "-c", "import sys, tenfold.running; print('peft' in sys.modules, 'sklearn' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.split() == ["False", "False"], told.stderr

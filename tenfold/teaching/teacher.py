@@ -23,7 +23,6 @@ from tenfold.recipe import DataSection, ModelSection, Recipe
 from tenfold.tasks.generation import Generation
 from tenfold.tasks.task import Task
 from tenfold.tuning.identity import hash_weights, identify
-from tenfold.tuning.merging import can_merge
 from tenfold.tuning.tuner import make_tuner
 
 WHERE = "technique.teacher"
@@ -102,6 +101,8 @@ class Teacher:
         if self.is_adapter:
             assert self.artifact is not None
             tuner = self.artifact.recipe.tuner
+            from tenfold.tuning.merging import can_merge  # brings peft along
+
             if can_merge(tuner):
                 model.rebase(make_tuner(tuner).merge(model.network))
         return model

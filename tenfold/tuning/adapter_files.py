@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tenfold.errors import ArtifactError, ModelError, Problem, RecipeError
+from tenfold.tuning.identity import require_same_tensors
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -80,24 +81,6 @@ def fill_adapter(network: peft.PeftModel, state: Mapping[str, Tensor], folder: P
     """
     require_same_tensors(adapter_state(network), state, folder)
     set_peft_model_state_dict(network, dict(state))
-
-
-def require_same_tensors(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], folder: Path) -> None:
-    """Check that `state`, read from `folder`, has the names and shapes of `expected`.
-
-    Raises:
-        ArtifactError: tensors are missing, unknown or of another shape.
-    """
-    problems = [Problem(str(folder), f"the adapter lacks {name}") for name in expected if name not in state]
-    problems += [Problem(str(folder), f"the model has no place for {name}") for name in state if name not in expected]
-    problems += [
-        Problem(str(folder), f"{name} is {list(tensor.shape)}", allowed=str(list(expected[name].shape)))
-        for name, tensor in state.items()
-        if name in expected and expected[name].shape != tensor.shape
-    ]
-    if problems:
-        rest = [Problem("", f"and {len(problems) - 5} more")] if len(problems) > 5 else []
-        raise ArtifactError(*problems[:5], *rest)
 
 
 def load_adapter(

@@ -25,10 +25,9 @@ from tenfold.errors import ArtifactError, ModelError, Problem
 from tenfold.files import sha256_file, sha256_text, write_json
 from tenfold.recipe.adapters import Bottleneck
 from tenfold.tuning.adapter_bank import AdapterBank, detach_bank, open_bank
-from tenfold.tuning.adapter_files import require_same_tensors
 from tenfold.tuning.composition import Composition, Fuse, from_json, to_json
 from tenfold.tuning.identity import FILE as IDENTITY
-from tenfold.tuning.identity import hash_config, hash_weights, read_identity
+from tenfold.tuning.identity import hash_config, hash_weights, read_identity, require_same_tensors
 
 WEIGHTS = "adapters.safetensors"
 CONFIG = "adapters.json"

@@ -7,12 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tenfold.errors import ArtifactError, ModelError, Problem
 from tenfold.files import sha256_file, sha256_text, write_atomic, write_json
 from tenfold.models.sources import weight_files
 from tenfold.paths import cache_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FILE = "identity.json"
 _UNTELLING = {"transformers_version", "_name_or_path", "_model_name_or_path", "torch_dtype", "dtype"}
@@ -198,3 +201,21 @@ def hash_tokenizer(backend: str, special_tokens: Mapping[str, object]) -> str:
 def hash_template(template: str | None) -> str:
     """Return the hash of a chat template's text; a tokenizer without one has the hash of `none`."""
     return hashlib.sha256((template or "none").encode()).hexdigest()
+
+
+def require_same_tensors(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], folder: Path) -> None:
+    """Check that `state`, read from `folder`, has the names and shapes of `expected`.
+
+    Raises:
+        ArtifactError: tensors are missing, unknown or of another shape.
+    """
+    problems = [Problem(str(folder), f"the adapter lacks {name}") for name in expected if name not in state]
+    problems += [Problem(str(folder), f"the model has no place for {name}") for name in state if name not in expected]
+    problems += [
+        Problem(str(folder), f"{name} is {list(tensor.shape)}", allowed=str(list(expected[name].shape)))
+        for name, tensor in state.items()
+        if name in expected and expected[name].shape != tensor.shape
+    ]
+    if problems:
+        rest = [Problem("", f"and {len(problems) - 5} more")] if len(problems) > 5 else []
+        raise ArtifactError(*problems[:5], *rest)

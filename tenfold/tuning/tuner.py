@@ -12,12 +12,9 @@ from tenfold.models.quantized import Nf4
 from tenfold.recipe.adapters import AdapterFusion, Bottleneck
 from tenfold.recipe.tuner_settings import TunerSettings
 from tenfold.recipe.tuners import Adalora, Frozen, Full, Lora, Partial
-from tenfold.tuning.adalora import AdaloraTuner
 from tenfold.tuning.bottleneck import BottleneckTuner, FusionTuner
 from tenfold.tuning.frozen import FrozenTuner
 from tenfold.tuning.full import BaseWeightTuner
-from tenfold.tuning.lora import LoraTuner
-from tenfold.tuning.peft_tuner import PeftTuner
 
 
 class Tuner(Protocol):
@@ -126,12 +123,19 @@ def make_tuner(settings: TunerSettings) -> Tuner:
         return BaseWeightTuner(settings)
     if isinstance(settings, Frozen):
         return FrozenTuner(settings)
-    if isinstance(settings, Lora):
-        return LoraTuner(settings)
-    if isinstance(settings, Adalora):
-        return AdaloraTuner(settings)
     if isinstance(settings, Bottleneck):
         return BottleneckTuner(settings)
     if isinstance(settings, AdapterFusion):
         return FusionTuner(settings)
-    return PeftTuner(settings)
+    return _make_peft_tuner(settings)
+
+
+def _make_peft_tuner(settings: TunerSettings) -> Tuner:
+    # importing peft takes longer than all of Tenfold, and other tuners do without
+    from tenfold.tuning.adalora import AdaloraTuner
+    from tenfold.tuning.lora import LoraTuner
+    from tenfold.tuning.peft_tuner import PeftTuner
+
+    if isinstance(settings, Lora):
+        return LoraTuner(settings)
+    return AdaloraTuner(settings) if isinstance(settings, Adalora) else PeftTuner(settings)
