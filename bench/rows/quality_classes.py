@@ -1,4 +1,4 @@
-"""Classes by an encoder after two minutes of one core, beside transformers' Trainer and scikit-learn on features."""
+"""Classes by an encoder after a minute of one core, beside transformers' Trainer and scikit-learn on features."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROW = QualityRow(
         "Tenfold, feature_based": {"technique": {"kind": "feature_based"}, "tuner": "frozen"},
     },
     peers=(Peer("transformers Trainer", "trl", "trainer_quality.py"), FEATURES),
-    seconds=120.0,
+    seconds=60.0,
     judge=same_label,
     metric="accuracy",
     max_length=256,

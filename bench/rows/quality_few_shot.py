@@ -1,4 +1,4 @@
-"""Eight rows of each class, and two minutes of one core: beside SetFit and scikit-learn on features."""
+"""Eight rows of each class, and a minute of one core: beside SetFit and scikit-learn on features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROW = QualityRow(
         "Tenfold, task_specific": {"technique": {"kind": "task_specific"}, "tuner": "full"},
     },
     peers=(Peer("SetFit", "setfit", "setfit_quality.py"), FEATURES),
-    seconds=120.0,
+    seconds=60.0,
     judge=same_label,
     metric="accuracy",
     max_length=256,

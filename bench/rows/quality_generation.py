@@ -1,4 +1,4 @@
-"""JSON calls written by a small decoder with LoRA after three minutes of one core, beside TRL's SFTTrainer."""
+"""JSON calls written by a small decoder with LoRA after two minutes of one core, beside TRL's SFTTrainer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROW = QualityRow(
     rows=_rows,
     recipes={"Tenfold, LoRA": {"technique": {"kind": "parameter_efficient"}, "tuner": "lora"}},
     peers=(Peer("TRL", "trl", "trl_quality.py"),),
-    seconds=180.0,
+    seconds=120.0,
     judge=json_match,
     metric="same JSON",
     max_length=256,
