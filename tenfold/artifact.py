@@ -18,19 +18,19 @@ artifact.json      written last: its presence says that the artifact is complete
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tenfold.errors import ArtifactError, Problem, RecipeError, nearest
+from tenfold.errors import ArtifactError, Problem, RecipeError, nearest, shown
 from tenfold.evaluation.cost import Cost
 from tenfold.evaluation.lineage import Lineage
 from tenfold.evaluation.scorecard import Scorecard
 from tenfold.files import sealed_json, sha256_file
 from tenfold.recipe import Recipe, load_recipe
+from tenfold.records import checked_rows, damaged, parsed, read_json, read_text, require_sound
 
 if TYPE_CHECKING:
     from tenfold.engine.runtime import Runtime
@@ -59,7 +59,7 @@ class Artifact:
             ArtifactError: no artifact there, an unfinished one, or one of a newer layout.
         """
         folder = Path(folder)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # unlike `is_dir` no error for a name that is too long
             raise ArtifactError(Problem(str(folder), "no such folder", remedy="make one with `tenfold run RECIPE`"))
         marker = folder / "artifact.json"
         if not marker.is_file():
@@ -69,12 +69,12 @@ class Artifact:
             raise ArtifactError(Problem(str(folder), what, remedy=remedy))
         facts = read_json(marker, "format", *FACTS)
         if "sealed" in facts and sealed_json(marker) is None:
-            raise _damaged(marker, _CHANGED)
-        found = facts["format"]
-        if found != FORMAT:
+            raise damaged(marker, _CHANGED)
+        if facts["format"] != FORMAT:
             raise ArtifactError(
-                Problem(str(marker), f"layout {found!r}", allowed=str(FORMAT), remedy="upgrade tenfold")
+                Problem(str(marker), f"layout {shown(facts['format'])}", allowed=str(FORMAT), remedy="upgrade tenfold")
             )
+        require_sound(marker, facts)
         return cls(folder)
 
     @cached_property
@@ -89,7 +89,7 @@ class Artifact:
         try:
             return load_recipe(path)
         except RecipeError as error:
-            raise _damaged(path, "; ".join(problem.found for problem in error.problems[:3])) from None
+            raise damaged(path, "; ".join(problem.found for problem in error.problems[:3])) from None
 
     @cached_property
     def scorecard(self) -> Scorecard:
@@ -101,13 +101,17 @@ class Artifact:
     def cost(self) -> Cost:
         """What the run took."""
         path = self._as_saved("cost.json")
-        return Cost(**read_json(path, *(field.name for field in fields(Cost))))
+        told = read_json(path, *(field.name for field in fields(Cost)))
+        unlike = [name for name, value in told.items() if not isinstance(value, int | float | None)]
+        if unlike or len(told) > len(fields(Cost)):
+            raise damaged(path, f"damaged: {', '.join(unlike) or 'it says more than a cost'}")
+        return Cost(**told)
 
     @cached_property
     def claims(self) -> list[dict[str, str]]:
         """What the technique promises: `claim`, `source`, `outcome` and `because` of each."""
         path = self._as_saved("claims.json")
-        return _checked_rows(path, _parsed(path, _read_text(path)), ("claim", "source", "outcome", "because"))
+        return checked_rows(path, parsed(path, read_text(path)), ("claim", "source", "outcome", "because"))
 
     @cached_property
     def lineage(self) -> Lineage:
@@ -125,9 +129,9 @@ class Artifact:
         """The answers to held-out rows: `prompt`, `reference`, `before` and `after` of each."""
         path = self._as_saved("generations.jsonl")
         # not splitlines(), which takes more than a line feed for the end of a line
-        lines = [line for line in _read_text(path).split("\n") if line]
-        rows = [_parsed(path, line) for line in lines]
-        return _checked_rows(path, rows, ("prompt", "reference", "before", "after"))
+        lines = [line for line in read_text(path).split("\n") if line]
+        rows = [parsed(path, line) for line in lines]
+        return checked_rows(path, rows, ("prompt", "reference", "before", "after"))
 
     @property
     def weights(self) -> Path:
@@ -139,7 +143,7 @@ class Artifact:
         path = self.folder / name
         wanted = self.facts.get("sha256", {}).get(name)  # absent in artifacts of before there were hashes
         if wanted is not None and path.is_file() and sha256_file(path) != wanted:
-            raise _damaged(path, _CHANGED, run=self.folder)
+            raise damaged(path, _CHANGED, run=self.folder)
         return path
 
     def load(self, *, base: str | None = None, runtime: Runtime | None = None) -> Trunk:
@@ -151,7 +155,7 @@ class Artifact:
         from tenfold.loading import load_tuned  # brings torch and transformers along
 
         if not self.weights.is_dir():
-            raise _damaged(self.weights, "missing")
+            raise damaged(self.weights, "missing")
         for path in sorted(self.weights.rglob("*")):
             self._as_saved(str(path.relative_to(self.folder)))
         return load_tuned(
@@ -180,46 +184,3 @@ class Artifact:
         if name is not None and name not in tasks:
             raise RecipeError(Problem("--task", f"no task {name!r}", ", ".join(tasks), nearest(name, tasks)))
         return name or next(iter(tasks))
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise _damaged(path, "missing") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, f"cannot be read: {error}") from None
-
-
-def _parsed(path: Path, text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"not JSON: {error}") from None
-
-
-def read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Return the file's JSON object, which has all `keys`.
-
-    Raises:
-        ArtifactError: it is missing or damaged.
-    """
-    value = _parsed(path, _read_text(path))
-    if not isinstance(value, dict):
-        raise _damaged(path, f"a {type(value).__name__}, not a JSON object")
-    missing = [key for key in keys if key not in value]
-    if missing:
-        raise _damaged(path, f"damaged: no {', '.join(missing)}")
-    return value
-
-
-def _checked_rows(path: Path, rows: object, keys: Sequence[str]) -> list[dict[str, str]]:
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and row.keys() >= set(keys) for row in rows):
-        raise _damaged(path, f"damaged: not rows with {', '.join(keys)}")
-    return rows
-
-
-def _damaged(path: Path, found: str, *, run: Path | None = None) -> ArtifactError:
-    """Return what to say of a file of the folder `run`; where that is unset, the file lies in it directly."""
-    remedy = f"remove {run or path.parent} and run its recipe again: finished stages come from the store"
-    return ArtifactError(Problem(str(path), found, remedy=remedy))

@@ -102,6 +102,12 @@ class Interrupted(RunFailure):
     exit_code = 130
 
 
+def shown(value: object, *, limit: int = 200) -> str:
+    """Return `value` as Python writes it, short enough for a message."""
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return `did you mean 'x'?` for the known word closest to `word`, or an empty string if none is close."""
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

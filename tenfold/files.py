@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from tenfold.errors import DiskFull, Problem, TenfoldError, UserError
 
@@ -114,10 +114,26 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """
     with writing(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = folder.with_name(f".{folder.name}.lock").open("w")
+        lock = open_lock(folder.with_name(f".{folder.name}.lock"))
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def open_lock(path: Path) -> BinaryIO:
+    """Return a file to lock, made where there is none; nothing is written to it, and no symbolic link is followed."""
+    return _opened(path, "rb+", 0)
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Return the file at `path`, made where there is none, to read and to add to; no symbolic link is followed."""
+    return _opened(path, "ab+", os.O_APPEND)
+
+
+def _opened(path: Path, mode: Literal["rb+", "ab+"], flags: int) -> BinaryIO:
+    # a folder that came from somebody else may hold a link to any file of one's own
+    descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    return os.fdopen(descriptor, mode)
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -178,7 +194,7 @@ def sealed_json(path: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         return value if value.pop("sealed") == sha256_text(json.dumps(value)) else None
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):
+    except (OSError, ValueError, AttributeError, TypeError, KeyError, RecursionError):
         return None
 
 
@@ -239,7 +255,10 @@ def _no_room(error: Exception) -> str:
 
 
 _REFUSALS = frozenset(
-    {errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS}
+    {
+        *(errno.EACCES, errno.EEXIST, errno.EISDIR, errno.ELOOP),
+        *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+    }
 )
 """What the system answers where the user has to name another place or to mend who may write."""
 

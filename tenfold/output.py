@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tenfold.artifact import Artifact, read_json
+from tenfold.artifact import Artifact
 from tenfold.errors import ArtifactError, Problem
-from tenfold.files import clear_unfinished, is_unfinished, require_folder, write_json, writing
+from tenfold.files import clear_unfinished, is_unfinished, open_lock, require_folder, write_json, writing
 from tenfold.recipe import FREE_TO_CHANGE, Recipe
+from tenfold.records import read_json
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
     begun = check_output(recipe, fingerprint, parts=parts)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = open_lock(folder / ".lock")
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

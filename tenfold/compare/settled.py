@@ -14,7 +14,7 @@ from tenfold.compare.jobs import RECIPES
 from tenfold.compare.planning import Allowance, Pace
 from tenfold.compare.split import Drawn, Sides, draw_split, kept_split
 from tenfold.errors import DataError, Problem, RecipeError, UserError
-from tenfold.files import sha256_text, write_json, writing
+from tenfold.files import open_lock, sha256_text, write_json, writing
 from tenfold.recipe import Recipe
 from tenfold.recipe.sections import SIDES
 
@@ -138,7 +138,7 @@ def held(folder: Path) -> Iterator[None]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = open_lock(folder / ".lock")
     with lock:
         with suppress(OSError):  # a file system without locks
             try:

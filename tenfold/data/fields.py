@@ -44,7 +44,7 @@ def list_of(row: Mapping[str, object], name: str, columns: Mapping[str, str], of
     if isinstance(value, str):  # CSV has no lists: there the cell holds the list as JSON
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RowFault(f"column {column!r} is text, not a list of {of}") from None
     if not isinstance(value, list):
         raise RowFault(f"column {column!r} is not a list of {of}")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TextIO
 
 from tenfold.errors import DataError, Problem
+
+MOST_BYTES = 64 * 2**20
+"""Of one row, unpacked: a longer one is no row, and would be held in memory whole."""
+
+MOST_NESTED = 100
+"""Lists and objects within one another; Python reads a thousand at best, fewer the deeper its own stack is."""
 
 _CHUNK = 1 << 16
 _BLANKS = re.compile(r"[ \t\r\n]*")
@@ -17,6 +23,35 @@ def json_kind(value: object) -> str:
     """Return what JSON calls the value, with its article, for messages."""
     names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
     return names.get(type(value), "null" if value is None else f"a {type(value).__name__}")
+
+
+def require_shallow(where: str, row: object) -> None:
+    """Refuse a row in which more than `MOST_NESTED` lists and objects lie within one another.
+
+    Raises:
+        DataError: they do.
+    """
+    level = [row]
+    for _ in range(MOST_NESTED):
+        level = [inner for each in level if isinstance(each, dict | list) for inner in _inside(each)]
+        if not level:
+            return
+    raise DataError(
+        Problem(where, f"more than {MOST_NESTED} lists and objects within one another", remedy="remove the row")
+    )
+
+
+def _inside(value: dict[str, object] | list[object]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def too_long(where: str) -> DataError:
+    """Return the error for a row that is longer than `MOST_BYTES`."""
+    return DataError(
+        Problem(
+            where, "a row that does not end", f"{MOST_BYTES >> 20} MiB a row", "check that this is the file you mean"
+        )
+    )
 
 
 class JsonDocument:
@@ -114,7 +149,10 @@ class JsonDocument:
 
     def _fill(self) -> bool:
         # Reading as much again as is pending keeps the repeated decoding of one long row linear.
-        more = self._stream.read(max(_CHUNK, len(self._buffer) - self._at))
+        pending = len(self._buffer) - self._at
+        if pending > MOST_BYTES:
+            raise too_long(f"{self._name}, line {self._line}")
+        more = self._stream.read(max(_CHUNK, pending))
         self._buffer = self._buffer[self._at :] + more
         self._at = 0
         return bool(more)

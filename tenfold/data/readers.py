@@ -10,14 +10,15 @@ import gzip
 import io
 import json
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tenfold.data.json_stream import JsonDocument, json_kind
+from tenfold.data.json_stream import MOST_BYTES, JsonDocument, json_kind, require_shallow, too_long
 from tenfold.errors import DataError, Problem
 
 Record = tuple[str, str]
@@ -56,9 +57,21 @@ def read_tables(tables: Iterable[pa.Table | pa.RecordBatch], name: str) -> Itera
     """Yield the rows of Arrow tables; values that JSON has no word for (dates, bytes) become short texts."""
     number = 0
     for table in tables:
-        for row in table.to_pylist():
+        for row in _to_rows(table, f"{name}, after row {number}"):
             number += 1
-            yield f"{name}, row {number}", json.dumps(row, ensure_ascii=False, default=_as_text)
+            where = f"{name}, row {number}"
+            require_shallow(where, row)
+            yield where, json.dumps(row, ensure_ascii=False, default=_as_text)
+
+
+def _to_rows(table: pa.Table | pa.RecordBatch, where: str) -> list[dict[str, object]]:
+    try:
+        rows: list[dict[str, object]] = table.to_pylist()
+    except (ValueError, OverflowError, KeyError, RecursionError) as error:
+        # text that is not UTF-8, a date after the year 9999, a time zone that nobody knows
+        reason = f"a value that cannot be read: {error}"
+        raise DataError(Problem(where, reason, remedy="write the table again without it")) from None
+    return rows
 
 
 def _as_text(value: object) -> str:
@@ -71,7 +84,9 @@ def _open(path: Path) -> BinaryIO:
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, str]]:
     """Yield numbered lines without surrounding blanks; only a line feed ends a line, as JSON Lines says."""
-    for number, raw in enumerate(file, 1):
+    for number, raw in enumerate(iter(lambda: file.readline(MOST_BYTES + 1), b""), 1):
+        if len(raw) > MOST_BYTES:
+            raise too_long(f"{name}, line {number}")
         try:
             line = raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
@@ -98,6 +113,7 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
             raise DataError(Problem(where, f"malformed JSON: {error}", remedy=remedy)) from None
         if not isinstance(row, dict):
             raise not_an_object(where, row)
+        require_shallow(where, row)
         yield where, line
 
 
@@ -115,6 +131,7 @@ def _read_json(file: BinaryIO, name: str) -> Iterator[Record]:
             for line, row in JsonDocument(text, name).rows():
                 if not isinstance(row, dict):
                     raise not_an_object(f"{name}, line {line}", row)
+                require_shallow(f"{name}, line {line}", row)
                 yield f"{name}, line {line}", _as_json(row)
     except UnicodeDecodeError as error:
         raise _not_utf8(name, error) from None
@@ -146,7 +163,7 @@ def _read_csv(file: BinaryIO, name: str, delimiter: str = ",") -> Iterator[Recor
     line = 1
     try:
         with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text, delimiter=delimiter, strict=True)
+            reader = csv.reader(_bounded(text, name), delimiter=delimiter, strict=True)
             header: list[str] = []
             while (cells := _next_cells(reader)) is not None:
                 where, line = f"{name}, line {line}", reader.line_num + 1
@@ -160,9 +177,16 @@ def _read_csv(file: BinaryIO, name: str, delimiter: str = ",") -> Iterator[Recor
         raise _not_utf8(f"{name}, line {line} or soon after", error) from None
 
 
+def _bounded(text: TextIO, name: str) -> Iterator[str]:
+    for number, line in enumerate(iter(lambda: text.readline(MOST_BYTES + 1), ""), 1):
+        if len(line) > MOST_BYTES:
+            raise too_long(f"{name}, line {number}")
+        yield line
+
+
 def _next_cells(reader: Iterator[list[str]]) -> list[str] | None:
     # The csv module's limit of 131,072 characters a cell is a process-wide setting: put it back.
-    before = csv.field_size_limit(2**31 - 1)
+    before = csv.field_size_limit(MOST_BYTES)
     try:
         return next(reader, None)
     finally:
@@ -177,7 +201,7 @@ def _csv_row(header: list[str], cells: list[str], where: str) -> str:
 
 
 def _header(cells: list[str], where: str) -> list[str]:
-    twice = sorted({cell for cell in cells if cells.count(cell) > 1})
+    twice = sorted(cell for cell, count in Counter(cells).items() if count > 1)
     if twice:
         raise DataError(Problem(where, f"column {twice[0]!r} is there twice", remedy="give every column its own name"))
     return cells
@@ -190,8 +214,8 @@ def _read_tsv(file: BinaryIO, name: str) -> Iterator[Record]:
 def _read_parquet(file: BinaryIO, name: str) -> Iterator[Record]:
     try:
         yield from read_tables(pq.ParquetFile(file).iter_batches(batch_size=1000), name)
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, ValueError, LookupError, TypeError, ArithmeticError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(Problem(name, f"not a readable Parquet file: {reason}", remedy="write it again")) from None
 
 
@@ -213,8 +237,11 @@ def _read_text(file: BinaryIO, name: str) -> Iterator[Record]:
 def read_whole_text(path: Path, name: str) -> Iterator[Record]:
     """Yield the text file as one raw-text row, or nothing if it is blank."""
     with _open(path) as file:
+        content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise too_long(name)
         try:
-            text = file.read().decode("utf-8-sig")
+            text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
             raise _not_utf8(name, error) from None
     if text.strip():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from tenfold.data.examples import Example, to_example, to_question
 from tenfold.data.formats import FORMATS, detect_format
 from tenfold.data.labelled import Labelled
 from tenfold.data.readers import KINDS, Record, kind_of, read_file, read_tables, read_whole_text
-from tenfold.errors import DataError, Problem
+from tenfold.errors import DataError, Problem, shown
 
 _SCHEMA = pa.schema([("row", pa.string()), ("origin", pa.string())])
 _VERSION = 1  # raise it when the same file would give another table
@@ -114,7 +115,10 @@ def open_rows(
         DiskFull: no room for the table.
     """
     columns = dict(columns or {})
-    name, key, table = _table(source)
+    try:
+        name, key, table = _table(source)
+    except OSError as error:  # a name that is too long for one, for example
+        raise DataError(Problem(shown(source), f"cannot be read: {error.strerror or error}")) from None
     if len(table) == 0:
         raise DataError(Problem(name, "holds no rows", "at least one row", "check that this is the file you mean"))
     found: dict[str, None] = {}
@@ -141,7 +145,7 @@ def _table(source: str) -> tuple[str, str, Dataset]:
     folder_path = Path(folder or source).expanduser()
     if folder_path.is_dir():
         if (folder_path / "state.json").is_file() or (folder_path / "dataset_dict.json").is_file():
-            return _table_of_dataset(_load_saved(folder_path), source, split)
+            return _table_of_dataset(load_saved(folder_path), source, split)
         return _table_of_folder(path)
     if _HUB_ID.fullmatch(source) and kind_of(path) is None:
         name, _, split = source.partition(":")
@@ -176,11 +180,23 @@ def _table_of_folder(folder: Path) -> tuple[str, str, Dataset]:
     return str(folder), key, _write_table(key, records)
 
 
-def _load_saved(folder: Path) -> Dataset | datasets.DatasetDict:
+def load_saved(folder: Path) -> Dataset | datasets.DatasetDict:
+    """Return the data set that `save_to_disk` wrote into `folder`.
+
+    Raises:
+        DataError: a file of it is missing or damaged.
+    """
     try:
-        return datasets.load_from_disk(str(folder))
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        loaded = datasets.load_from_disk(str(folder))
+    except Exception as error:  # a damaged file ends in errors of many unrelated types
         raise DataError(Problem(str(folder), f"a damaged saved data set: {error}", remedy="save it again")) from None
+    parts = loaded.values() if isinstance(loaded, datasets.DatasetDict) else (loaded,)
+    files = [os.path.abspath(file["filename"]) for part in parts for file in part.cache_files]
+    outside = [file for file in files if not Path(file).is_relative_to(os.path.abspath(folder))]
+    if outside:
+        found = f"a saved data set that names a file outside of it: {outside[0]}"
+        raise DataError(Problem(str(folder), found, remedy="save it again"))
+    return loaded
 
 
 def _load_from_hub(name: str, split: str) -> Dataset:

@@ -21,10 +21,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file
+
+DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
+"""What reading a record and its tensors raises where they are not what was written."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,8 @@ def _read(folder: Path) -> tuple[Checkpoint | None, str]:
         tensors = read_tensors(folder, state["sha256"])
         if tensors is None:
             return None, ""
+        if any(not isinstance(value, int | float | None) for value in state["position"].values()):
+            return None, ""
         checkpoint = Checkpoint(
             position=Position(**state["position"]),
             trainable=tensors["trainable"],
@@ -123,7 +129,7 @@ def _read(folder: Path) -> tuple[Checkpoint | None, str]:
             best=tensors.get("best"),
         )
         return checkpoint, state["stage"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None, ""
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from tenfold.files import write_atomic, writing
+from tenfold.files import open_to_append, write_atomic, writing
 
 Value = str | int | float | bool | None | list[str] | list[int]
 
@@ -37,7 +37,7 @@ class Log:
         if self.path is not None:
             with writing(self.path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                with self.path.open("ab+") as file:
+                with open_to_append(self.path) as file:
                     # a line that a full disk has cut would swallow this one
                     file.write(b"" if _ends_a_line(file) else b"\n")
                     file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")

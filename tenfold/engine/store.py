@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from tenfold.engine.checkpoint import read_tensors, write_tensors
+from tenfold.engine.checkpoint import DAMAGED, read_tensors, write_tensors
 from tenfold.engine.stage import StageResult
 from tenfold.files import atomic_folder, one_at_a_time, seal_json, sealed_json, sealed_text, sha256_file, sha256_text
 from tenfold.paths import cache_folder
@@ -72,7 +72,7 @@ def stored_stage(key: str) -> StoredStage | None:
         with suppress(OSError):  # a store that may only be read
             (folder / "trainable.safetensors").touch()  # used just now: others make room first
         return StoredStage(tensors["trainable"], tensors["tuner"], StageResult(**record["result"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
 
 
@@ -122,7 +122,7 @@ def stored_fit(key: str) -> tuple[Path, StageResult] | None:
     try:
         is_whole = all(sha256_file(folder / name) == sha256 for name, sha256 in record["sha256"].items())
         return (folder, StageResult(**record["result"])) if is_whole else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except DAMAGED:
         return None
 
 

@@ -46,7 +46,8 @@ def read_headers(files: ModelFiles) -> Headers:
     """
     config = _config(files.folder)
     parameters = files.num_parameters or _counted(files.folder)
-    text = config.get("text_config") or config
+    inner = config.get("text_config")
+    text = inner if isinstance(inner, dict) and inner else config
     embedded = _first(text, "vocab_size") * _first(text, *WIDTHS)
     context = _first(text, *LENGTHS)
     return Headers(
@@ -64,7 +65,8 @@ def _first(config: Mapping[str, Any], *names: str) -> int:
 
 def said_family(config: Mapping[str, Any]) -> Family | None:
     """Return the family that the plain values of a `config.json` leave no doubt of, as `family_of` would, or None."""
-    name = (config.get("architectures") or [""])[0]
+    listed = config.get("architectures")
+    name = listed[0] if isinstance(listed, list) and listed and isinstance(listed[0], str) else ""
     # BERT's kin have types of tokens; they count as encoders even when saved as writers
     is_bert = "type_vocab_size" in config
     if config.get("is_encoder_decoder") or config.get("is_decoder") or "auto_map" in config:
@@ -104,7 +106,7 @@ def _config(folder: Path) -> dict[str, Any]:
         if isinstance(config, dict):
             return config
         found = "not an object"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         found = f"cannot be used: {error}"
     raise ModelError(Problem(str(path), found, remedy="get the model again"))
 

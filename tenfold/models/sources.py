@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -15,8 +14,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tenfold.errors import ModelError, Problem, nearest
+from tenfold.errors import ModelError, Problem, nearest, shown
 from tenfold.files import atomic_folder, sha256_file
+from tenfold.models.weights_header import num_parameters
 from tenfold.paths import cache_folder
 from tenfold.recipe import ModelSection
 
@@ -65,13 +65,12 @@ class ModelFiles:
 
     @property
     def num_parameters(self) -> int:
-        """Parameters in the weight files, tied ones once; reads the files' headers only."""
-        count = 0
-        for path in self.weight_files:
-            with path.open("rb") as file:
-                header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-            count += sum(math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
-        return count
+        """Parameters in the weight files, tied ones once; reads the files' headers only.
+
+        Raises:
+            ModelError: a file is no safetensors file.
+        """
+        return sum(num_parameters(path) for path in self.weight_files)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -87,8 +86,12 @@ def weight_files(folder: Path) -> list[Path]:
         return sorted(folder.glob("*.safetensors"))
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(Problem(str(index), f"damaged: {error!r}", remedy="get the model again")) from error
+        # a name is one of a file beside it: no path, which could lead anywhere
+        strange = [name for name in names if Path(name).name != name or "\0" in name]
+        if strange:
+            raise ValueError(f"{strange[0]!r} is no name of a file")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelError(Problem(str(index), f"damaged: {shown(error)}", remedy="get the model again")) from error
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
         raise ModelError(Problem(str(index), f"names {missing[0]}, which is not there", remedy="get the model again"))

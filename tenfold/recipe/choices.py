@@ -46,11 +46,30 @@ MetricName = Literal[
 """Metrics of answers in words, then those of labels."""
 
 
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""Of the whole."""
+
+
+def _is_place(name: str) -> str:
+    if "\0" in name or any(len(part.encode()) > 255 for part in name.split("/")):
+        raise ValueError(
+            "no file, folder or model can be called so: a part of it is longer than 255 bytes, or has a NUL"
+        )
+    return name
+
+
+Place = Annotated[str, Field(min_length=1), AfterValidator(_is_place)]
+"""What names a file, a folder, or something on a hub."""
+
+
 def _is_free(name: str) -> str:
     if name == "retention":
         raise ValueError(f"{name!r} is what the scorecard calls its own row; choose another name")
     return name
 
 
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]*$", max_length=64), AfterValidator(_is_free)]
+TASK_NAME = r"[A-Za-z0-9][\w-]*"
+
+TaskName = Annotated[str, Field(pattern=f"^{TASK_NAME}$", max_length=64), AfterValidator(_is_free)]
 """What a task may be called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,39 @@ import yaml
 from tenfold.errors import Problem, RecipeError
 from tenfold.recipe.sections import SHORTHAND, Recipe, written_out
 
+MOST_BYTES = 2**20
+"""Of a file of settings."""
+
+MOST_VALUES = 100_000
+"""In a file of settings, with every alias written out: a few lines of them can stand for billions."""
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML as people write it: a key given twice is an error, and 2e-4 is a number."""
+    """YAML as people write it: a key given twice is an error, and 2e-4 is a number; aliases stand for few values."""
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document's tree, once it is known not to be too large."""
+        node = super().get_single_node()
+        if node is not None:
+            _count_values(node, {})
+        return node
+
+
+def _count_values(node: yaml.Node, counted: dict[int, int]) -> int:
+    """Return how many values `node` holds, with aliases written out; `counted` has those of nodes met before."""
+    if id(node) in counted:
+        if not counted[id(node)]:
+            raise yaml.MarkedYAMLError(problem="a value that holds itself", problem_mark=node.start_mark)
+        return counted[id(node)]
+    counted[id(node)] = 0  # being counted
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    inside = chain.from_iterable(parts) if isinstance(node, yaml.MappingNode) else parts
+    count = 1 + sum(_count_values(each, counted) for each in inside)
+    if count > MOST_VALUES:
+        found = f"more than {MOST_VALUES:,} values, aliases written out"
+        raise yaml.MarkedYAMLError(problem=found, problem_mark=node.start_mark)
+    counted[id(node)] = count
+    return count
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -34,11 +65,15 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
 
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
 # YAML 1.1 reads 2e-4 as text because it has no dot; everyone who writes a learning rate means a number.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
+_NUMBER = ("tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789"))
+_StrictLoader.add_implicit_resolver(*_NUMBER)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Puts text in quotes that `_StrictLoader` would read as a number."""
+
+
+_Dumper.add_implicit_resolver(*_NUMBER)
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -57,7 +92,9 @@ def read_tree(path: Path) -> dict[str, Any]:
         RecipeError: the file is missing, not UTF-8, or not YAML.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
         raise RecipeError(
             Problem(str(path), "no such file", remedy="write one with `tenfold init TECHNIQUE --data FILE`")
@@ -70,6 +107,10 @@ def read_tree(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise RecipeError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+    except ValueError as error:  # a path with a NUL in it
+        raise RecipeError(Problem(repr(str(path)), f"no path: {error}")) from None
+    if len(content) > MOST_BYTES:
+        raise RecipeError(Problem(str(path), "too long for a file of settings", f"{MOST_BYTES >> 20} MiB"))
     return _parse_yaml(text, str(path))
 
 
@@ -97,7 +138,7 @@ def with_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[st
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the recipe as YAML with every setting written out; `load_recipe` reads it back equal."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+    return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def dump_changes(recipe: Recipe) -> str:
@@ -116,7 +157,7 @@ def dump_changes(recipe: Recipe) -> str:
         own = {key: value for key, value in task.items() if value != whole["data"][key] and key != "tasks"}
         found["data"]["tasks"][name] = own["train"] if set(own) == {"train"} else own
     ordered = {section: found[section] for section in whole if section in found}
-    return yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, default_flow_style=None, width=60)
+    return yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=60)
 
 
 def _parse_yaml(text: str, where: str) -> dict[str, Any]:
@@ -127,7 +168,8 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
         raise RecipeError(Problem(f"{where}{line}", f"not valid YAML: {error.problem}")) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise RecipeError(Problem(where, f"not valid YAML: {str(error).splitlines()[0]}")) from None
-    except ValueError as error:  # a date such as 2024-13-01
+    except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
+        # a date such as 2024-13-01, or text under a tag that it does not fit, such as !!int ''
         raise RecipeError(Problem(where, f"not valid YAML: {error}", remedy="put the value in quotes")) from None
     if tree is None:
         raise RecipeError(Problem(where, "empty", remedy="write one with `tenfold init TECHNIQUE --data FILE`"))

@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from tenfold.errors import Problem, RecipeError, nearest
+from tenfold.errors import Problem, RecipeError, nearest, shown
 from tenfold.recipe.tuners import TUNERS
 
 
@@ -44,7 +44,7 @@ def _problem(recipe_type: type[BaseModel], details: Any, within: str) -> Problem
         found = str(details.get("ctx", {}).get("tag", "no kind"))
         return Problem(
             where=f"{where}.kind",
-            found=f"unknown tuner {found!r}" if details["type"] == "union_tag_invalid" else "no kind given",
+            found=f"unknown tuner {shown(found)}" if details["type"] == "union_tag_invalid" else "no kind given",
             allowed=", ".join(TUNERS),
             remedy=nearest(found, TUNERS) or "use one of the allowed kinds",
         )
@@ -52,7 +52,7 @@ def _problem(recipe_type: type[BaseModel], details: Any, within: str) -> Problem
     if details["type"] == "value_error":
         return Problem(where=where, found=message)
     value = details.get("input")
-    found = "nothing given" if details["type"] == "missing" else f"found {value!r}"
+    found = "nothing given" if details["type"] == "missing" else f"found {shown(value)}"
     if details["type"] in ("model_type", "model_attributes_type"):
         return Problem(where=where, found=found, allowed="a section: its settings below it, indented")
     if details["type"] in ("tuple_type", "list_type"):

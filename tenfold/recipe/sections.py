@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tenfold.errors import Problem, RecipeError
-from tenfold.recipe.choices import Format, MetricName, TaskName
+from tenfold.recipe.choices import Format, MetricName, Place, Share, ShareBelowOne, TaskName
 from tenfold.recipe.tuners import Lora, Tuner
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
-ShareBelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
 
@@ -35,7 +33,7 @@ class Section(BaseModel):
 class ModelSection(Section):
     """Which model to start from."""
 
-    name: Name = "smollm2-135m-instruct"
+    name: Place = "smollm2-135m-instruct"
     """Built-in alias, hub id, local Hugging Face folder, or a `.gguf` file."""
     revision: str | None = None
     """Hub revision; the hash of the weights is recorded whatever this says."""
@@ -60,14 +58,14 @@ class TechniqueSection(BaseModel):
 class DataSection(Section):
     """Which rows to learn from, and how a row becomes tokens and a loss mask."""
 
-    train: Name | None = None
+    train: Place | None = None
     """File, folder, hub id (`org/name` or `org/name:split`), saved data set, or `sample:NAME`.
 
     When unset: `sample:household`, or nothing where `tasks` has rows of its own.
     """
-    validation: Name | None = None
+    validation: Place | None = None
     """Rows that choose the checkpoint; else `validation_share` of the training rows when one is to be chosen."""
-    test: Name | None = None
+    test: Place | None = None
     """Rows that the scorecard reports; else `test_share` of the training rows."""
     validation_share: ShareBelowOne = 0.05
     test_share: ShareBelowOne = 0.1
@@ -88,6 +86,8 @@ class DataSection(Section):
     """How turns become text: the tokenizer's own chat template, or prompt and completion as they are."""
     chat_template: str | None = None
     """A Jinja template in place of the tokenizer's own (the gate asks you to allow it)."""
+    special_tokens: Literal["text", "control"] = "text"
+    """What `<|im_end|>` and the like are in a row: text, or that token (rows a template made, from who you trust)."""
     train_on: Literal["all", "last"] = "all"
     """Which assistant turns are in the loss."""
     max_length: Positive = 1024
@@ -254,7 +254,7 @@ class Recipe(Section):
     gate: GateSection = GateSection()
     runtime: RuntimeSection = RuntimeSection()
     log: LogSection = LogSection()
-    output: Name = "runs/latest"
+    output: Place = "runs/latest"
     """The artifact's folder."""
 
     @property

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tenfold.errors import ArtifactError, ModelError, Problem, RecipeError
+from tenfold.errors import ArtifactError, ModelError, Problem, RecipeError, shown
 from tenfold.tuning.identity import require_same_tensors
 
 WEIGHTS = "adapter_model.safetensors"
@@ -65,12 +65,29 @@ def read_adapter(folder: Path) -> tuple[peft.PeftConfig, dict[str, Tensor]]:
             )
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
-    except (ValueError, TypeError, KeyError) as error:  # a JSON error is a ValueError
+    except Exception as error:  # a damaged file ends in errors of many unrelated types
         raise ArtifactError(Problem(str(folder / CONFIG), f"damaged: {error}")) from error
+    _require_whole(config, folder)
     try:
         return config, load_file(folder / WEIGHTS)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(Problem(str(folder / WEIGHTS), f"damaged: {error}")) from error
+
+
+def _require_whole(config: peft.PeftConfig, folder: Path) -> None:
+    """Refuse a configuration by which PEFT would import a module, or read or fetch another adapter or model.
+
+    Raises:
+        ArtifactError: it names one.
+    """
+    named = {name: vars(config).get(name) for name in ("adapters", "megatron_config", "shadow_model")}
+    shadow = named["shadow_model"]
+    if shadow == "mirror" or (isinstance(shadow, str) and Path(shadow).is_dir()):
+        named.pop("shadow_model")
+    told = [f"{name}: {shown(value)}" for name, value in named.items() if value]
+    if told:
+        found = f"it would have PEFT load more than this folder: {', '.join(told)}"
+        raise ArtifactError(Problem(str(folder / CONFIG), found, allowed="an adapter that is whole in itself"))
 
 
 def fill_adapter(network: peft.PeftModel, state: Mapping[str, Tensor], folder: Path) -> None:

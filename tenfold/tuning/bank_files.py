@@ -90,7 +90,8 @@ def read_bank(folder: Path) -> SavedBank:
         )
     except SafetensorError as error:
         raise ArtifactError(Problem(str(folder / WEIGHTS), f"damaged: {error}")) from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:  # settings out of range are a ValueError
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, OSError) as error:
+        # settings out of range are a ValueError
         found = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         raise ArtifactError(Problem(str(folder / CONFIG), f"damaged: {found}")) from error
 

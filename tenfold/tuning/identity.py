@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from tenfold.errors import ArtifactError, ModelError, Problem
+from tenfold.errors import ArtifactError, ModelError, Problem, shown
 from tenfold.files import sha256_file, sha256_text, write_atomic, write_json
 from tenfold.models.sources import weight_files
 from tenfold.paths import cache_folder
@@ -115,8 +115,8 @@ def read_identity(folder: Path) -> Identity:
         return Identity(**{field.name: str(tree[field.name]) for field in fields(Identity)})
     except FileNotFoundError:
         raise ArtifactError(Problem(str(path), "no such file", remedy="load it as a plain PEFT adapter")) from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(Problem(str(path), f"damaged: {error!r}")) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(Problem(str(path), f"damaged: {shown(error)}")) from error
 
 
 def hash_weights(folder: Path) -> str:
@@ -167,7 +167,7 @@ def _settings(path: Path) -> object:
         return None
     try:
         return _telling(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(Problem(str(path), f"damaged: {error}", remedy="get the model again")) from error
 
 

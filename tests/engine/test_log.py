@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -75,7 +76,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     log = Log(tmp_path / "log.jsonl")
     log.write("note", text="kept")
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", full)
+        patch.setattr(os, "open", full)
         with pytest.raises(DiskFull, match=r"log\.jsonl: no space left"):
             log.write("note", text="lost")
     assert [event["text"] for event in log.events()] == ["kept"]
