@@ -96,7 +96,7 @@ FENCES: dict[str, str] = {
     "torch": "data/audio.py data/batch.py kernels/ models/ tuning/ objectives/ evaluation/ engine/ tasks/ features/"
     " teaching/ techniques/ verify/ loading.py provenance.py testing.py extending.py",
     "transformers": "models/ data/render.py data/rendered.py data/masking.py data/label_render.py data/source_render.py"
-    " data/speech_render.py data/tokenise.py",
+    " data/speech_render.py data/spelling.py data/tokenise.py",
     "typer": "cli.py commands/ terminal/options.py",
     "yaml": "recipe/load.py terminal/check_view.py",
 }

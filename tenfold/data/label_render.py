@@ -20,10 +20,11 @@ from tenfold.data.fields import RowFault
 from tenfold.data.label_space import LabelSpace
 from tenfold.data.labelled import Answer, Labelled
 from tenfold.data.rendered import Rendered, each_or_fault, spaced_text, tokenizer_content
+from tenfold.data.spelling import Spelling
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
-_VERSION = 1  # raise it when the same example would give other tokens or labels
+_VERSION = 2  # raise it when the same example would give other tokens or labels
 
 
 @dataclass(frozen=True)
@@ -97,15 +98,8 @@ class LabelRenderer:
         if with_offsets and not self.tokenizer.is_fast:
             found = f"{type(self.tokenizer).__name__} gives no offsets, so nothing can be marked in a text"
             raise DataError(Problem("tokenizer", found, remedy="use the fast tokenizer of this model"))
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_offsets_mapping=with_offsets,
-            verbose=False,
-        )
-        offsets = encoded["offset_mapping"] if with_offsets else [[]] * len(texts)
-        tokens = iter(zip(encoded["input_ids"], offsets, strict=True))
+        spelling = Spelling(self.tokenizer, self.data.special_tokens)
+        tokens = iter(spelling.placed(texts) if with_offsets else ((ids, []) for ids in spelling.ids(texts)))
         for example in examples:
             yield self._framed([next(tokens) for _ in example.texts])
 
@@ -205,7 +199,14 @@ class LabelRenderer:
         """Equal exactly when the same examples give the same tokens and labels; the same in every process."""
         space = self.space
         labels = [space.form, space.names, space.mean, space.spread]
-        parts = [_VERSION, tokenizer_content(self.tokenizer), vars(self._frame), self.data.max_length, labels]
+        parts = [
+            _VERSION,
+            tokenizer_content(self.tokenizer),
+            vars(self._frame),
+            self.data.max_length,
+            self.data.special_tokens,
+            labels,
+        ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     @cached_property

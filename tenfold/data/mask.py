@@ -36,5 +36,6 @@ def supervise(
             all_end = False
         else:
             last = ending
+        last = min(last, len(ids) - 1)
         supervised[first : last + 1] = [True] * (last + 1 - first)
     return supervised, all_end

@@ -21,6 +21,7 @@ from tenfold.data.batch import IGNORED, Batch, Entry, pack_masked
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.data.rendered import Rendered, spaced_text, special_ids, tokenizer_content
+from tenfold.data.spelling import Spelling
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
@@ -33,7 +34,7 @@ MASKED, RANDOM = 0.8, 0.1
 SMALLEST_PIECE = 2
 """Tokens of the last piece of a long text, below which it is left out."""
 
-_VERSION = 1  # raise it when the same text would give other tokens
+_VERSION = 2  # raise it when the same text would give other tokens
 
 
 def num_hidden(num_tokens: int) -> int:
@@ -101,7 +102,8 @@ class MaskedRenderer:
     @cached_property
     def fingerprint(self) -> str:
         """Equal exactly when the same texts give the same tokens; the same in every process."""
-        parts = [_VERSION, tokenizer_content(self.tokenizer), self._frame, self.data.max_length, sorted(self._special)]
+        special = [self.data.special_tokens, *sorted(self._special)]
+        parts = [_VERSION, tokenizer_content(self.tokenizer), self._frame, self.data.max_length, special]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _hidden(self, entry: Entry) -> tuple[list[int], list[int]]:
@@ -137,5 +139,4 @@ class MaskedRenderer:
         return whole[:start], whole[start + len(bare) :]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
-        return cast(list[list[int]], encoded["input_ids"])
+        return Spelling(self.tokenizer, self.data.special_tokens).ids(texts)

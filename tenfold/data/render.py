@@ -12,15 +12,16 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from itertools import chain, compress
+from itertools import compress
 from typing import cast
 
-from jinja2.exceptions import TemplateSyntaxError
+from jinja2.exceptions import TemplateError, TemplateRuntimeError, TemplateSyntaxError
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
+from tenfold.data.limits import Bounded, TooMuch
 from tenfold.data.mask import Ends, supervise
 from tenfold.data.rendered import Rendered, each_or_fault, special_ids, tokenizer_content
 from tenfold.data.templates import ChatTemplate, Message, PlainTemplate, SpannedText
@@ -30,7 +31,7 @@ from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
 _PROMPT = ("prompt", "language", "source_language")
-_VERSION = 3  # raise it when the same example would give other tokens or another mask
+_VERSION = 4  # raise it when the same example would give other tokens or another mask
 _PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
 _TEXT_PROBE = Example(text="a")
 
@@ -43,7 +44,7 @@ class Renderer:
     def __init__(self, tokenizer: PreTrainedTokenizerBase, data: DataSection) -> None:
         self.tokenizer = tokenizer
         self.data = data
-        self._tokeniser = Tokeniser(tokenizer)
+        self._tokeniser = Tokeniser(tokenizer, data.special_tokens)
 
     def render(self, example: Example) -> Rendered:
         """Return all tokens of `example`, not yet cut to `max_length`.
@@ -91,11 +92,13 @@ class Renderer:
 
         An example that ends with a user's turn has no reply yet: then all of it comes before.
         """
-        turns = self._turns(example)
+        hidden, names = self._tokeniser.spelling.hidden(example)
+        turns = self._turns(hidden)
         if turns[-1].role == "assistant":
             turns = turns[:-1]
-        pieces = self._template.prompt(turns, example.separator)
-        return [*self._first_ids, *chain.from_iterable(self._tokeniser.ids(list(pieces)))]
+        with Bounded(self._template_place):
+            pieces = self._template.prompt(turns, example.separator)
+        return [*self._first_ids, *self._tokeniser.asked(pieces, names)]
 
     def ask(self, example: Example) -> Entry:
         """Return the prompt's tokens; raises `RowFault`."""
@@ -115,7 +118,12 @@ class Renderer:
         template = self._template
         if example.text is not None or not isinstance(template, ChatTemplate):
             return None
-        return template.messages(self._turns(example))
+        with Bounded(self._template_place):
+            return template.messages(self._turns(example))
+
+    def holds_special(self, example: Example) -> bool:
+        """Return whether the row spells out a special token, which is kept as text."""
+        return bool(self._tokeniser.spelling.hidden(example)[1])
 
     def reference(self, example: Example) -> str:
         """Return the last reply as the row has it; empty for raw text."""
@@ -162,7 +170,7 @@ class Renderer:
         special = [tokenizer.eos_token, tokenizer.bos_token, tokenizer.pad_token, sorted(self._special_ids)]
         probes = [self.render(probe) for probe in (_PROBE, _TEXT_PROBE) if tokenizer.eos_token or not probe.text]
         rendered = [(probe.input_ids, probe.supervised) for probe in probes]
-        settings = self.data.model_dump(include={"system", "train_on", "max_length", *_PROMPT})
+        settings = self.data.model_dump(include={"system", "train_on", "max_length", "special_tokens", *_PROMPT})
         parts = [_VERSION, tokenizer_content(tokenizer), special, self.chat_template, settings, rendered]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -202,6 +210,7 @@ class Renderer:
         return cast(str, self.tokenizer.eos_token)
 
     def _apply(self, messages: list[Message], *, add_generation_prompt: bool) -> str:
+        where = self._template_place
         try:
             text = self.tokenizer.apply_chat_template(
                 messages,
@@ -210,8 +219,11 @@ class Renderer:
                 add_generation_prompt=add_generation_prompt,
             )
         except TemplateSyntaxError as error:
-            where = "data.chat_template" if self.data.chat_template else "the tokenizer's chat template"
             raise DataError(Problem(where, f"not valid Jinja: line {error.lineno}: {error.message}")) from None
+        except (TemplateError, TooMuch, MemoryError):
+            raise
+        except Exception as error:  # whatever a template does: divide by zero, call itself, count too far
+            raise TemplateRuntimeError(f"{type(error).__name__}: {error}") from error
         return cast(str, text)
 
     def _turns(self, example: Example) -> tuple[Turn, ...]:
@@ -221,10 +233,18 @@ class Renderer:
         return (Turn("system", self.data.system), *turns)
 
     def _spanned(self, example: Example) -> SpannedText:
-        if example.text is not None:
-            return SpannedText((example.text + self._eos,))
-        turns = self._turns(example)
-        return self._template.render(turns, example.separator, learned_replies(turns, self.data.train_on))
+        hidden, names = self._tokeniser.spelling.hidden(example)
+        if hidden.text is not None:
+            return SpannedText((hidden.text + self._eos,), stands_for=names)
+        turns = self._turns(hidden)
+        learned = learned_replies(turns, self.data.train_on)
+        with Bounded(self._template_place):
+            text = self._template.render(turns, example.separator, learned)
+        return replace(text, stands_for=names) if names else text
+
+    @property
+    def _template_place(self) -> str:
+        return "data.chat_template" if self.data.chat_template else "the tokenizer's chat template"
 
     def _masked(self, example: Example, text: SpannedText, ids: list[int], ends: Ends) -> Rendered:
         if example.text is not None:

@@ -19,11 +19,13 @@ from tenfold.data.batch import Batch, Entry, LabelForm, TokenSource, pack
 from tenfold.data.examples import Example, Turn, learned_replies
 from tenfold.data.fields import RowFault
 from tenfold.data.rendered import Rendered, each_or_fault, tokenizer_content
+from tenfold.data.spelling import Spelling
 from tenfold.data.translation import BARE, with_prompt
 from tenfold.errors import DataError, Problem
 from tenfold.recipe import DataSection
 
-_VERSION = 1  # raise it when the same example would give other tokens or another mask
+_VERSION = 2  # raise it when the same example would give other tokens or another mask
+_SETTINGS = ("system", "max_length", "special_tokens", "prompt", "language", "source_language")
 _PROBE = Example((Turn("user", "a"), Turn("assistant", "b")))
 
 
@@ -36,6 +38,7 @@ class SourceRenderer:
         self.tokenizer = tokenizer
         self.data = data
         self.start = start
+        self._spelling = Spelling(tokenizer, data.special_tokens)
         unread = [name for name in ("template", "chat_template") if getattr(data, name) not in ("auto", None)]
         if unread:
             found = "would be read by nothing: an encoder-decoder is given the text as it is"
@@ -95,7 +98,7 @@ class SourceRenderer:
     def fingerprint(self) -> str:
         """Equal exactly when the same examples give the same tokens and masks; the same in every process."""
         probe = self._render(replace(_PROBE, language=self.data.language))
-        settings = self.data.model_dump(include={"system", "max_length", "prompt", "language", "source_language"})
+        settings = self.data.model_dump(include={*_SETTINGS})
         parts = [_VERSION, tokenizer_content(self.tokenizer), self.start, settings, vars(probe)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -120,7 +123,7 @@ class SourceRenderer:
         if self.data.system is not None and turns[0].role != "system":
             turns = (Turn("system", self.data.system), *turns)
         self._speak("src_lang", self.data.source_language)
-        return cast(list[int], self.tokenizer("\n".join(turn.content for turn in turns), verbose=False)["input_ids"])
+        return self._spelling.framed("\n".join(turn.content for turn in turns))
 
     def _starts(self, language: str | None) -> list[int]:
         """Return what decoding starts from: the start token, and what the tokenizer puts before every text."""
@@ -129,7 +132,7 @@ class SourceRenderer:
     def _written(self, text: str, language: str | None) -> list[int]:
         """Return the decoder's tokens of `text`, with the token that ends it."""
         self._speak("tgt_lang", language or self.data.language)
-        ids = cast(list[int], self.tokenizer(text_target=text, verbose=False)["input_ids"])
+        ids = self._spelling.framed(text, key="text_target")
         return ids if ids and ids[-1] == self.tokenizer.eos_token_id else [*ids, self.tokenizer.eos_token_id]
 
     def _speak(self, side: str, language: str | None) -> None:

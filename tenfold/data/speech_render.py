@@ -21,9 +21,10 @@ from tenfold.data.batch import Batch, Entry, LabelForm, pack
 from tenfold.data.examples import Example
 from tenfold.data.fields import RowFault
 from tenfold.data.rendered import Rendered, each_or_fault, tokenizer_content
+from tenfold.data.spelling import Spelling
 from tenfold.recipe import DataSection
 
-_VERSION = 1  # raise it when the same example would give other tokens or another mask
+_VERSION = 2  # raise it when the same example would give other tokens or another mask
 
 
 class SpeechModel(Protocol):
@@ -67,6 +68,7 @@ class SpeechRenderer:
         self.model = model
         self.tokenizer = model.tokenizer
         self.data = data
+        self._spelling = Spelling(self.tokenizer, data.special_tokens)
 
     def render_all(self, examples: Sequence[Example]) -> list[Rendered | RowFault]:
         """Return each clip's transcript as tokens, faults in their place; every file is looked at."""
@@ -122,7 +124,7 @@ class SpeechRenderer:
     @cached_property
     def fingerprint(self) -> str:
         """Equal exactly when the same clips give the same tokens and features; the same in every process."""
-        settings = self.data.model_dump(include={"max_length", "language"})
+        settings = self.data.model_dump(include={"max_length", "language", "special_tokens"})
         parts = [_VERSION, tokenizer_content(self.tokenizer), self.model.fingerprint, settings]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -168,7 +170,7 @@ class SpeechRenderer:
 
     def _written(self, transcript: str) -> list[int]:
         text = self.model.as_written(transcript)
-        ids = cast(list[int], self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        ids = self._spelling.ids([text])[0]
         unknown = self.tokenizer.unk_token_id
         if self.model.is_ctc and unknown in ids:
             known = self.tokenizer.get_vocab()

@@ -6,8 +6,8 @@ spans; what is a token, and which token ends a turn, is decided later in `render
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -51,6 +51,8 @@ class SpannedText:
 
     pieces: tuple[str, ...]
     spans: tuple[Span, ...] = ()
+    stands_for: Mapping[str, str] = field(default_factory=dict)
+    """What in the pieces stands for the name of a special token that is text."""
 
 
 class PlainTemplate:
@@ -155,7 +157,7 @@ class ChatTemplate:
     def _text(self, messages: list[Message], *, add_generation_prompt: bool = False) -> str:
         try:
             return self._apply(messages, add_generation_prompt=add_generation_prompt)
-        except (TemplateError, TypeError) as error:  # a template that adds text to nothing raises a TypeError
+        except TemplateError as error:
             raise RowFault(f"the chat template refuses the turns: {error}") from None
 
 

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain, pairwise
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.data.mask import Ends
+from tenfold.data.spelling import Spelling, revealed
 from tenfold.data.templates import SpannedText
 from tenfold.errors import DataError, Problem
 
@@ -70,13 +71,24 @@ class StretchEnds:
 class Tokeniser:
     """Tokens of texts, without those that a tokenizer would put around them."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, special: Literal["text", "control"] = "text") -> None:
         self.tokenizer = tokenizer
+        self.spelling = Spelling(tokenizer, special)
 
     def ids(self, texts: list[str]) -> list[list[int]]:
-        """Return the tokens of each text."""
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        """Return the tokens of each text, special ones among them."""
+        encoded = self.tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=False, return_attention_mask=False, verbose=False
+        )
         return cast(list[list[int]], encoded["input_ids"])
+
+    def asked(self, pieces: Sequence[str], stands_for: Mapping[str, str]) -> list[int]:
+        """Return the tokens of a filled template's pieces; `stands_for` is what `Spelling.hidden` gave."""
+        parts = revealed(pieces, stands_for)
+        return [token for part, is_spelt in parts for token in self._part(part, is_spelt=is_spelt)]
+
+    def _part(self, text: str, *, is_spelt: bool) -> list[int]:
+        return (self.spelling if is_spelt else self).ids([text])[0]
 
     def placed(self, texts: Sequence[SpannedText]) -> Iterator[tuple[list[int], Ends]]:
         """Yield each text's tokens, and where they end.
@@ -87,11 +99,24 @@ class Tokeniser:
         if not self.tokenizer.is_fast:
             yield from map(self._without_offsets, texts)
             return
-        cut = [[stretch for piece in text.pieces for stretch in self._cut(piece)] for text in texts]
-        known = self._encoded(dict.fromkeys(chain.from_iterable(cut)))
+        cut = [
+            [
+                part
+                for piece, is_spelt in revealed(text.pieces, text.stands_for)
+                for part in self._parts(piece, is_spelt)
+            ]
+            for text in texts
+        ]
+        known = self._encoded(dict.fromkeys(part for part in chain.from_iterable(cut) if isinstance(part, str)))
         for parts in cut:
-            stretches = [known[part] for part in parts]
+            stretches = [known[part] if isinstance(part, str) else part for part in parts]
             yield [token for stretch in stretches for token in stretch.ids], StretchEnds(stretches)
+
+    def _parts(self, text: str, is_spelt: bool) -> list[str] | list[Stretch]:
+        if not is_spelt:
+            return self._cut(text)
+        ((ids, places),) = self.spelling.placed([text])
+        return [Stretch(text, ids, lambda _: [end for _, end in places])]
 
     def _cut(self, text: str) -> list[str]:
         """Return the text in stretches that are tokenised apart."""
@@ -109,6 +134,7 @@ class Tokeniser:
         encoder = self.tokenizer.backend_tokenizer
         encoder.no_truncation()  # left over from whoever called it last
         encoder.no_padding()
+        encoder.encode_special_tokens = False
         return encoder
 
     def _ends(self, stretch: Stretch) -> list[int]:
@@ -140,16 +166,18 @@ class Tokeniser:
 
     def _without_offsets(self, text: SpannedText) -> tuple[list[int], Ends]:
         """Cut the pieces on at the spans' borders: right where that leaves their tokens as they are."""
-        whole = "".join(text.pieces)
-        borders = {0, *accumulate(map(len, text.pieces))}
-        borders |= {place for span in text.spans for place in (span.start, span.content_end, span.limit)}
+        borders = {place for span in text.spans for place in (span.start, span.content_end, span.limit)}
         ids: list[int] = []
         ends: list[int] = []
-        for start, end in pairwise(sorted(borders)):
-            part = self.ids([whole[start:end]])[0]
-            ids += part
-            ends += [end] * len(part)
-        if ids != list(chain.from_iterable(self.ids(list(text.pieces)))):
+        start = 0
+        for piece, is_spelt in revealed(text.pieces, text.stands_for):
+            inner = {place - start for place in borders if start < place < start + len(piece)}
+            for begin, end in pairwise(sorted({0, len(piece), *inner})):
+                part = self._part(piece[begin:end], is_spelt=is_spelt)
+                ids += part
+                ends += [start + end] * len(part)
+            start += len(piece)
+        if ids != self.asked(text.pieces, text.stands_for):
             raise DataError(
                 Problem(
                     "tokenizer",

@@ -78,7 +78,7 @@ def _conversations(specimen: Specimen, renderer: Renderer) -> Iterator[Conversat
         example = prepared.rows.example(number)
         assert isinstance(example, Example), "rows with labels have another renderer"
         messages = renderer.messages(example)
-        if messages is not None and example.turns[-1].role == "assistant":
+        if messages is not None and not renderer.holds_special(example) and example.turns[-1].role == "assistant":
             entry = prepared.row(number)
             yield Conversation(prepared.origin(number), example, messages, entry.input_ids, entry.supervised)
 

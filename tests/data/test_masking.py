@@ -71,7 +71,7 @@ def test_hidden_tokens_have_berts_shares() -> None:
 def test_special_tokens_within_a_text_are_never_hidden(tmp_path: Path) -> None:
     path = tmp_path / "one.jsonl"
     path.write_text('{"text": "[MASK] lamp [SEP] the [PAD]"}')
-    renderer = MaskedRenderer(TOKENIZER, DataSection())
+    renderer = MaskedRenderer(TOKENIZER, DataSection(special_tokens="control"))
     prepared = prepare(open_rows(str(path), format="text"), renderer)
     entry = prepared.row(0)
     assert {MASK, SEP, PAD, CLS} <= set(entry.input_ids)

@@ -42,7 +42,7 @@ def learned(tokenizer: PreTrainedTokenizerFast, rendered: Rendered) -> str:
 @pytest.mark.parametrize("trim_offsets", [False, True])
 def test_tokens_equal_the_chat_templates_own(template: str, trim_offsets: bool) -> None:
     tokenizer = byte_tokenizer(chat_template=template, trim_offsets=trim_offsets)
-    renderer = Renderer(tokenizer, DataSection())
+    renderer = Renderer(tokenizer, DataSection(special_tokens="control"))
     for seed in range(60):
         example = conversation(random.Random(seed), system=template is not LLAMA2)
         expected = tokenizer.apply_chat_template(messages(example), tokenize=True, return_dict=False)
