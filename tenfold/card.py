@@ -10,6 +10,7 @@ from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard_view import markdown_table
 from tenfold.evaluation.transfer_view import matrix_markdown
 from tenfold.models.load import OPENERS
+from tenfold.plain import as_code, in_markdown
 from tenfold.techniques.context import Run
 
 
@@ -23,7 +24,7 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
     }
     parts = [
         "\n".join(["---", *(f"{key}: {json.dumps(value)}" for key, value in header.items()), "---"]),
-        f"# {world.files.name}, tuned by {facts['technique']} with {facts['tuner']}",
+        f"# {in_markdown(world.files.name)}, tuned by {in_markdown(str(facts['technique']))} with {facts['tuner']}",
         f"Made with Tenfold {facts['tenfold']} from {_rows(run)}; "
         f"scored on {sum(len(task.items) for task in run.tasks):,} held-out rows. "
         "Intervals are 95 % bootstrap intervals over rows.",
@@ -32,7 +33,8 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
         f"## Claims of the technique\n\n{_claims_table(claims)}",
         f"## Cost\n\n{_cost_table(cost)}",
         f"## Use\n\n{_usage(run, facts)}",
-        f"## Origin\n\n- base: {world.files.origin}\n- base weights SHA-256: `{world.identity.base_weights_sha256}`\n"
+        f"## Origin\n\n- base: {in_markdown(world.files.origin)}\n"
+        f"- base weights SHA-256: `{world.identity.base_weights_sha256}`\n"
         f"- seed {run.runtime.seed}, precision {run.runtime.precision}, device {run.runtime.device}; "
         "the rest is in `provenance.json`",
         *_allowed(run),
@@ -41,7 +43,7 @@ def model_card(run: Run, facts: Mapping[str, object], cost: Cost, claims: Sequen
 
 
 def _rows(run: Run) -> str:
-    return ", ".join(f"{len(task.train.rows):,} rows of `{task.train.rows.name}`" for task in run.tasks)
+    return ", ".join(f"{len(task.train.rows):,} rows of {as_code(task.train.rows.name)}" for task in run.tasks)
 
 
 def _stages(run: Run) -> list[str]:
@@ -50,13 +52,17 @@ def _stages(run: Run) -> list[str]:
     if matrix:
         parts.append(f"## Stages and tasks\n\n{matrix}")
     if run.reported:
-        lines = [f"- {name}: `{json.dumps(value, ensure_ascii=False)}`" for name, value in run.reported.items()]
+        lines = [
+            f"- {in_markdown(name)}: {as_code(json.dumps(value, ensure_ascii=False))}"
+            for name, value in run.reported.items()
+        ]
         parts.append("## Found by the technique\n\n" + "\n".join(lines))
     return parts
 
 
 def _claims_table(claims: Sequence[Mapping[str, str]]) -> str:
-    rows = [f"| {c['claim']} | {c['outcome']} | {c['because']} | {c['source']} |" for c in claims]
+    told = ("claim", "outcome", "because", "source")
+    rows = [f"| {' | '.join(in_markdown(claim[name]) for name in told)} |" for claim in claims]
     return "\n".join(["| claim | outcome here | figure | source |", "| --- | --- | --- | --- |", *rows])
 
 
@@ -108,7 +114,7 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
         folder = "model"
     else:
         opening = (
-            f"base = {opener}.from_pretrained(BASE)  # {run.world.files.name}\n"
+            f"base = {opener}.from_pretrained(BASE)  # {json.dumps(run.world.files.name)}\n"
             'model = PeftModel.from_pretrained(base, "adapter")'
         )
         imports = f"from peft import PeftModel\nfrom transformers import {opener}, AutoTokenizer"
@@ -123,5 +129,5 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
 def _allowed(run: Run) -> list[str]:
     if not run.world.allowed:
         return []
-    lines = [f"- {finding.rule}: {finding.problem.found}" for finding in run.world.allowed]
+    lines = [f"- {finding.rule}: {in_markdown(finding.problem.found)}" for finding in run.world.allowed]
     return ["## Allowed all the same", "The recipe let these rules of the gate pass:", "\n".join(lines)]

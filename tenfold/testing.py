@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from tenfold.answering import predict_rows
 from tenfold.artifact import Artifact
@@ -29,6 +28,7 @@ from tenfold.paths import cache_at
 from tenfold.recipe import Recipe
 from tenfold.running import run
 from tenfold.techniques.technique import NOT_JUDGED, Technique, find_technique
+from tenfold.terminal.console import Console
 from tenfold.terminal.progress import ProgressLine
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from tenfold.evaluation.scorecard import BEFORE, Change, Measure, Scorecard
 from tenfold.evaluation.statistics import FEWEST_ROWS, Interval
+from tenfold.plain import in_markdown
 
 WIDTH = 80
 NARROWEST = 16
@@ -56,7 +57,7 @@ def markdown_table(scorecard: Scorecard) -> str:
     """Return the scorecard as a Markdown table with the task (and stage) in the first column."""
     rows = [("task", *_HEADINGS), ("---",) * (len(_HEADINGS) + 1)]
     rows += [(title, *line.cells) for title, lines in _blocks(scorecard) for line in lines]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in rows) + "\n"
+    return "\n".join(f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in rows) + "\n"
 
 
 def too_few(num_rows: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from tenfold.evaluation.scorecard import RETENTION, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text
 from tenfold.evaluation.statistics import Interval
 from tenfold.evaluation.transfer import shared_metrics, transfer
+from tenfold.plain import in_markdown
 
 
 def stage_matrix(scorecard: Scorecard, lineage: Lineage) -> list[tuple[str, ...]] | None:
@@ -75,7 +76,7 @@ def matrix_markdown(scorecard: Scorecard, lineage: Lineage) -> str:
     if rows is None:
         return ""
     lines = [rows[0], ("---",) * len(rows[0]), *rows[1:]]
-    table = "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in row)} |" for row in lines)
+    table = "\n".join(f"| {' | '.join(in_markdown(cell) for cell in row)} |" for row in lines)
     text = f"{table}\n\nA star marks what the stage was trained on."
     transfers = [
         f"- {name}: {figure}" + (f" ({why})" if why else "") for name, figure, why in transfer_lines(scorecard, lineage)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from textwrap import fill
 
-from rich.console import Console
 from rich.markup import escape
 
 from tenfold.compare.advise import Advice, advise, first_to_try
@@ -20,6 +19,7 @@ from tenfold.compare.grid import TUNERS
 from tenfold.errors import RecipeError
 from tenfold.recipe import ModelSection
 from tenfold.techniques.technique import BUILTIN
+from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.starter_parts import LANGUAGE, Given, open_given, part_of, spoken_languages
 

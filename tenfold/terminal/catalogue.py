@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 
-from rich.console import Console
 from rich.table import Table
 
 from tenfold.paths import cache_root
 from tenfold.recipe.tuners import TUNERS
 from tenfold.techniques.technique import BUILTIN, find_technique
+from tenfold.terminal.console import Console
 
 
 def show_techniques() -> None:

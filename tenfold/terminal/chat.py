@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from tenfold.answering import open_kind
 from tenfold.artifact import Artifact
 from tenfold.data.examples import Turn
@@ -14,7 +12,9 @@ from tenfold.data.render import Renderer
 from tenfold.errors import ArtifactError, DataError, Problem
 from tenfold.evaluation.generate import stream
 from tenfold.models.generate import Sampling
+from tenfold.plain import on_screen
 from tenfold.tasks.generation import Generation
+from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
 
 
@@ -56,7 +56,7 @@ def chat_loop(
                 max_new_tokens=max_new_tokens,
                 sampling=Sampling(temperature=temperature),
             ):
-                console.out(piece, end="")
+                console.out(on_screen(piece), end="")
                 answer += piece
         console.print()
         turns.append(Turn("assistant", answer))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -27,6 +26,7 @@ from tenfold.techniques.opened import open_recipe
 from tenfold.techniques.technique import Plan
 from tenfold.techniques.trial import Trial, try_reading, try_updates
 from tenfold.techniques.world import World
+from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
 
 BAR = 40

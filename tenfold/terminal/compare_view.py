@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -25,6 +24,7 @@ from tenfold.compare.verdict import plain, refusals, standings_of, verdict
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.duration import duration
 from tenfold.evaluation.scorecard_view import interval_text
+from tenfold.terminal.console import Console
 from tenfold.terminal.stopping import terminated_as_interrupted
 
 STOPPED = Problem(

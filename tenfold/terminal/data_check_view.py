@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -14,6 +13,7 @@ from tenfold.data.checking.checking import Checked, check_rows
 from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS, Finding
 from tenfold.files import require_folder, write_json
+from tenfold.terminal.console import Console
 
 COUNT = 9
 """Columns of a count."""

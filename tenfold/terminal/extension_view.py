@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tenfold.extending import Extension
+from tenfold.terminal.console import Console
 
 SHOWN = 12
 """How many new tokens are shown."""

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from tenfold.errors import Interrupted, OutOfMemory, Problem, TenfoldError
 from tenfold.files import write_atomic
 from tenfold.paths import cache_folder, shows_tracebacks
+from tenfold.plain import on_screen
 
 STOPPED = Problem(
     "stopped",
@@ -75,7 +76,8 @@ def unforeseen(error: Exception, version: str) -> Problem:
 
 
 def wrapped(text: str) -> str:
-    """Return `text` in lines that fit the terminal; unchanged where it goes to a file."""
+    """Return `text` in lines that fit the terminal, without control characters; as long as it is for a file."""
+    text = on_screen(text)
     if not sys.stderr.isatty():
         return text
     width = shutil.get_terminal_size().columns

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.markup import escape
 
 from tenfold.models.sources import first_use
 from tenfold.recipe import ModelSection
+from tenfold.terminal.console import Console
 
 
 def announce_model(section: ModelSection) -> None:

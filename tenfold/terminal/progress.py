@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import TracebackType
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from tenfold.engine.log import Value
 from tenfold.evaluation.duration import duration
 from tenfold.recipe import TASK
+from tenfold.terminal.console import Console
 
 SECONDS_BETWEEN_LINES = 60
 """A plain line comes at least this often, and at every tenth of a training."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from tenfold.artifact import Artifact
 from tenfold.compare.gather import comparison_of
 from tenfold.compare.report import write_report
 from tenfold.compare.verdict import standings_of, verdict
+from tenfold.terminal.console import Console
 
 
 def report_and_show(folders: Sequence[Path], out: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -22,6 +21,7 @@ from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfe
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.candidates_view import candidate_tables
+from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
 from tenfold.terminal.progress import progress_on
 from tenfold.terminal.stopping import stop_signals

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 
-from rich.console import Console
 from rich.markup import escape
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.files import require_folder, write_atomic
 from tenfold.techniques.technique import find_technique
+from tenfold.terminal.console import Console
 from tenfold.terminal.starter_parts import Given, open_given, part_of
 
 FEW_ROWS = 1000

@@ -7,10 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 
-from rich.console import Console
-
 from tenfold.engine.log import Value
 from tenfold.errors import Interrupted, Problem
+from tenfold.terminal.console import Console
 
 
 class StopSignals:

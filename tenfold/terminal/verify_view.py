@@ -6,7 +6,6 @@ import textwrap
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from tenfold.artifact import Artifact
@@ -14,6 +13,7 @@ from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.duration import duration
 from tenfold.files import require_folder, write_json
 from tenfold.recipe import Recipe, load_recipe
+from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
 from tenfold.verify.finding import Finding, Outcome, count
 from tenfold.verify.verifying import verify_artifact, verify_recipe

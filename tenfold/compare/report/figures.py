@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and those that turn the direction of all that follows."""
+from tenfold.plain import on_screen
 
 
 @dataclass(frozen=True)
@@ -32,5 +30,5 @@ def number(value: float) -> str:
 
 def shown(text: object, limit: int = 600) -> str:
     """Return the beginning of the text, without characters that nobody can see but that change what is read."""
-    clean = _UNSEEN.sub("\ufffd", str(text))
+    clean = on_screen(str(text))
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
