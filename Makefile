@@ -3,10 +3,11 @@
 # make browser   a headless Chromium from Debian's packages, for the tests of the report; without one they are skipped
 # make crash  runs of all techniques killed at random moments, finished and compared: docs/reliability.md (some minutes)
 # make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; some hours on one core, resumable)
+# make fuzz  hostile input to every reader, by a coverage-guided fuzzer (RUNS=a number, ONLY=name for one; an hour on one core)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
-.PHONY: demo test browser bench evidence crash check clean
+.PHONY: demo test browser bench evidence crash fuzz check clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -35,6 +36,10 @@ evidence: .venv/.installed
 
 crash: .venv/.installed
 	$(BIN)/python -m reliability crash
+
+fuzz: .venv/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	$(BIN)/python -m fuzz $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS))
 
 check: .venv/.installed
 	$(BIN)/ruff format --check .

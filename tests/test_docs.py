@@ -15,7 +15,13 @@ from tenfold.recipe import Recipe
 from tenfold.running import run
 
 ROOT = Path(__file__).parent.parent
-DOCS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCS = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 TOUR = ROOT / "docs" / "tour.md"
 SOURCES = ROOT / "docs" / "sources.md"
 ARXIV = re.compile(r"\b\d{4}\.\d{4,5}\b")

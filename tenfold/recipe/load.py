@@ -70,9 +70,15 @@ _StrictLoader.add_implicit_resolver(*_NUMBER)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Puts text in quotes that `_StrictLoader` would read as a number."""
+    """Puts text in quotes that `_StrictLoader` would read as a number, or that holds YAML's other line breaks."""
 
 
+def _represent_text(dumper: _Dumper, text: str) -> yaml.Node:
+    style = '"' if set(text) & set("\x85\u2028\u2029\ufeff") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 _Dumper.add_implicit_resolver(*_NUMBER)
 
 

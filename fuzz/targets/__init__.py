@@ -1,0 +1,14 @@
+"""Every reader under test, by name: one small file each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fuzz.promise import Target
+from fuzz.targets import adapters, artifacts, chats, models, recipes, rows, stages
+
+TARGETS: Mapping[str, Target] = {
+    target.name: target
+    for room in (rows, recipes, chats, artifacts, adapters, models, stages)
+    for target in room.TARGETS
+}
