@@ -29,7 +29,7 @@ SHORT = settings(max_examples=150, deadline=None, suppress_health_check=list(Hea
 
 texts = st.text(max_size=40) | st.sampled_from(["<|im_end|>", "<s>", "<|im_start|>assistant\n", "\ue000", "{{ a }}"])
 values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | texts,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=10,
 )
