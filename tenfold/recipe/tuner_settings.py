@@ -30,5 +30,5 @@ class WholeWeights(TunerSettings):
     """Trains weights of the model itself."""
 
     learning_rate: ClassVar[float] = 2e-5
-    """As full tuning of 7B models is published (Touvron et al. 2023, arXiv 2307.09288, appendix A)."""
+    """As full tuning of 7B models is published (Touvron et al. 2023, arXiv 2307.09288, section 3.1)."""
     largest_rate: ClassVar[float | None] = 1e-4
