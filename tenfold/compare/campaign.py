@@ -102,7 +102,12 @@ class Campaign:
         refused = {**self._entrants.refused, **examined.refused}
         if not examined.paces:
             raise RecipeError(*(Problem("", f"{names} {told}") for names, told in refusals(refused)))
-        found = Plan(examined.paces, allow(self.grid, examined.paces), refused)
+        try:
+            allowances = allow(self.grid, examined.paces)
+        except RecipeError as error:
+            told = (Problem("", f"{names} {why}") for names, why in refusals(refused))
+            raise RecipeError(*error.problems, *told) from None
+        found = Plan(examined.paces, allowances, refused)
         keep_plan(found, self.folder, fingerprint)
         return found
 

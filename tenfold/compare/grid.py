@@ -177,8 +177,11 @@ def _require_apart(names: Sequence[str]) -> None:
     met: dict[str, str] = {}
     for name in names:
         if slug(name) in met:
+            if name == met[slug(name)]:
+                remedy = "name each of techniques, tuners, models and recipes once"
+                raise RecipeError(Problem("", f"the grid names {name!r} twice", remedy=remedy))
             found = f"{name!r} and {met[slug(name)]!r} are too much alike for two ways to be told apart"
-            raise RecipeError(Problem("recipes", found, remedy="call one of them otherwise, or name it once"))
+            raise RecipeError(Problem("recipes", found, remedy="call one of them otherwise"))
         met[slug(name)] = name
 
 
@@ -212,9 +215,10 @@ def _trees(grid: Grid, base: Recipe) -> Iterator[tuple[str, dict[str, Any]]]:
     for technique in (name for name in grid.techniques if name not in grid.own_recipes):
         own = _alone(technique, settings["technique"] if technique == base.technique.kind else {"kind": technique})
         usual = base.tuner.kind if technique == base.technique.kind else TUNERS.get(technique, base.tuner.kind)
-        for tuner in grid.tuners or (usual,):
+        is_crossed = bool(grid.tuners) and usual != "frozen"  # where nothing of the model trains, there is one way
+        for tuner in grid.tuners if is_crossed else (usual,):
             for model in grid.models or (base.model.name,):
-                told = [_told(tuner, grid.tuners)] if grid.tuners else []
+                told = [_told(tuner, grid.tuners)] if is_crossed else []
                 shown = [technique, *told, *([f"on {model}"] if grid.models else [])]
                 yield (
                     " ".join(shown),

@@ -68,12 +68,13 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
     """Try each entrant on a few rows: is it refused, and how fast is it?
 
     Those whose test rows of the tasks `ranked_by` are not those of the first one that applies, or are scored by another
-    metric, are refused too: such scores cannot be compared.
+    metric, are refused too: such scores cannot be compared. Of two that would train alike the first is kept; but labels
+    are learned by task-specific tuning, not under the name of instruction tuning.
     """
     paces: dict[str, Pace] = {}
     refused: dict[str, str] = {}
     first: tuple[str, Asked] | None = None
-    trained: dict[str, str] = {}
+    trained: dict[str, Entrant] = {}
     for entrant in entrants:
         try:
             tried = _tried(entrant.recipe, ranked_by)
@@ -88,12 +89,17 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
         first = (entrant.name, tried.asked) if first is None else first
         if tried.asked != first[1]:
             refused[entrant.name] = _apart(tried.asked, first[1], first[0])
-        elif tried.training and tried.training in trained:
-            refused[entrant.name] = f"on these rows it trains just as {trained[tried.training]} does"
-        else:
+            continue
+        known = trained.get(tried.training) if tried.training else None
+        if known is None or (tried.has_labels and known.recipe.technique.kind == "instruction"):
+            trained[tried.training] = entrant
             paces[entrant.name] = tried.pace
-            trained[tried.training] = entrant.name
-    return Examined(paces, refused)
+        if known is not None:
+            kept = trained[tried.training]
+            dropped = known if kept is entrant else entrant
+            paces.pop(dropped.name, None)
+            refused[dropped.name] = f"on these rows it trains just as {kept.name} does"
+    return Examined({each.name: paces[each.name] for each in entrants if each.name in paces}, refused)
 
 
 NO_TEACHER = (
@@ -146,6 +152,7 @@ class _Tried:
     pace: Pace
     asked: Asked
     training: str = ""
+    has_labels: bool = False
 
 
 def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
@@ -177,7 +184,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
         usual_rate=world.recipe.optim.learning_rate or 0.0,
         comparing_seconds=comparing,
     )
-    return _Tried(pace, asked, training)
+    return _Tried(pace, asked, training, has_labels=all(task.kind.head is not None for task in run.tasks))
 
 
 def _undisturbed(trial: Trial, run: Run) -> float:
@@ -246,16 +253,17 @@ def _from_budget(grid: Grid, paces: Mapping[str, Pace]) -> float:
     assert grid.budget is not None
     rates = len(grid.rates) if len(grid.rates) > 1 else 0
     runs = grid.seeds + rates * SEARCH_SHARE
-    fixed, weight = 0.0, 0.0
-    for pace in paces.values():
+    fixed, weight = {}, 0.0
+    for name, pace in paces.items():
         if not pace.trains:
-            fixed += _allowance(grid, pace, None).expected_seconds
+            fixed[name] = _allowance(grid, pace, None).expected_seconds
             continue
-        fixed += _overhead(grid, pace, grid.seeds + rates)
+        fixed[name] = _overhead(grid, pace, grid.seeds + rates)
         weight += runs * pace.seconds_per_update / _cost_of_update(pace, grid.binds)
-    left = grid.budget - fixed
+    left = grid.budget - sum(fixed.values())
     if weight and left <= 0:
-        found = f"starting and scoring alone take about {fixed:.0f} s, of {grid.budget:.0f} s"
+        each = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in fixed.items())
+        found = f"starting and scoring alone take about {sum(fixed.values()):.0f} s, of {grid.budget:.0f} s ({each})"
         remedy = "raise the budget, compare fewer techniques or seeds, or lower evaluation.max_rows"
         raise RecipeError(Problem("budget", found, remedy=remedy))
     return left / weight if weight else math.inf

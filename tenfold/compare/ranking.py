@@ -16,7 +16,7 @@ import numpy as np
 
 from tenfold.evaluation.pooled import AGGREGATIONS, Pooled, resampled, swap_p
 from tenfold.evaluation.scorecard import Measure
-from tenfold.evaluation.statistics import CLEAR_P, Floats, Interval, sign_flip_p
+from tenfold.evaluation.statistics import CLEAR_P, Floats, Interval, opened_at_end, sign_flip_p
 
 DRAWS = 10_000
 """So many that a p of 0.05 / 45, for one of ten entrants' 45 pairs, is still told from zero."""
@@ -110,6 +110,7 @@ def _ranked(entrants: Mapping[str, Sequence[Measure]], seed: int) -> list[Standi
         score = _interval(scores[entrant], drawn[entrant])
         if measures[0].unit == "share":  # what other seeds could add is drawn from a normal, which knows no bounds
             score = replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0))
+            score = opened_at_end(score, sums.shape[1])
         behind = _interval(turn * (scores[leader] - scores[entrant]), turn * (drawn[leader] - drawn[entrant]))
         p_value = float(p_values[entrant])
         standings.append(Standing(names[entrant], score, behind, p_value, is_tied=p_value >= CLEAR_P))

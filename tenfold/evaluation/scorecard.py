@@ -17,6 +17,7 @@ from tenfold.evaluation.statistics import (
     PairedTest,
     bootstrap,
     difference_draws,
+    opened_at_end,
     paired_ratio,
     paired_test,
 )
@@ -94,7 +95,8 @@ class Measure:
         """The value with its 95 % bootstrap interval over items; the same at every call."""
         if self.aggregation != "mean":
             return pooled_interval(self.aggregation, self.statistics)
-        return bootstrap(self.items, weights=self.weights)
+        interval = bootstrap(self.items, weights=self.weights)
+        return opened_at_end(interval, len(self.items)) if self.unit == "share" else interval
 
     def take(self, places: Sequence[int]) -> Measure:
         """Return the measure of the items at `places` alone, in their order."""

@@ -86,14 +86,25 @@ def bootstrap(
     weights is all bits over all bytes, and each resample draws value and weight together.
 
     Source: Efron 1979, Annals of Statistics 7(1), section 2; percentile interval: Efron & Tibshirani 1993,
-    chapter 13. Where all items are equal (0 of 100 right) the interval is that point; read it as "not seen",
-    not as "impossible".
+    chapter 13. Where all items are equal (0 of 100 right) the interval is that point; for a share see `opened_at_end`.
     """
     weighted, weight = _weighted(values, weights)
     means = _resampled_means(weighted, weight, np.random.default_rng(seed), resamples)
     tail = (1 - confidence) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(weighted.sum() / weight.sum()), float(low), float(high))
+
+
+def opened_at_end(interval: Interval, num_items: int) -> Interval:
+    """Return the interval of a share; where all of `num_items` items are 0, or all 1, open to what none of them showed.
+
+    Resamples of equal items are equal, so the bootstrap's interval is a point there. Source: Clopper & Pearson 1934,
+    Biometrika 26(4), whose exact interval for 0 of n has the upper end 1 - 0.025^(1/n).
+    """
+    if interval.low != interval.high or interval.mean not in (0.0, 1.0):
+        return interval
+    unseen = 1 - 0.025 ** (1 / num_items)
+    return Interval(interval.mean, interval.mean and 1 - unseen, interval.mean or unseen)
 
 
 def paired_test(

@@ -76,7 +76,7 @@ def show_plan(console: Console, campaign: Campaign, plan: Plan, at_once: int) ->
     expected = f"[bold]{duration(plan.expected_seconds)}[/bold]"
     if at_once > 1:
         expected += f", {duration(plan.expected_seconds / at_once)} with {at_once} runs at a time"
-    console.print(f"expected in all: {expected}; stop at any time, go on later\n")
+    console.print(f"expected in all: {expected} where nothing else uses the machine; stop at any time, go on later\n")
 
 
 class LiveTable:
@@ -117,8 +117,9 @@ class LiveTable:
         for name, report in self.reports.items():
             table.add_row(escape(name), escape(_state(report)))
         took = time.monotonic() - self.started
-        left = max(0.0, self.expected_seconds - took)
-        table.caption = f"{duration(took)} so far, about {duration(left)} left"
+        left = self.expected_seconds - took
+        told = f"about {duration(left)} left" if left > 0 else "longer than expected: other work has the machine too"
+        table.caption = f"{duration(took)} so far, {told}"
         table.caption_justify = "left"
         return table
 

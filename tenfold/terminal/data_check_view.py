@@ -86,7 +86,7 @@ def _show(console: Console, checked: Checked) -> None:
             console, f"languages of {sum(checked.languages.values()):,} rows: {shares} (und: too short or unsure)", ""
         )
     for name, reason in checked.skipped.items():
-        console.print(f"[yellow]{name.replace('_', '-')} not looked for: {reason}[/yellow]", soft_wrap=True)
+        console.print(Text(f"{name.replace('_', '-')} not looked for: {reason}", style="yellow"), soft_wrap=True)
     console.print(f"{len(checked.sides):,} rows in {checked.seconds:.1f} s ({checked.rows_per_second:,.0f} rows/s)")
 
 

@@ -16,7 +16,7 @@ from tenfold.artifact import Artifact
 from tenfold.compare import campaign as campaign_module
 from tenfold.compare.campaign import Campaign
 from tenfold.compare.comparison import Comparison
-from tenfold.compare.grid import Grid
+from tenfold.compare.grid import Grid, entrants_of
 from tenfold.compare.jobs import Hear, Job, Report
 from tenfold.compare.judged import Judged
 from tenfold.compare.planning import allow
@@ -251,7 +251,7 @@ def test_tuners_of_one_kind_are_told_apart_by_their_settings(campaign: Campaign)
     names = list(replace(campaign, grid=grid).entrants)
     assert names == ["task_specific lora, rank 2", "task_specific lora, rank 4", "task_specific full"]
     twice = grid.model_copy(update={"tuners": ("full", {"kind": "full"})})
-    with pytest.raises(RecipeError, match="too much alike"):
+    with pytest.raises(RecipeError, match="names 'task_specific full' twice"):
         _ = replace(campaign, grid=twice).entrants
 
 
@@ -306,12 +306,6 @@ def test_a_run_that_measured_something_else_is_told_and_left_out(
 def test_what_is_named_twice_counts_once() -> None:
     grid = Grid(recipe="recipe.yaml", techniques=("transfer", "transfer"), rates=(1, 1.0, 3))
     assert (grid.techniques, grid.rates) == (("transfer",), (1.0, 3.0))
-
-
-def test_two_that_train_alike_are_told(campaign: Campaign) -> None:
-    grid = campaign.grid.model_copy(update={"techniques": ("instruction", "task_specific", "feature_based")})
-    plan = replace(campaign, grid=grid, folder=campaign.folder / "alike").plan
-    assert plan.refused == {"task_specific": "on these rows it trains just as instruction does"}
 
 
 def test_what_one_reason_keeps_out_is_told_once(campaign: Campaign, labels_file: Path) -> None:
@@ -376,3 +370,26 @@ def test_who_is_pruned_stays_once_whole_runs_have_begun(campaign: Campaign, monk
         "task_specific": (2, ""),
         "parameter_efficient": (1, behind["parameter_efficient"]),
     }
+
+
+def test_labels_are_learned_under_the_name_of_task_specific_tuning(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"techniques": ("instruction", "feature_based", "task_specific")})
+    plan = replace(campaign, grid=grid).plan
+    assert list(plan.paces) == ["feature_based", "task_specific"]
+    assert plan.refused["instruction"] == "on these rows it trains just as task_specific does"
+
+
+def test_a_budget_that_is_too_small_says_what_each_way_costs_and_which_do_not_apply(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"per_run": None, "budget": 3.0, "binds": "seconds"})
+    with pytest.raises(RecipeError, match=r"task_specific \d+ s, parameter_efficient \d+ s") as told:
+        _ = replace(campaign, grid=grid).plan
+    assert "multi_task" in str(told.value) and "several tasks" in str(told.value)
+
+
+def test_tuners_are_not_crossed_with_what_trains_nothing_of_the_model(campaign: Campaign) -> None:
+    grid = campaign.grid.model_copy(update={"tuners": ("lora", "ia3")})
+    names = [entrant.name for entrant in entrants_of(grid, campaign.base).recipes]
+    assert "feature_based" in names and "parameter_efficient ia3" in names and "feature_based lora" not in names
+    twice = grid.model_copy(update={"tuners": ("lora", "ia3", "lora")})
+    with pytest.raises(RecipeError, match="names 'task_specific lora' twice"):
+        entrants_of(twice, campaign.base)

@@ -129,7 +129,8 @@ def test_few_rows_and_equal_values_are_ties() -> None:
     ones = accuracy(*[[1.0] * 50] * 3)
     table = rank({"first": ones, "second": ones, "third": ones[:1]})
     assert [row.name for row in table] == ["first", "second", "third"]
-    assert all(row.is_tied and row.p_value == 1 and row.score.low == row.score.high == 1 for row in table)
+    assert all(row.is_tied and row.p_value == 1 and row.score.high == 1 for row in table)
+    assert table[0].score.low == pytest.approx(0.929, abs=1e-3), "50 rows leave room for errors that none of them shows"
     assert rank({}) == []
 
 

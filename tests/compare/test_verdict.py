@@ -91,7 +91,7 @@ def test_what_forgets_most_is_told_where_it_was_measured(tmp_path: Path, later: 
 
 def test_a_best_that_is_no_better_than_before_is_told(tmp_path: Path) -> None:
     told = said(entry(tmp_path, "a", [0.0] * 40), entry(tmp_path, "b", [0.0] * 40))
-    assert told[0] == "Nothing is clear: all 2 score the same on these 40 test rows, accuracy 0.00 [0.00, 0.00]."
+    assert told[0] == "Nothing is clear: all 2 score the same on these 40 test rows, accuracy 0.00 [0.00, 0.09]."
     assert "Even a is not clearly better than what was there before training." in told
 
 
@@ -120,7 +120,7 @@ def test_before_and_after_are_of_what_is_ranked(tmp_path: Path) -> None:
 
 def test_too_few_rows_one_entry_failures_and_nothing_at_all_are_told(tmp_path: Path) -> None:
     few = said(entry(tmp_path, "a", [1, 1, 1, 1]), Entry("b_c", failures=("out of memory",)))
-    assert few[0] == "Only a was scored (accuracy 1.00 [1.00, 1.00]), so there is nothing to compare it with."
+    assert few[0] == "Only a was scored (accuracy 1.00 [0.40, 1.00]), so there is nothing to compare it with."
     assert few[1].startswith("4 test rows can never show a clear change")
     assert few[-1] == "B c did not finish."
     assert said(Entry("a", failures=("x",)), Entry("b", failures=("y",))) == [

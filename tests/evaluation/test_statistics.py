@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tenfold.evaluation.statistics import FEWEST_ROWS, bootstrap, paired_ratio, paired_test
+from tenfold.evaluation.statistics import FEWEST_ROWS, bootstrap, opened_at_end, paired_ratio, paired_test
 
 SIMULATIONS = 400
 
@@ -140,3 +140,12 @@ def test_a_ratio_of_means_has_the_interval_of_its_resampled_pairs() -> None:
 def test_a_weighted_ratio_counts_each_item_by_its_weight() -> None:
     found = paired_ratio([1.0, 0.0], [1.0, 1.0], weights=[3.0, 1.0])
     assert found is not None and found.mean == pytest.approx(0.75)
+
+
+def test_a_share_that_no_item_speaks_against_is_not_certain() -> None:
+    ten = opened_at_end(bootstrap([1.0] * 10), 10)
+    assert (ten.mean, ten.high) == (1.0, 1.0) and ten.low == pytest.approx(0.692, abs=1e-3), "Clopper and Pearson's"
+    none = opened_at_end(bootstrap([0.0] * 100), 100)
+    assert (none.mean, none.low) == (0.0, 0.0) and none.high == pytest.approx(0.036, abs=1e-3)
+    some = bootstrap([0.0, 1.0, 1.0])
+    assert opened_at_end(some, 3) == some
