@@ -111,12 +111,17 @@ def open_ranks(section: RuntimeSection) -> Iterator[Ranks]:
             raise RecipeError(Problem("torchrun", found, allowed="one for each GPU, or --set runtime.device=cpu"))
         device = torch.device("cuda", mine.local_rank)
         torch.cuda.set_device(device)
-    is_own = not dist.is_initialized()
-    if is_own:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=UPDATE_TIMEOUT)
-    yield Ranks(mine.rank, mine.count, device)
-    if is_own:  # and not after an error: another rank may be gone, and NCCL would wait for it
-        dist.destroy_process_group()
+    if dist.is_initialized():
+        yield Ranks(mine.rank, mine.count, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=UPDATE_TIMEOUT)
+    is_whole = False
+    try:
+        yield Ranks(mine.rank, mine.count, device)
+        is_whole = True
+    finally:
+        if is_whole or device.type == "cpu":  # NCCL would wait for ranks that are gone
+            dist.destroy_process_group()
 
 
 def open_runtime(section: RuntimeSection, ranks: Ranks = ALONE) -> Runtime:
