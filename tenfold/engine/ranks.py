@@ -30,7 +30,7 @@ FIRST_TIMEOUT = timedelta(days=7)
 """How long the others wait for what the first one does alone: scoring takes as long as it takes."""
 
 BUCKET = 2**24
-"""Numbers that are added up at once: 64 MB, which is all that the ranks cost of memory."""
+"""Numbers that are added up at once: 64 MB."""
 
 
 class Ranks:
@@ -137,7 +137,7 @@ class Ranks:
                 dist.all_reduce(flat)
             pieces = flat.split([parameter.numel() for parameter in bucket])
             for parameter, piece in zip(bucket, pieces, strict=True):
-                parameter.grad = piece.view_as(parameter).to(parameter.device, parameter.dtype, copy=True)
+                _gradient(parameter).copy_(piece.view_as(parameter))
         own = torch.stack(list(totals)).double().sum() if totals else torch.zeros((), dtype=torch.float64)
         total = own.to(self._device)
         with _meeting():
@@ -180,7 +180,9 @@ def own_random(random: Mapping[str, Tensor], number: int) -> dict[str, Tensor]:
 
 
 def _gradient(parameter: nn.Parameter) -> Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad
 
 
 def _buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
