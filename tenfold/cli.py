@@ -11,7 +11,7 @@ import typer
 
 from tenfold import __version__
 from tenfold.commands import before, data, training, using
-from tenfold.terminal.faults import told_errors
+from tenfold.terminal.faults import require_alone, told_errors
 
 app = typer.Typer(
     name="tenfold",
@@ -25,8 +25,12 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     """Ten ways to fine-tune a language model, one engine, measured side by side."""
+    require_alone(str(context.invoked_subcommand))
     if version:
         typer.echo(f"tenfold {__version__}")
         raise typer.Exit

@@ -11,6 +11,7 @@
         ├── NonFiniteLoss    loss or gradient is NaN or infinite
         ├── OutOfMemory      not even the smallest micro-batch fits
         ├── DiskFull         a file could not be written
+        ├── RankLost         another process of the same training ended, or does not answer
         └── Interrupted      the user or the system asked to stop; a checkpoint was written
 
 An error holds one `Problem` or several, so that all problems of a layer are told at once.
@@ -94,6 +95,10 @@ class OutOfMemory(RunFailure):
 
 class DiskFull(RunFailure):
     """A file could not be written."""
+
+
+class RankLost(RunFailure):
+    """Another process of the same training ended, or does not answer: that one says why."""
 
 
 class Interrupted(RunFailure):

@@ -1,4 +1,5 @@
-"""What Tenfold reads of the environment: its cache, a cluster's address, and whether unforeseen errors show tracebacks.
+"""What Tenfold reads of the environment: its cache, a cluster's address, whether unforeseen errors show tracebacks,
+and which of several processes this is.
 
 The cache is one folder with a room in it for each purpose; all that is in it can be made again.
 """
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tenfold.files import writing
@@ -58,3 +60,26 @@ def ray_address() -> tuple[str, int] | None:
 def shows_tracebacks() -> bool:
     """Return whether the environment variable `TENFOLD_DEBUG` is set."""
     return bool(os.environ.get("TENFOLD_DEBUG"))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Which of the processes this is that one `torchrun` started together."""
+
+    rank: int
+    count: int
+    local_rank: int
+    """Its number among those on this machine."""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether what all of them have to say is said by this one."""
+        return self.rank == 0
+
+
+def launch() -> Launch:
+    """Return what `torchrun` says in `RANK`, `WORLD_SIZE` and `LOCAL_RANK`; one process alone where it says nothing."""
+    rank, count, local_rank = (
+        int(os.environ.get(name) or default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
+    return Launch(rank, count, local_rank)

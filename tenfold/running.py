@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 from tenfold.artifact import Artifact
 from tenfold.engine.log import Listener, Log
-from tenfold.engine.runtime import open_runtime
+from tenfold.engine.runtime import open_ranks, open_runtime
 from tenfold.engine.stage import Fit, Stage, StageResult
 from tenfold.engine.trackers import tracked
 from tenfold.output import claim_output
+from tenfold.paths import launch
 from tenfold.recipe import Recipe, RuntimeSection
 from tenfold.saving import save_run
 from tenfold.techniques.context import Run
 from tenfold.techniques.fits import carry_out
 from tenfold.techniques.opened import open_recipe
+from tenfold.techniques.technique import find_technique
 
 
 def run(
@@ -24,29 +27,34 @@ def run(
     """Carry out `recipe` and return its artifact; an interrupted run in the same folder goes on where it stopped.
 
     `listeners` hear every event; training ends after the current update, with a checkpoint, once `stop_asked()` is
-    true.
+    true. Processes that `torchrun` started together train together, and only the first one writes.
 
     Raises:
         UserError: the recipe, its data or its model cannot be used as asked; nothing was trained.
         RunFailure: the training could not go on; the last checkpoint is kept.
     """
-    opened = open_recipe(recipe)
-    technique, options, recipe, world = opened.technique, opened.options, opened.recipe, opened.world
-    with claim_output(recipe, world.fingerprint, parts=world.parts) as output:
+    find_technique(recipe.technique.kind).require_ranks(launch().count)
+    with open_ranks(recipe.runtime) as ranks, ExitStack() as held:
+        with ranks.first_ahead():
+            opened = open_recipe(recipe)
+        technique, options, recipe, world = opened.technique, opened.options, opened.recipe, opened.world
+        claim = claim_output(recipe, world.fingerprint, parts=world.parts)
+        output = ranks.first(lambda: held.enter_context(claim))
         if output.finished is not None:
             return output.finished
-        runtime = open_runtime(_as_begun(recipe.runtime, output.machine))
-        output.begin(world.fingerprint, recipe, parts=world.parts, machine=runtime.chosen)
-        log = Log(output.folder / "log.jsonl", listeners)
-        with tracked(recipe, output.folder, log):
-            run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
-            technique.begin(run, options)
-            if recipe.optim.total_updates is not None:
-                run.keep_to_budget(technique.plan(run, options).stages)
-            run.score("before")
-            for result in drive(run, technique.stages(run, options)):
-                run.score(result.name)
-            return save_run(run, technique)
+        runtime = open_runtime(_as_begun(recipe.runtime, output.machine), ranks)
+        log = Log(output.folder / "log.jsonl" if ranks.is_first else None, listeners)
+        if ranks.is_first:
+            output.begin(world.fingerprint, recipe, parts=world.parts, machine=runtime.chosen)
+            held.enter_context(tracked(recipe, output.folder, log))
+        run = Run(world, folder=output.folder, runtime=runtime, log=log, stop_asked=stop_asked)
+        technique.begin(run, options)
+        if recipe.optim.total_updates is not None:
+            run.keep_to_budget(technique.plan(run, options).stages)
+        run.score("before")
+        for result in drive(run, technique.stages(run, options)):
+            run.score(result.name)
+        return ranks.first(lambda: save_run(run, technique))
 
 
 def _as_begun(section: RuntimeSection, machine: Mapping[str, Any]) -> RuntimeSection:

@@ -54,7 +54,7 @@ ROOMS: dict[str, str] = {
     "provenance": "engine techniques",
     "card": "evaluation models plain techniques",
     "saving": "files recipe data models tuning evaluation engine tasks techniques artifact provenance card",
-    "running": "recipe engine techniques artifact output saving",
+    "running": "paths recipe engine techniques artifact output saving",
     "answering": "errors files data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files recipe data models",

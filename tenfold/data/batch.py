@@ -191,6 +191,15 @@ class Window:
         """The numbers of all rows in the update."""
         return tuple(row for batch in self.batches for row in batch.rows)
 
+    def share(self, rank: int, count: int) -> tuple[Batch, ...]:
+        """Return the micro-batches of one of `count` processes; each goes, largest first, to who has least so far."""
+        sizes = [batch.num_positions for batch in self.batches]
+        loads, takers = [0] * count, [0] * len(sizes)
+        for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+            takers[place] = loads.index(min(loads))
+            loads[takers[place]] += sizes[place]
+        return tuple(batch for batch, taker in zip(self.batches, takers, strict=True) if taker == rank)
+
     @property
     def num_tokens(self) -> int:
         """Tokens processed, supervised or not, an encoder's among them; no padding, and nothing for audio."""

@@ -98,6 +98,10 @@ class Mixture:
         """Return the same windows for a model that pads rows (or packs them)."""
         return replace(self, sources=tuple(source.padded(is_padded) for source in self.sources))
 
+    def over_ranks(self, count: int) -> Mixture:
+        """Return the same windows with micro-batches for `count` processes, about as much for each."""
+        return replace(self, sources=tuple(source.over_ranks(count) for source in self.sources))
+
     def origin(self, row: int) -> str:
         """Where a row of a batch stands, for messages: `orders.jsonl, line 3`."""
         number = max(place for place, offset in enumerate(self._offsets) if offset <= row)

@@ -45,6 +45,10 @@ class WindowSource(Protocol):
         """Return the same windows for a model that pads rows (or packs them)."""
         ...
 
+    def over_ranks(self, count: int) -> WindowSource:
+        """Return the same windows with micro-batches for `count` processes, about as much for each."""
+        ...
+
     def origin(self, row: int) -> str:
         """Return where a row of a batch stands, for messages."""
         ...
@@ -60,7 +64,8 @@ class Windows:
 
     An epoch's last window may be shorter. `micro_batch_tokens` bounds the tokens of one micro-batch; a row
     that is longer by itself is a micro-batch of its own. It changes memory and speed, never which rows make
-    an update. Where the model pads rows instead of packing them (`is_padded`), padding counts as tokens too.
+    an update. Where the model pads rows instead of packing them (`is_padded`), padding counts as tokens too. Nor do
+    `ranks`, the processes that a window's micro-batches are made for.
     """
 
     prepared: Prepared
@@ -68,6 +73,7 @@ class Windows:
     micro_batch_tokens: int
     seed: int
     is_padded: bool = False
+    ranks: int = 1
 
     @cached_property
     def updates_per_epoch(self) -> int:
@@ -105,7 +111,7 @@ class Windows:
         drawn = zip(self.prepared.entries(indices), epochs or [0] * len(indices), strict=True)
         entries = [entry._replace(draw=(self.seed, epoch)) for entry, epoch in drawn]
         lengths = [entry.num_positions for entry in entries]
-        bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded)
+        bins = pack_bins(lengths, self.micro_batch_tokens, is_padded=self.is_padded, ranks=self.ranks)
         return Window(tuple(self.prepared.batch([entries[place] for place in members]) for members in bins))
 
     @property
@@ -126,6 +132,10 @@ class Windows:
         """Return the same windows for a model that pads rows (or packs them)."""
         return replace(self, is_padded=is_padded)
 
+    def over_ranks(self, count: int) -> Windows:
+        """Return the same windows with micro-batches for `count` processes, about as much for each."""
+        return replace(self, ranks=count)
+
     def origin(self, row: int) -> str:
         """Where a row of a batch stands, for messages: `orders.jsonl, line 3`."""
         return self.prepared.origin(row)
@@ -142,19 +152,23 @@ class Windows:
         return {}
 
 
-def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False) -> list[list[int]]:
+def pack_bins(lengths: list[int], budget: int, *, is_padded: bool = False, ranks: int = 1) -> list[list[int]]:
     """Return bins of places in `lengths`, as few as dealing them out or filling them first-fit finds.
+
+    Where `ranks` share them, there are as many more as give each of them as many bins, of about the same size.
 
     A bin holds at most `budget`, but for a length above it, which is alone in its bin; if `is_padded`, each length
     takes as much as the longest in its bin. Without padding, first-fit decreasing needs at most 11/9 of the fewest
     possible bins, and one; dealt out evenly, the fullest, which decides the memory, is smaller. Source: Johnson 1973,
     "Near-optimal bin packing algorithms".
     """
-    bins = _first_fit(lengths, budget, is_padded=is_padded)
+    whole = max(lengths, default=0) * len(lengths) if is_padded else sum(lengths)
+    bins = _first_fit(lengths, min(budget, math.ceil(whole / ranks)), is_padded=is_padded)
     if is_padded:
         return bins
-    for num_bins in range(max(1, math.ceil(sum(lengths) / budget)), len(bins) + 1):
-        level = _dealt_out(lengths, num_bins)
+    fewest, most = (math.ceil(count / ranks) * ranks for count in (max(1, math.ceil(whole / budget)), len(bins)))
+    for num_bins in range(fewest, most + 1, ranks):
+        level = _dealt_out(lengths, min(num_bins, len(lengths)))
         if _fullest(lengths, level) <= budget:
             return level
     return bins

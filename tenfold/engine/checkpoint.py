@@ -3,7 +3,7 @@
     checkpoints/<stage>/update-00000050/
         trainable.safetensors   the trained parameters, by name
         optimizer.safetensors   AdamW's state, by parameter name
-        random.safetensors      torch's random state, one vector a device
+        random.safetensors      torch's random state, one vector a device and rank
         tuner.safetensors       what the tuner itself keeps between updates (AdaLoRA's importance scores)
         best.safetensors        the best trained parameters so far, where a best is looked for
         state.json              position, the stage's own hash, the SHA-256 of the other files, and one of itself
@@ -174,7 +174,8 @@ def random_state(device: torch.device) -> dict[str, Tensor]:
 
 
 def restore_random(state: Mapping[str, Tensor], device: torch.device) -> None:
-    """Set torch's random state to one that `random_state` returned."""
-    torch.set_rng_state(state["cpu"])
+    """Set torch's random state to one that `random_state` returned; what is not in it stays as it is."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
     if device.type == "cuda" and "cuda" in state:
         torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,7 +1,8 @@
 """How a stage is trained: the one loop.
 
 A window is the rows of one update. Its losses are sums; each is divided by the weight of the whole window, known
-before the first backward pass, so however the window is cut into micro-batches the update is the same.
+before the first backward pass, so however the window is cut into micro-batches, and over however many processes
+(`ranks`) they are dealt out, the update is the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +19,12 @@ from torch import Tensor, nn
 from tenfold.data.batch import Window
 from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
+from tenfold.engine.ends import interrupted, not_finite, smaller_micro_batches
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
+from tenfold.engine.ranks import ALONE, Ranks, all_random, own_random
 from tenfold.engine.stage import Selection, Stage, StageResult
-from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
-from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
@@ -37,6 +39,7 @@ def fit(
     checkpoints: CheckpointFolder,
     checkpoint_every: int,
     stop_asked: Callable[[], bool] = lambda: False,
+    ranks: Ranks = ALONE,
 ) -> StageResult:
     """Train `stage` on `model` in place, from its newest checkpoint if there is one; return what it came to.
 
@@ -45,8 +48,9 @@ def fit(
         OutOfMemory: not even one row at a time fits.
         Interrupted: `stop_asked()` came true; the update was finished and a checkpoint written.
         DiskFull: a checkpoint could not be written.
+        RankLost: another of the `ranks` ended.
     """
-    training = _begin(model, stage, log, checkpoints)
+    training = _begin(model, stage, log, checkpoints, ranks)
     model.train()
     saved_at = time.perf_counter()
     while training.position.update < stage.total_updates and not _lost_patience(stage.selection, training.position):
@@ -54,9 +58,10 @@ def fit(
         window = training.windows.window(training.position.update)
         set_rates(training.optimizer, rate_factor(training.position.update, stage.total_updates, stage.optim))
         try:
-            step = update_once(model, stage, window, training)
+            step = update_once(model, stage, window, training, ranks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            training.windows = _smaller(training, window, error, log)
+            training.optimizer.zero_grad(set_to_none=True)
+            training.windows = smaller_micro_batches(training.windows, window, training.position.update, error, log)
             continue
         training.position = replace(
             training.position,
@@ -69,14 +74,14 @@ def fit(
         )
         _report(log, stage, training, step)
         if stage.selection is not None and _is_due(stage.selection, training.position.update, stage.total_updates):
-            _select(model, stage, stage.selection, training, log)
-        is_stopping = stop_asked()
-        is_due = time.perf_counter() - saved_at > CHECKPOINT_SECONDS
+            _select(model, stage, stage.selection, training, log, ranks)
+        is_stopping, is_due = ranks.on_any(stop_asked(), time.perf_counter() - saved_at > CHECKPOINT_SECONDS)
         if is_stopping or is_due or training.position.update % checkpoint_every == 0:
-            checkpoints.save(training.checkpoint(model, stage))
+            state = training.checkpoint(model, stage, ranks)
+            ranks.first(partial(checkpoints.save, state))
             saved_at = time.perf_counter()
         if is_stopping and training.position.update < stage.total_updates:
-            raise _interrupted(training.position)
+            raise interrupted(training.position.update)
     if training.best is not None:
         load_parameters(training.parameters, training.best)
     model.eval()
@@ -94,19 +99,20 @@ class Training:
     best: Mapping[str, Tensor] | None
 
     @classmethod
-    def begin(cls, model: Trunk, stage: Stage) -> Training:
+    def begin(cls, model: Trunk, stage: Stage, ranks: Ranks = ALONE) -> Training:
         """Return the state before the first update."""
         optimizer = make_optimizer(stage, model)
-        return cls(stage.trainable(model), optimizer, stage.windows, Position(), None)
+        windows = stage.windows if ranks.count == 1 else stage.windows.over_ranks(ranks.count)
+        return cls(stage.trainable(model), optimizer, windows, Position(), None)
 
-    def checkpoint(self, model: Trunk, stage: Stage) -> Checkpoint:
+    def checkpoint(self, model: Trunk, stage: Stage, ranks: Ranks) -> Checkpoint:
         """Return the state to save."""
         names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
         return Checkpoint(
             position=self.position,
             trainable=self.parameters,
             optimizer=optimizer_tensors(self.optimizer, names),
-            random=random_state(model.device),
+            random=all_random(ranks.each(random_state(model.device))),
             tuner=stage.tuner.state(model.network),
             best=self.best,
         )
@@ -137,9 +143,9 @@ class Step:
     rate: float
 
 
-def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder) -> Training:
-    training = Training.begin(model, stage)
-    checkpoint, notes = checkpoints.newest()
+def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder, ranks: Ranks) -> Training:
+    training = Training.begin(model, stage, ranks)
+    checkpoint, notes = ranks.first(checkpoints.newest)
     log.rewind(stage.name, checkpoint.position.update if checkpoint else 0)
     for note in notes:
         log.write("note", stage=stage.name, text=note)
@@ -149,30 +155,31 @@ def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder) 
     load_parameters(training.parameters, checkpoint.trainable)
     restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
     stage.tuner.restore(model.network, checkpoint.tuner)
-    restore_random(checkpoint.random, model.device)
+    restore_random(own_random(checkpoint.random, ranks.number), model.device)
     training.position, training.best = checkpoint.position, checkpoint.best
-    training.windows = stage.windows.with_micro_batch_tokens(checkpoint.position.micro_batch_tokens)
+    training.windows = training.windows.with_micro_batch_tokens(checkpoint.position.micro_batch_tokens)
     log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=training.position.update)
     return training
 
 
-def update_once(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
+def update_once(model: Trunk, stage: Stage, window: Window, training: Training, ranks: Ranks = ALONE) -> Step:
     """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved."""
     training.optimizer.zero_grad(set_to_none=True)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
     totals = []
-    for batch in window.batches:
-        loss = stage.objective(model, batch)
-        (loss.total / max(1, weight)).backward()
-        totals.append(loss.total.detach())
-    for penalty in (stage.tuner.penalty, *stage.penalties):
-        amount = penalty(model.network)
-        if amount is not None:
-            amount.backward()
-    mean_loss = float(torch.stack(totals).sum()) / max(1, weight)
+    with ranks.in_step(training.position.update, weight):
+        for batch in ranks.share(window):
+            loss = stage.objective(model, batch)
+            (loss.total / max(1, weight)).backward()
+            totals.append(loss.total.detach())
+        for penalty in (stage.tuner.penalty, *stage.penalties) if ranks.is_first else ():
+            amount = penalty(model.network)
+            if amount is not None:
+                amount.backward()
+    mean_loss = ranks.add_up(training.parameters.values(), totals) / max(1, weight)
     norm = _clip(training.parameters, stage.optim.max_gradient_norm)
     if not math.isfinite(mean_loss) or not math.isfinite(norm):
-        raise _not_finite(stage, window, totals, training.position.update)
+        raise not_finite(stage, window, totals, training.position.update, ranks)
     training.optimizer.step()
     stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
     return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
@@ -184,11 +191,11 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
     return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
 
 
-def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log) -> None:
+def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log, ranks: Ranks) -> None:
     started = time.perf_counter()
     model.eval()
     with out_of_memory_named("evaluation on validation rows"):
-        judged = selection.judge()
+        judged = ranks.first(selection.judge)
     model.train()
     position = replace(
         training.position,
@@ -225,27 +232,6 @@ def _lost_patience(selection: Selection | None, position: Position) -> bool:
     )
 
 
-def _smaller(training: Training, window: Window, error: Exception, log: Log) -> WindowSource:
-    """Return windows of half the micro-batch if `error` means "out of memory"; else raise it again."""
-    if not is_out_of_memory(error):
-        raise error
-    training.optimizer.zero_grad(set_to_none=True)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    largest = max(batch.num_positions for batch in window.batches)
-    if all(len(batch.rows) == 1 for batch in window.batches):
-        raise OutOfMemory(
-            Problem(
-                f"update {training.position.update + 1}",
-                f"out of memory with one row at a time ({largest} tokens)",
-                remedy="set data.max_length lower, runtime.gradient_checkpointing: true, a smaller tuner, or qlora",
-            )
-        ) from error
-    tokens = max(1, min(largest, training.windows.micro_batch_tokens) // 2)
-    log.write("note", text=f"out of memory: micro-batches of {tokens} tokens from now on; the update stays the same")
-    return training.windows.with_micro_batch_tokens(tokens)
-
-
 def _report(log: Log, stage: Stage, training: Training, step: Step) -> None:
     position = training.position
     log.write(
@@ -266,30 +252,3 @@ def load_parameters(parameters: Mapping[str, nn.Parameter], values: Mapping[str,
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(values[name])
-
-
-def _not_finite(stage: Stage, window: Window, totals: list[Tensor], update: int) -> NonFiniteLoss:
-    rows = window.rows
-    for batch, total in zip(window.batches, totals, strict=True):
-        if not bool(torch.isfinite(total)):
-            rows = batch.rows
-            break
-    named = ", ".join(stage.windows.origin(row) for row in rows[:5])
-    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-    return NonFiniteLoss(
-        Problem(
-            f"stage {stage.name}, update {update + 1}",
-            f"the loss or its gradient is not finite; rows: {named}{more}",
-            remedy="lower optim.learning_rate, or run in precision fp32; the last checkpoint is kept",
-        )
-    )
-
-
-def _interrupted(position: Position) -> Interrupted:
-    return Interrupted(
-        Problem(
-            f"stopped after update {position.update}",
-            "as asked; a checkpoint was written",
-            remedy="run the same command again to go on from here",
-        )
-    )

@@ -1,4 +1,4 @@
-"""Where and how a run computes: device, precision, threads and seeds. The only file that asks the machine."""
+"""Where and how a run computes: device, precision, threads, seeds and ranks. The only file that asks the machine."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import json
 import os
 import platform
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import torch
+import torch.distributed as dist
 
+from tenfold.engine.ranks import ALONE, UPDATE_TIMEOUT, Ranks
 from tenfold.errors import Problem, RecipeError
 from tenfold.files import sha256_text, write_json
-from tenfold.paths import cache_folder
+from tenfold.paths import cache_folder, launch
 from tenfold.recipe import RuntimeSection
 
 
@@ -27,6 +30,7 @@ class Runtime:
     precision: str  # "fp32" or "bf16"
     threads: int
     seed: int
+    ranks: Ranks = ALONE
 
     @property
     def chosen(self) -> dict[str, str | int]:
@@ -87,8 +91,43 @@ def _main_memory() -> int:
     return there
 
 
-def open_runtime(section: RuntimeSection) -> Runtime:
+@contextmanager
+def open_ranks(section: RuntimeSection) -> Iterator[Ranks]:
+    """Yield this process's place among those that `torchrun` started together, which can talk to each other now.
+
+    They do so through NCCL where each has a GPU of its own, else through gloo.
+
+    Raises:
+        RecipeError: there are more of them on this machine than GPUs.
+    """
+    mine = launch()
+    if mine.count == 1:
+        yield ALONE
+        return
+    device = torch.device("cpu")
+    if _device(section.device) == "cuda":
+        if mine.local_rank >= torch.cuda.device_count():
+            found = f"{mine.local_rank + 1} or more processes on a machine with {torch.cuda.device_count()} GPUs"
+            raise RecipeError(Problem("torchrun", found, allowed="one for each GPU, or --set runtime.device=cpu"))
+        device = torch.device("cuda", mine.local_rank)
+        torch.cuda.set_device(device)
+    if dist.is_initialized():
+        yield Ranks(mine.rank, mine.count, device)
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=UPDATE_TIMEOUT)
+    is_whole = False
+    try:
+        yield Ranks(mine.rank, mine.count, device)
+        is_whole = True
+    finally:
+        if is_whole or device.type == "cpu":  # NCCL would wait for ranks that are gone
+            dist.destroy_process_group()
+
+
+def open_runtime(section: RuntimeSection, ranks: Ranks = ALONE) -> Runtime:
     """Choose device, precision and threads where the recipe leaves them open, set the threads and seed torch.
+
+    All `ranks` compute in the precision that the first one measures.
 
     Raises:
         RecipeError: the device asked for is not there.
@@ -96,9 +135,9 @@ def open_runtime(section: RuntimeSection) -> Runtime:
     device = torch.device(_device(section.device))
     threads = section.threads or measured_threads(device)
     torch.set_num_threads(threads)
-    precision = measured_precision(device) if section.precision == "auto" else section.precision
+    measured = ranks.first(lambda: measured_precision(device)) if section.precision == "auto" else section.precision
     torch.manual_seed(section.seed)
-    return Runtime(device=device, precision=precision, threads=threads, seed=section.seed)
+    return Runtime(device=device, precision=measured, threads=threads, seed=section.seed, ranks=ranks)
 
 
 def _device(asked: str) -> str:

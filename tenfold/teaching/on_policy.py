@@ -18,6 +18,7 @@ from tenfold.data.batch import Entry, SampledBatch, Window, pack
 from tenfold.data.examples import Example
 from tenfold.data.render import Renderer
 from tenfold.data.windows import Windows, pack_bins
+from tenfold.engine.ranks import ALONE, Ranks
 from tenfold.models.generate import Sampling, continue_prompts, end_token_ids, evaluating, is_cut
 from tenfold.models.language_model import LanguageModel
 
@@ -40,6 +41,8 @@ class OnPolicyWindows:
     drawing: Drawing
     load: Callable[[], LanguageModel] = field(repr=False)
     renderer: Renderer = field(repr=False)
+    ranks: Ranks = field(default=ALONE, repr=False)
+    """The processes that train together: the first one draws for all, since they must learn from the same replies."""
 
     @property
     def micro_batch_tokens(self) -> int:
@@ -61,10 +64,9 @@ class OnPolicyWindows:
         drawn = {rows[place] for place in order[: round(self.drawing.share * len(rows))]}
         kept = [row for row in rows if row not in drawn]
         batches = self.source.cut(kept).batches if kept else ()
-        entries = self._drawn(sorted(drawn), update)
-        bins = pack_bins(
-            [len(entry.input_ids) for entry in entries], self.micro_batch_tokens, is_padded=self.source.is_padded
-        )
+        entries = self.ranks.first(lambda: self._drawn(sorted(drawn), update))
+        lengths, source = [len(entry.input_ids) for entry in entries], self.source
+        bins = pack_bins(lengths, source.micro_batch_tokens, is_padded=source.is_padded, ranks=source.ranks)
         sampled = [pack([entries[place] for place in members], task=self.source.prepared.task) for members in bins]
         return Window((*batches, *(SampledBatch(**vars(batch)) for batch in sampled)))
 
@@ -101,6 +103,10 @@ class OnPolicyWindows:
     def padded(self, is_padded: bool) -> OnPolicyWindows:
         """Return the same windows for a model that pads rows (or packs them)."""
         return replace(self, source=self.source.padded(is_padded))
+
+    def over_ranks(self, count: int) -> OnPolicyWindows:
+        """Return the same windows with micro-batches for `count` processes, about as much for each."""
+        return replace(self, source=self.source.over_ranks(count))
 
     def origin(self, row: int) -> str:
         """Return where a row of a batch stands, for messages."""

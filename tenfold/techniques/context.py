@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -181,7 +181,8 @@ class Run(Ledger):
         """Restore `stage` from the store, or fit it and keep it there."""
         stage = self.attach(stage)
         key = fingerprint(self.subject.key, stage.content, {"seed": self.runtime.seed})
-        stored = stored_stage(key)
+        ranks = self.runtime.ranks
+        stored = ranks.first(partial(stored_stage, key))
         if stored is not None:
             self.subject.restore(stage, stored)
             result = replace(stored.result, from_store=True)
@@ -189,9 +190,8 @@ class Run(Ledger):
         else:
             result = self._fit(stage, key if stage.is_storable else "")
             if stage.is_storable:
-                store_stage(
-                    key, StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
-                )
+                kept = StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
+                ranks.first(partial(store_stage, key, kept))
         self.spend(result.selection_seconds)
         self.subject.finish(stage, key)
         self.keep_result(result)
@@ -200,7 +200,9 @@ class Run(Ledger):
     def _fit(self, stage: Stage, key: str) -> StageResult:
         folder = self.folder / "checkpoints" / stage.name
         checkpoints = CheckpointFolder(folder, keep=self.recipe.runtime.keep_checkpoints, key=key)
-        torch.manual_seed(derived_seed(self.runtime.seed, stage.name))
+        ranks = self.runtime.ranks
+        of_rank = () if ranks.is_first else (f"rank {ranks.number}",)  # else all would drop the same units
+        torch.manual_seed(derived_seed(self.runtime.seed, stage.name, *of_rank))
         with PeakMemory(self.runtime.device) as memory:
             result = fit(
                 self.model,
@@ -209,6 +211,7 @@ class Run(Ledger):
                 checkpoints=checkpoints,
                 checkpoint_every=self.recipe.runtime.checkpoint_every,
                 stop_asked=self.stop_asked,
+                ranks=ranks,
             )
         return replace(result, peak_memory_bytes=memory.peak_bytes)
 
@@ -271,7 +274,8 @@ class Run(Ledger):
             with acting_in(self.model.network, acting):
                 return (measure(self.model, stage=stage),)
 
-        known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked)
+        ranks = self.runtime.ranks
+        known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked, ranks=ranks)
         self.spend(known.seconds)
         (found,) = Scorecard.from_json(known.scorecard).scores
         return replace(found, stage=stage)

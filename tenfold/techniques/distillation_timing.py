@@ -36,7 +36,9 @@ def time_both(run: Run, teacher: Teacher, load: Callable[[], Trunk], task: Task,
     def measure() -> Sequence[Score]:
         return serving_scores({TEACHER: _served(load(), task), student: _served(run.model, run.world.first)})
 
-    known = measured_once(student, SERVING, key, measure, log=run.log, stop_asked=run.stop_asked)
+    known = measured_once(
+        student, SERVING, key, measure, log=run.log, stop_asked=run.stop_asked, ranks=run.runtime.ranks
+    )
     run.spend(known.seconds)
     return Scorecard.from_json(known.scorecard)
 

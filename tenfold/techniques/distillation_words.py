@@ -105,7 +105,7 @@ def _with_own_answers(run: Run, stage: Stage, options: DistillationOptions) -> S
     assert isinstance(renderer, Renderer), "`start` has refused other rows and models"
     limit = asked.max_new_tokens or task.data.max_new_tokens or run.recipe.data.max_length
     drawing = Drawing(asked.share, asked.every, asked.temperature, limit)
-    return replace(stage, windows=OnPolicyWindows(task.windows, drawing, student, renderer))
+    return replace(stage, windows=OnPolicyWindows(task.windows, drawing, student, renderer, run.runtime.ranks))
 
 
 def _hidden(

@@ -86,5 +86,6 @@ TECHNIQUE = Technique(
     meet=meet,
     begin=begin,
     plan=plan,
+    alone="it trains no weights, and an estimator is fitted in one",
     claims=CLAIMS,
 )

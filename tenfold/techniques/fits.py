@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tenfold.engine.stage import Fit, StageResult
@@ -15,7 +16,8 @@ def carry_out(run: Run, fit: Fit) -> StageResult:
     """Return what `fit` came to, restored from the store or made now; from here on it answers its task."""
     run.model.base.requires_grad_(False)  # nothing of the network trains
     key = fingerprint(run.state, fit.content)
-    stored = stored_fit(key)
+    ranks = run.runtime.ranks
+    stored = ranks.first(partial(stored_fit, key))
     if stored is None:
         run.log.write("note", text=f"fit {fit.name}: begun")
 
@@ -24,7 +26,7 @@ def carry_out(run: Run, fit: Fit) -> StageResult:
                 result = fit.make(folder)
             return replace(result, peak_memory_bytes=memory.peak_bytes)  # kept with it: who finds it again is told
 
-        folder, result = store_fit(key, make)
+        folder, result = ranks.first(partial(store_fit, key, make))
         run.log.write("fitted", stage=fit.name, seconds=round(result.seconds, 3))
     else:
         folder, result = stored[0], replace(stored[1], from_store=True)

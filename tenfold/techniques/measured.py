@@ -7,20 +7,34 @@ from collections.abc import Callable, Sequence
 
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
+from tenfold.engine.ranks import Ranks
 from tenfold.engine.store import StoredScore, store_score, stored_score
 from tenfold.errors import Interrupted, Problem
 from tenfold.evaluation.scorecard import Score, Scorecard
 
 
 def measured_once(
-    stage: str, task: str, key: str, measure: Callable[[], Sequence[Score]], *, log: Log, stop_asked: Callable[[], bool]
+    stage: str,
+    task: str,
+    key: str,
+    measure: Callable[[], Sequence[Score]],
+    *,
+    log: Log,
+    stop_asked: Callable[[], bool],
+    ranks: Ranks,
 ) -> StoredScore:
-    """Return what `measure` gives, or gave before under `key`.
+    """Return what `measure` gives, or gave before under `key`; of several `ranks` the first one measures.
 
     Raises:
         Interrupted: `stop_asked()` is true, and it would have to be measured.
         OutOfMemory: it does not fit.
     """
+    return ranks.first(lambda: _measured(stage, task, key, measure, log=log, stop_asked=stop_asked))
+
+
+def _measured(
+    stage: str, task: str, key: str, measure: Callable[[], Sequence[Score]], *, log: Log, stop_asked: Callable[[], bool]
+) -> StoredScore:
     known = stored_score(key)
     if known is not None:
         log.write("score_restored", stage=stage, task=task)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -152,7 +152,7 @@ class Subject:
         for each in chain:
             done = self.finished[each]
             assert done.stage.is_storable, f"{each} cannot be gone back to: its content does not tell it from others"
-            stored = stored_stage(done.key)
+            stored = self.runtime.ranks.first(partial(stored_stage, done.key))
             if stored is None:
                 again = "run the same command again: it is trained once more, with the same result"
                 raise RunFailure(

@@ -157,6 +157,19 @@ class Technique:
     start: Callable[[Recipe, Any], Start] | None = None
     """Gives the model to train, where that is not the recipe's as it is; raises what does not fit, before training."""
 
+    alone: str = ""
+    """Why it cannot be carried out by several processes together; empty where it can."""
+
+    def require_ranks(self, count: int) -> None:
+        """Check that so many processes can carry it out together.
+
+        Raises:
+            RecipeError: it is one for a single process.
+        """
+        if count > 1 and self.alone:
+            found = f"{self.kind} in {count} processes: {self.alone}"
+            raise RecipeError(Problem("torchrun", found, "one process", "give the command without torchrun"))
+
     def starting(self, recipe: Recipe, options: Options) -> Callable[[], Start] | None:
         """Return what gives the run's model, or None where it is the recipe's own."""
         return None if self.start is None else partial(self.start, recipe, options)

@@ -11,9 +11,9 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tenfold.errors import Interrupted, OutOfMemory, Problem, TenfoldError
+from tenfold.errors import Interrupted, OutOfMemory, Problem, RankLost, TenfoldError, UserError
 from tenfold.files import write_atomic
-from tenfold.paths import cache_folder, shows_tracebacks
+from tenfold.paths import cache_folder, launch, shows_tracebacks
 from tenfold.plain import on_screen
 
 STOPPED = Problem(
@@ -45,6 +45,8 @@ def told_errors(version: str) -> Iterator[None]:
     try:
         yield
     except TenfoldError as error:
+        if is_told_elsewhere(error):
+            sys.exit(error.exit_code)
         heading = f"{len(error.problems)} problems\n" if len(error.problems) > 1 else ""
         print(wrapped(f"tenfold: {heading}{error}"), file=sys.stderr)
         sys.exit(error.exit_code)
@@ -60,6 +62,23 @@ def told_errors(version: str) -> Iterator[None]:
             sys.exit(OutOfMemory.exit_code)
         print(wrapped(str(unforeseen(error, version))), file=sys.stderr)
         sys.exit(1)
+
+
+def require_alone(command: str) -> None:
+    """Check that this process was not started as one of several, unless `command` is the one that they share.
+
+    Raises:
+        UserError: it is another command.
+    """
+    count = launch().count
+    if count > 1 and command != "run":
+        found = f"`tenfold {command}` in {count} processes at once"
+        raise UserError(Problem("torchrun", found, "`tenfold run`", "give the command without torchrun"))
+
+
+def is_told_elsewhere(error: TenfoldError) -> bool:
+    """Whether another of the processes that `torchrun` started says it: what all meet is said once on each machine."""
+    return launch().local_rank > 0 and isinstance(error, (UserError, Interrupted, RankLost))
 
 
 def unforeseen(error: Exception, version: str) -> Problem:

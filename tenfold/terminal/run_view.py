@@ -18,6 +18,7 @@ from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard import BEFORE, RETENTION, Score, Scorecard
 from tenfold.evaluation.scorecard_view import interval_text, terminal_table, too_few
 from tenfold.evaluation.transfer_view import matrix_table, stage_matrix, transfer_lines
+from tenfold.paths import launch
 from tenfold.recipe import TASK, Recipe
 from tenfold.running import run
 from tenfold.terminal.candidates_view import candidate_tables
@@ -45,13 +46,15 @@ def run_and_show(recipe: Recipe) -> None:
         UserError: the recipe, its data or its model cannot be used as asked.
         RunFailure: the training could not go on, or was stopped.
     """
-    console = Console()
-    announce_model(recipe.model)
+    console = Console(quiet=not launch().speaks)
+    if launch().speaks:
+        announce_model(recipe.model)
     with stop_signals(console) as stop, progress_on(console) as progress:
         artifact = run(recipe, listeners=(stop, progress), stop_asked=lambda: stop.is_asked)
     if not progress.heard_anything:
         console.print("Nothing has changed since this run was finished; here is its artifact again.")
-    show_artifact(artifact)
+    if launch().speaks:
+        show_artifact(artifact)
 
 
 def show_artifact(artifact: Artifact) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from tenfold.data.batch import IGNORED, Batch, Window
 from tenfold.engine.checkpoint import on_cpu
 from tenfold.engine.fit import Training, load_parameters, update_once
+from tenfold.engine.ranks import ALONE, Ranks
 from tenfold.engine.stage import Stage
 from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel
@@ -52,7 +53,7 @@ class Measured:
     """What the model says of each row: log likelihoods of its tokens or transcript, or a head's logits."""
 
 
-def measure(model: Trunk, stage: Stage, batches: Sequence[Batch]) -> Measured:
+def measure(model: Trunk, stage: Stage, batches: Sequence[Batch], ranks: Ranks = ALONE) -> Measured:
     """Return loss, gradients and values of an update made of `batches`; nothing has moved afterwards."""
     values = row_values(model, batches)
     stage = replace(stage, optim=stage.optim.model_copy(update={"max_gradient_norm": None}))
@@ -61,7 +62,7 @@ def measure(model: Trunk, stage: Stage, batches: Sequence[Batch]) -> Measured:
     own = stage.tuner.state(model.network)
     kept = on_cpu(training.parameters) if own else {}  # what has a state of its own may move weights by itself
     own = on_cpu(own)
-    step = update_once(model, stage, Window(tuple(batches)), training)
+    step = update_once(model, stage, Window(tuple(batches)), training, ranks)
     gradients = {
         name: parameter.grad.detach().float().clone()
         for name, parameter in training.parameters.items()

@@ -72,6 +72,10 @@ class FewWindows:
         """Return the same windows for a model that pads rows (or packs them)."""
         return replace(self, source=self.source.padded(is_padded))
 
+    def over_ranks(self, count: int) -> FewWindows:
+        """Return the same windows with micro-batches for `count` processes."""
+        return replace(self, source=self.source.over_ranks(count))
+
     def origin(self, row: int) -> str:
         """Return where a row stands."""
         return self.source.origin(row)

@@ -12,7 +12,7 @@ from tenfold.errors import TenfoldError
 from tenfold.files import unfinished
 from tenfold.paths import cache_folder, shows_tracebacks
 from tenfold.recipe import Recipe
-from tenfold.verify import generation, gradients, saved, templates, updates
+from tenfold.verify import generation, gradients, ranks, saved, templates, updates
 from tenfold.verify.finding import Compared, Finding, Skipped, Verification
 from tenfold.verify.finished import Finished, kept_answers
 from tenfold.verify.specimen import Specimen
@@ -39,6 +39,7 @@ CHECKS = (
     Check("repeated", "same seed = same bits", updates.repeated, trains=True),
     Check("resumed", "resumed = never stopped", updates.resumed, trains=True),
     Check("accumulation", "1 x N micro-batches = N x 1", gradients.accumulation, trains=True),
+    Check("ranks", "1 process = 2 processes", ranks.ranks, trains=True),
     Check("packing", "rows together = the same rows alone", gradients.packing, trains=True),
     Check("kernels", "fused = the model's own plain forward", gradients.kernels, trains=True),
     Check("kernels, own precision", "the same as it trains, in bf16", gradients.kernels_in_own_precision, trains=True),

@@ -112,6 +112,37 @@ def test_bins_are_filled_evenly_for_the_fullest_decides_the_memory() -> None:
     assert pack_bins([130, 50, 40], 100) == [[0], [1, 2]]  # a row above the bound is alone
 
 
+@pytest.mark.parametrize("count", (2, 3, 4))
+@pytest.mark.parametrize("is_padded", (False, True))
+def test_ranks_share_the_rows_of_a_window_about_evenly(prepared: Prepared, count: int, is_padded: bool) -> None:
+    whole = replace(make(prepared, batch_size=12, budget=4096), is_padded=is_padded)
+    assert len(whole.window(0).batches) == 1
+    window = whole.over_ranks(count).window(0)
+    shares = [window.share(rank, count) for rank in range(count)]
+    rows = [row for share in shares for batch in share for row in batch.rows]
+    assert sorted(rows) == sorted(whole.window(0).rows)
+    loads = [sum(batch.num_positions for batch in share) for share in shares]
+    assert max(loads) < 1.5 * sum(loads) / count
+    assert all(mine is batch for mine, batch in zip(window.share(0, 1), window.batches, strict=True)), "in their order"
+
+
+def test_more_ranks_than_rows_leave_some_without(prepared: Prepared) -> None:
+    window = make(prepared, batch_size=3).over_ranks(4).window(0)
+    assert [len(window.share(rank, 4)) for rank in range(4)] == [1, 1, 1, 0]
+
+
+def test_bins_for_ranks_are_a_multiple_of_them_within_the_bound() -> None:
+    rng = random.Random(1)
+    for _ in range(100):
+        lengths = [rng.randint(1, 60) for _ in range(rng.randint(8, 40))]
+        for ranks in (2, 3, 4):
+            bins = pack_bins(lengths, 100, ranks=ranks)
+            assert sorted(place for members in bins for place in members) == list(range(len(lengths)))
+            assert all(members and sum(lengths[place] for place in members) <= 100 for members in bins)
+            assert len(bins) >= ranks
+    assert pack_bins([], 100, ranks=2) == []
+
+
 def test_origin_names_the_row(prepared: Prepared) -> None:
     assert make(prepared).origin(7) == "rows.jsonl, line 8"
 

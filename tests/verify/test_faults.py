@@ -19,6 +19,7 @@ from tenfold.data.render import Renderer
 from tenfold.engine import fit
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position
 from tenfold.engine.fit import Step, Training
+from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
 from tenfold.kernels.packed_rows import PackedRows
 from tenfold.models import fused_blocks
@@ -34,7 +35,7 @@ Patch = pytest.MonkeyPatch
 def per_micro_batch(patch: Patch) -> None:
     """Divide by the weight of each micro-batch, then by how many there are: a mean of means."""
 
-    def update(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
+    def update(model: Trunk, stage: Stage, window: Window, training: Training, ranks: Ranks) -> Step:
         training.optimizer.zero_grad(set_to_none=True)
         losses = []
         for batch in window.batches:
@@ -46,6 +47,11 @@ def per_micro_batch(patch: Patch) -> None:
 
     for module in ("tenfold.engine.fit", "tenfold.verify.measure"):
         patch.setattr(f"{module}.update_once", update)
+
+
+def apart(patch: Patch) -> None:
+    """Leave each of several processes with the gradients of its own rows."""
+    patch.setattr(Ranks, "add_up", lambda self, parameters, totals: float(torch.stack(totals).sum()))
 
 
 def leaking(patch: Patch) -> None:
@@ -112,10 +118,10 @@ def frozen_moves(patch: Patch) -> None:
     """Move the embedding of a token that no row has."""
     original = fit.update_once
 
-    def update(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
+    def update(model: Trunk, stage: Stage, window: Window, training: Training, ranks: Ranks) -> Step:
         with torch.no_grad():
             model.base.get_input_embeddings().weight[3] = 0.0  # "<s>", which the template never writes
-        return original(model, stage, window, training)
+        return original(model, stage, window, training, ranks)
 
     patch.setattr(fit, "update_once", update)
 
@@ -211,6 +217,7 @@ def private_scale(patch: Patch) -> None:
 
 FAULTS: dict[str, tuple[Callable[[Patch], None], set[str]]] = {
     "a mean of micro-batches' means": (per_micro_batch, {"accumulation"}),
+    "gradients that are not added up": (apart, {"ranks"}),
     "a row that sees another": (leaking, {"packing"}),
     "another epsilon in a kernel": (other_epsilon, {"kernels"}),
     "an optimizer that is not restored": (no_optimizer_state, {"resumed"}),
