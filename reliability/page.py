@@ -1,4 +1,4 @@
-"""docs/reliability.md, written from reliability/results/*.json so that the page never says what was not measured."""
+"""docs/reliability.md, written from the results of reliability/ and fuzz/ alone: it says what was measured, no more."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fuzz import page as fuzz
 from reliability.crash import figures as crash
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {"crash": crash.section}
@@ -18,7 +19,7 @@ PAGE = ROOT / "docs/reliability.md"
 
 HEAD = """# Reliability
 
-<!-- Written by `python -m reliability page` from reliability/results/*.json: change reliability/, not this page. -->
+<!-- Written by `python -m reliability page` from the results in reliability/ and fuzz/: change those, not this page. -->
 
 What Tenfold was put through on purpose, and what came of it. Each section is one campaign, too long for the test suite;
 a short form of it runs there.
@@ -29,4 +30,5 @@ def page() -> str:
     """Return the whole page."""
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))]
     results.sort(key=lambda result: list(SECTIONS).index(result["kind"]))
-    return "\n".join([HEAD, *(SECTIONS[result["kind"]](result) for result in results)])
+    own = [SECTIONS[result["kind"]](result) for result in results]
+    return "\n".join([HEAD, *own, fuzz.section(fuzz.results())])
