@@ -19,7 +19,7 @@ PAGE = ROOT / "docs/reliability.md"
 
 HEAD = """# Reliability
 
-<!-- Written by `python -m reliability page` from the results in reliability/ and fuzz/: change those, not this page. -->
+<!-- Written by `python -m reliability page` from the results in reliability/ and fuzz/: change those, not this. -->
 
 What Tenfold was put through on purpose, and what came of it. Each section is one campaign, too long for the test suite;
 a short form of it runs there.
