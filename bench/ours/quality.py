@@ -16,7 +16,7 @@ from tenfold.artifact import Artifact
 from tenfold.recipe import parse_recipe
 from tenfold.running import run
 
-PROBED = 4
+PROBED = 12
 """Updates of a run that only tells how long one takes; the first one does not count."""
 
 
@@ -29,13 +29,14 @@ def main(folder: Path, result: Path) -> None:
         updates = max(1, int(job["seconds"] / _seconds_per_update(probe)))
     artifact = _trained(job, folder, updates, watch)
     recipe = artifact.recipe
-    settings = {
-        "technique": recipe.technique.kind,
-        "tuner": recipe.tuner.kind,
-        "learning_rate": recipe.optim.learning_rate,
-        "batch_size": recipe.optim.batch_size,
-        "schedule": recipe.optim.schedule,
-    }
+    settings: dict[str, object] = {"technique": recipe.technique.kind, "tuner": recipe.tuner.kind}
+    if updates is not None:
+        optim = recipe.optim
+        settings |= {
+            "learning_rate": optim.learning_rate,
+            "batch_size": optim.batch_size,
+            "schedule": optim.schedule,
+        }
     versions = {"tenfold": tenfold.__version__, **{name: version(name) for name in ("torch", "transformers")}}
     told = {"predictions": _predictions(artifact, folder), "updates": updates or 0}
     spent = {"train_seconds": updates * _seconds_per_update(watch) if updates else artifact.cost.train_seconds}

@@ -50,6 +50,7 @@ def main(folder: Path, result: Path) -> None:
             disable_tqdm=True,
             dataloader_pin_memory=False,
             **SETTINGS,
+            **({} if job["learning_rate"] is None else {"learning_rate": job["learning_rate"]}),
         )
         return Trainer(
             model=model, args=arguments, train_dataset=train, processing_class=tokenizer, callbacks=callbacks

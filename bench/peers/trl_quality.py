@@ -46,7 +46,7 @@ def main(folder: Path, result: Path) -> None:
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            **SETTINGS,
+            **(SETTINGS if job["learning_rate"] is None else {**SETTINGS, "learning_rate": job["learning_rate"]}),
         )
         return SFTTrainer(
             model=job["model"],
@@ -60,7 +60,12 @@ def main(folder: Path, result: Path) -> None:
     trainer, spent = train_for(job["seconds"], make)
     predictions = _answers(trainer.model, tokenizer, job)
     versions = {name: version(name) for name in ("trl", "transformers", "peft", "torch")}
-    settings = {**SETTINGS, **LORA, "batch_size": trainer.args.per_device_train_batch_size}
+    settings = {
+        **SETTINGS,
+        **LORA,
+        "learning_rate": trainer.args.learning_rate,
+        "batch_size": trainer.args.per_device_train_batch_size,
+    }
     result.write_text(json.dumps({"predictions": predictions, **spent, "settings": settings, "versions": versions}))
 
 

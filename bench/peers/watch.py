@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-PROBED = 4
+PROBED = 12
 """Updates of a training that only tells how long one takes; the first one does not count."""
 
 

@@ -27,7 +27,11 @@ ROW = QualityRow(
         "Tenfold, task_specific": {"technique": {"kind": "task_specific"}, "tuner": "full"},
         "Tenfold, feature_based": {"technique": {"kind": "feature_based"}, "tuner": "frozen"},
     },
-    peers=(Peer("transformers Trainer", "trl", "trainer_quality.py"), FEATURES),
+    peers=(
+        Peer("transformers Trainer", "trl", "trainer_quality.py"),
+        Peer("transformers Trainer at Tenfold's rate", "trl", "trainer_quality.py", learning_rate=1e-4),
+        FEATURES,
+    ),
     seconds=60.0,
     judge=same_label,
     metric="accuracy",

@@ -1,4 +1,4 @@
-"""JSON calls written by a small decoder with LoRA after two minutes of one core, beside TRL's SFTTrainer."""
+"""JSON calls written by a small decoder with LoRA after a minute and a half of one core, beside TRL's SFTTrainer."""
 
 from __future__ import annotations
 
@@ -24,10 +24,14 @@ ROW = QualityRow(
     model="smollm2-135m-instruct",
     rows=_rows,
     recipes={"Tenfold, LoRA": {"technique": {"kind": "parameter_efficient"}, "tuner": "lora"}},
-    peers=(Peer("TRL", "trl", "trl_quality.py"),),
-    seconds=120.0,
+    peers=(
+        Peer("TRL", "trl", "trl_quality.py"),
+        Peer("TRL at Tenfold's rate", "trl", "trl_quality.py", learning_rate=1e-3),
+    ),
+    seconds=90.0,
     judge=json_match,
     metric="same JSON",
     max_length=256,
+    seeds=(0, 1),
     settings={"max_new_tokens": 64},
 )

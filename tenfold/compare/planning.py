@@ -36,6 +36,8 @@ class Pace:
     """What an entrant takes, as measured on a few of its rows."""
 
     scoring_seconds: float
+    usual_rate: float
+    """The learning rate of its recipe, where that names none the tuner's for such a model; 0 where nothing trains."""
     reading_seconds: float = 0.0
     num_stages: int = 0
     """None where nothing trains."""
@@ -45,8 +47,6 @@ class Pace:
     tokens_per_update: float = 0.0
     retention_seconds: float = 0.0
     """Of scoring what is kept of general text: once a whole run, and of row 0."""
-    usual_rate: float = 0.0
-    """The learning rate of its recipe, where that names none the tuner's for such a model."""
     comparing_seconds: float = 0.0
     """Of scoring what a whole run compares itself with, such as the model shown examples."""
 
@@ -91,7 +91,7 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
             refused[entrant.name] = _apart(tried.asked, first[1], first[0])
             continue
         known = trained.get(tried.training) if tried.training else None
-        if known is None or (tried.has_labels and known.recipe.technique.kind == "instruction"):
+        if known is None or (tried.has_labels and _kinds(known, entrant) == ("instruction", "task_specific")):
             trained[tried.training] = entrant
             paces[entrant.name] = tried.pace
         if known is not None:
@@ -100,6 +100,10 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
             paces.pop(dropped.name, None)
             refused[dropped.name] = f"on these rows it trains just as {kept.name} does"
     return Examined({each.name: paces[each.name] for each in entrants if each.name in paces}, refused)
+
+
+def _kinds(*entrants: Entrant) -> tuple[str, ...]:
+    return tuple(entrant.recipe.technique.kind for entrant in entrants)
 
 
 NO_TEACHER = (
@@ -168,7 +172,7 @@ def _tried(recipe: Recipe, ranked_by: Sequence[str]) -> _Tried:
     if not world.without_retention and isinstance(run.model, LanguageModel):
         keeping = try_retention(run.model, RetentionSet.load())
     if not stages:
-        return _Tried(Pace(scoring, _reading_seconds(run, world), retention_seconds=keeping), asked)
+        return _Tried(Pace(scoring, 0.0, _reading_seconds(run, world), retention_seconds=keeping), asked)
     contents = [{**stage.content, "name": ""} for stage in stages]
     training = json.dumps([run.state, dict(world.needs), contents], sort_keys=True, default=str)
     comparing = sum(try_scoring(run.model, world.first, score) for score in plan.compared)

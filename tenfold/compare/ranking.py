@@ -110,7 +110,7 @@ def _ranked(entrants: Mapping[str, Sequence[Measure]], seed: int) -> list[Standi
         score = _interval(scores[entrant], drawn[entrant])
         if measures[0].unit == "share":  # what other seeds could add is drawn from a normal, which knows no bounds
             score = replace(score, low=max(score.low, 0.0), high=min(score.high, 1.0))
-            score = opened_at_end(score, sums.shape[1])
+            score = opened_at_end(score, sums.shape[1]) if quantity is AGGREGATIONS["mean"] else score
         behind = _interval(turn * (scores[leader] - scores[entrant]), turn * (drawn[leader] - drawn[entrant]))
         p_value = float(p_values[entrant])
         standings.append(Standing(names[entrant], score, behind, p_value, is_tied=p_value >= CLEAR_P))

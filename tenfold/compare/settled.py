@@ -116,7 +116,7 @@ def kept_plan(folder: Path, fingerprint: str) -> Plan | None:
     if not path.is_file():
         return None
     tree = json.loads(path.read_text(encoding="utf-8"))
-    if tree["fingerprint"] == fingerprint:
+    if tree["fingerprint"] == fingerprint and all("usual_rate" in pace for pace in tree["paces"].values()):
         return Plan(
             {name: Pace(**each) for name, each in tree["paces"].items()},
             {name: Allowance(**{**each, "rates": tuple(each["rates"])}) for name, each in tree["allowances"].items()},

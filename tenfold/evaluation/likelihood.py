@@ -21,6 +21,11 @@ PACK_TOKENS = 2048
 """Tokens in one packed batch: fills the machine, and is small for a model that makes all logits at once."""
 
 
+SAVED = 256
+"""Tokens that a context's options must save by standing together, where a batch computes a beginning once; for fewer,
+many contexts in one batch are faster (four answers to a short question: four times)."""
+
+
 class Tokenizer(Protocol):
     """What evaluation asks of a tokenizer (transformers' own has it)."""
 
@@ -159,11 +164,14 @@ def choose_options(model: ScoresTokens, choices: Sequence[Choice], *, pack_token
     the tokenizer (as "byte-length normalised" in EleutherAI's lm-evaluation-harness).
     """
     rows = [[_continuation(model.tokenizer, choice.context, option) for option in choice.options] for choice in choices]
-    if model.route.compacts:  # a context is computed once for all of a batch's rows that begin with it
-        nats = [_sums(model, of_choice, pack_tokens, shared=_shared(of_choice)) for of_choice in rows]
-    else:
-        found = iter(_sums(model, [row for of_choice in rows for row in of_choice], pack_tokens))
-        nats = [list(itertools.islice(found, len(of_choice))) for of_choice in rows]
+    shared = [_shared(of_choice) if model.route.compacts else 0 for of_choice in rows]
+    is_alone = [tokens * (len(of_choice) - 1) >= SAVED for tokens, of_choice in zip(shared, rows, strict=True)]
+    together = [row for of_choice, alone in zip(rows, is_alone, strict=True) if not alone for row in of_choice]
+    found = iter(_sums(model, together, pack_tokens))
+    nats = [
+        _sums(model, of_choice, pack_tokens, shared=tokens) if alone else list(itertools.islice(found, len(of_choice)))
+        for of_choice, tokens, alone in zip(rows, shared, is_alone, strict=True)
+    ]
     return [_likeliest(choice, losses) for choice, losses in zip(choices, nats, strict=True)]
 
 
@@ -210,7 +218,7 @@ def _sums(
     lengths = [len(tokens) - shared if count else 0 for (tokens, _), count in zip(rows, counts, strict=True)]
     sums = [0.0] * len(rows)
     with evaluating(model.network):
-        for group in _groups(lengths, pack_tokens - shared):
+        for group in _groups(lengths, max(pack_tokens - shared, pack_tokens // 4)):
             losses = iter(model.token_losses(pack([(index, *rows[index]) for index in group])).tolist())
             for index in group:
                 sums[index] = math.fsum(itertools.islice(losses, counts[index]))

@@ -9,6 +9,7 @@ from tenfold.data.mixture import Mixture, apportioned
 from tenfold.engine.stage import Stage, StageResult
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.scorecard import BEFORE
+from tenfold.models.layout import hidden_size
 from tenfold.models.load import outline
 from tenfold.objectives.anchors import Anchor, copied, fisher_diagonal
 from tenfold.objectives.causal_lm import CausalLanguageModelling
@@ -117,7 +118,8 @@ class Course:
             }
         )
         has_own_tuner = settings.tuner is not None and place > 0
-        rate = type(self.tuners[place].settings).learning_rate if has_own_tuner else stage.learning_rate
+        usual = self.tuners[place].settings.usual_rate(hidden_size(run.model.base))
+        rate = usual if has_own_tuner else stage.learning_rate
         windows = self._mixed(task, place) if "replay" in cures else task.windows
         return replace(
             stage,

@@ -114,7 +114,7 @@ def test_the_likeliest_option_per_byte_is_chosen(model: PlainModel) -> None:
 def test_where_beginnings_are_computed_once_all_options_of_a_context_stand_together(
     model: PlainModel, pack_tokens: int
 ) -> None:
-    choices = [Choice(f"{number}: what is it? " * 3, (" a", " bc", " an owl", " bd")) for number in range(4)]
+    choices = [Choice(f"{number}: what is it? " * 6, (" a", " bc", " an owl", " bd")) for number in range(4)]
     expected = choose_options(model, choices)
     model.batches.clear()
     model.route = Route(packs=True, compacts=True)
@@ -124,10 +124,8 @@ def test_where_beginnings_are_computed_once_all_options_of_a_context_stand_toget
     if pack_tokens == 2048:
         assert len(model.batches) == len(choices)
         assert sum(computed) < sum(len(batch.input_ids) for batch in model.batches) / 2
-    else:  # a context longer than the budget leaves room for one option
-        assert all(
-            len(batch.rows) == 1 or size <= pack_tokens for batch, size in zip(model.batches, computed, strict=True)
-        )
+    elif pack_tokens == 60:  # a quarter is left for options where a context alone is longer
+        assert len(model.batches) < 16, "a context is not read for each option by itself"
 
 
 def test_a_token_across_the_border_belongs_to_the_option(model: PlainModel, monkeypatch: pytest.MonkeyPatch) -> None:
