@@ -17,6 +17,7 @@ import pytest
 
 from tenfold import __version__
 from tenfold.engine.log import Log
+from tenfold.files import seal_json
 from tenfold.recipe import load_recipe
 from tenfold.techniques.distillation_options import DistillationOptions
 from tenfold.techniques.technique import find_technique
@@ -297,7 +298,8 @@ def test_show_repeats_the_scores_and_the_next_commands(done: Desk) -> None:
 
 def test_the_title_of_a_run_cuts_a_long_model_path_and_nothing_else(done: Desk) -> None:
     facts = json.loads((done.folder / "out" / "artifact.json").read_text())
-    done.write("out/artifact.json", json.dumps({**facts, "base": "/models/" + "deep/" * 20 + "tiny-llama"}))
+    del facts["sealed"]
+    seal_json(done.folder / "out" / "artifact.json", {**facts, "base": "/models/" + "deep/" * 20 + "tiny-llama"})
     title = done.tenfold("show", "out").out.splitlines()[0]
     assert "deep/tiny-llama · instruction · lora" in title and "…" in title and len(title) == 80
 

@@ -133,7 +133,7 @@ def test_a_stage_with_another_tuner_goes_on_from_what_was_trained(
     first: TunerSettings, second: TunerSettings, settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     technique = in_two_stages(first, second)
-    monkeypatch.setattr("tenfold.running.find_technique", lambda kind: technique)
+    monkeypatch.setattr("tenfold.techniques.opened.find_technique", lambda kind: technique)
     recipe = parse_recipe({**settings, "tuner": first.model_dump(), "optim": {"max_updates": 4, "learning_rate": 3e-3}})
     artifact = run(recipe)
     assert artifact.facts["weights"] == "model"
@@ -162,6 +162,6 @@ def test_what_cannot_be_merged_cannot_be_followed_by_another_tuner(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     technique = in_two_stages(Prompt(num_virtual_tokens=2), Lora(rank=2))
-    monkeypatch.setattr("tenfold.running.find_technique", lambda kind: technique)
+    monkeypatch.setattr("tenfold.techniques.opened.find_technique", lambda kind: technique)
     with pytest.raises(UserError, match="merge"):
         run(parse_recipe({**settings, "tuner": {"kind": "prompt", "num_virtual_tokens": 2}}))

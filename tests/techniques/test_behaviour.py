@@ -87,7 +87,7 @@ def test_a_technique_that_no_store_can_tell_from_others_is_found(
         yield replace(run.stage("one"), objective=Anonymous())
 
     technique = replace(find_technique("instruction"), stages=stages)
-    for module in ("tenfold.running", "tenfold.testing"):
+    for module in ("tenfold.techniques.opened", "tenfold.testing"):
         monkeypatch.setattr(f"{module}.find_technique", lambda kind: technique)
     monkeypatch.setattr("tenfold.testing._says_what_it_is", lambda technique: None)
     with pytest.raises(AssertionError, match="trains nothing a second time"):

@@ -103,4 +103,4 @@ def test_a_damaged_lineage_is_told_without_a_traceback(shop: Desk) -> None:
     assert shop.tenfold("run", shop.recipe(data=TASKS, technique=SEQUENTIAL)).code == 0
     (shop.folder / "out" / "lineage.json").write_text('{"stages": 3}')
     done = shop.tenfold("show", "out")
-    assert done.code == 2 and "not a lineage" in done.text
+    assert done.code == 2 and "lineage.json: not the file that was saved" in done.text

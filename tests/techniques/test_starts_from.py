@@ -30,7 +30,7 @@ def logits(run: Run) -> Tensor:
 
 def driven(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, stages: object) -> None:
     technique = Technique(kind="branches", summary="a tree of stages", when="in tests", stages=stages)  # type: ignore[arg-type]
-    monkeypatch.setattr("tenfold.running.find_technique", lambda kind: technique)
+    monkeypatch.setattr("tenfold.techniques.opened.find_technique", lambda kind: technique)
     run(recipe)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tenfold.files import seal_json, sha256_file
 from tests.command import Desk, fits
 from tests.verify.test_faults import no_optimizer_state
 
@@ -15,7 +16,7 @@ def test_it_prints_two_lines_a_check_and_writes_them_beside_the_output(desk: Des
     done = desk.tenfold("verify", desk.recipe())
     assert done.code == 0, done.text
     assert fits(done.out, desk.folder)
-    assert "14 passed, 1 skipped" in done.out
+    assert "15 passed, 1 skipped" in done.out
     assert "pass     1 x N micro-batches = N x 1" in done.out
     told = json.loads((desk.folder / "out.verify.json").read_text())
     assert told["passed"] and told["tuner"] == "lora" and told["runtime"]["precision"] == "fp32"
@@ -58,3 +59,8 @@ def _swap_answers(path: Path) -> None:
     card = json.loads(path.read_text())
     card["scores"][-1]["predictions"] = ["something else" for _ in card["scores"][-1]["predictions"]]
     path.write_text(json.dumps(card))
+    marker = path.with_name("artifact.json")
+    facts = json.loads(marker.read_text())
+    del facts["sealed"]
+    facts["sha256"][path.name] = sha256_file(path)  # as if it had been saved so: a changed file is refused by itself
+    seal_json(marker, facts)
