@@ -17,7 +17,7 @@ from typing import Any
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
 from bench.told import line_of_machine, losses, range_of, settings_of, table, versions_of
-from bench.training import JOBS, ROOT, WARM_UP, Options, mean_loss, seconds_of, speeds, tenfold_python
+from bench.training import JOBS, ROOT, WARM_UP, Options, environment_of, mean_loss, seconds_of, speeds, tenfold_python
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ClassifyingRow:
         threads = machine.pin(options.cores)
         folder = prepare(self, options)
         job = json.loads((folder / "job.json").read_text())
-        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = environment_of(threads)
 
         def run(name: str, *command: str) -> Measured:
             result = folder / f"{name}.json"

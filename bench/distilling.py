@@ -18,7 +18,17 @@ from typing import Any
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
 from bench.told import line_of_machine, losses, range_of, settings_of, table, versions_of
-from bench.training import BATCH_SIZE, JOBS, MAX_LENGTH, ROOT, Options, tenfold_python, trl_python, write_rows
+from bench.training import (
+    BATCH_SIZE,
+    JOBS,
+    MAX_LENGTH,
+    ROOT,
+    Options,
+    environment_of,
+    tenfold_python,
+    trl_python,
+    write_rows,
+)
 
 SIDES = ("trl", "tenfold")
 
@@ -48,7 +58,7 @@ class DistillingRow:
         threads = machine.pin(options.cores)
         folder = prepare(self, options)
         job = json.loads((folder / "job.json").read_text())
-        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = environment_of(threads)
 
         def run(name: str, *command: str) -> Measured:
             result = folder / f"{name}.json"

@@ -19,7 +19,7 @@ from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
 from bench.samples import sample
 from bench.told import line_of_machine, range_of, settings_of, table, versions_of
-from bench.training import JOBS, ROOT, Options, tenfold_python
+from bench.training import JOBS, ROOT, Options, environment_of, tenfold_python
 
 WARM_UP = 64
 """Rows that are read first and not timed."""
@@ -98,7 +98,7 @@ def _side(folder: Path, name: str, threads: int) -> Callable[[], Measured]:
     own = [tenfold_python(), "-m", "bench.ours.encode"]
     peer = [peer_python(), str(ROOT / "bench/peers/sentence_transformers_encode.py")]
     command = [*(own if name == "tenfold" else peer), str(folder)]
-    environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    environment = environment_of(threads)
 
     def run() -> Measured:
         measured = run_process(command, result=folder / f"{name}.json", environment=environment)

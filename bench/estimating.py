@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,9 @@ from typing import Any
 
 from bench import machine
 from bench.pairs import run_process, spread
+from bench.samples import sample
 from bench.told import line_of_machine, range_of, table
-from bench.training import JOBS, ROOT, Options, tenfold_python
+from bench.training import JOBS, Options, environment_of, tenfold_python
 
 UPDATES = 4
 ASKS = ("estimate", "run")
@@ -77,7 +77,7 @@ class EstimatingRow:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         recipe = _recipe(way, options, folder / "rows.jsonl", length=length, batch_size=batch_size)
-        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = environment_of(threads)
         found = {}
         for asks in ASKS:
             (folder / "job.json").write_text(json.dumps({"recipe": recipe, "asks": asks}))
@@ -113,9 +113,7 @@ def _recipe(way: Way, options: Options, rows: Path, *, length: int, batch_size: 
 
 def _texts(num_letters: int) -> Iterator[str]:
     """Yield texts of so many letters, no two alike."""
-    with gzip.open(ROOT / "tenfold/samples/diseases.jsonl.gz", "rt", encoding="utf-8") as lines:
-        told = [json.loads(line)["definition"] for line in lines]
-    stream = cycle(told)
+    stream = cycle([row["definition"] for row in sample("diseases")])
     for number, first in enumerate(stream):
         text = f"Case {number}. {first}"
         while len(text) < num_letters:

@@ -6,7 +6,6 @@ side prepares fewer and more rows once, to see how memory grows with them.
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +15,9 @@ from typing import Any
 
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
+from bench.samples import sample
 from bench.told import line_of_machine, range_of, settings_of, table, versions_of
-from bench.training import JOBS, MAX_LENGTH, PROMPT, ROOT, Options, tenfold_python, trl_python
+from bench.training import JOBS, MAX_LENGTH, PROMPT, ROOT, Options, environment_of, tenfold_python, trl_python
 
 PEER = "trl"
 SIDES = (PEER, "tenfold")
@@ -64,7 +64,7 @@ class PreparingRow:
     def _side(self, name: str, model: str, threads: int) -> Callable[[int], Measured]:
         own = [tenfold_python(), "-m", "bench.ours.prepare"]
         command = own if name == "tenfold" else [trl_python(), str(ROOT / "bench/peers/trl_prepare.py")]
-        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = environment_of(threads)
 
         def run(count: int) -> Measured:
             folder = JOBS / f"{self.name}-{count}"
@@ -98,9 +98,7 @@ def write_job(folder: Path, count: int, settings: Mapping[str, object]) -> None:
 
 
 def _turns() -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    with gzip.open(ROOT / "tenfold/samples/diseases.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    for number, row in enumerate(cycle(rows)):
+    for number, row in enumerate(cycle(sample("diseases"))):
         asked = f"{PROMPT}{row['definition']} (case {number})"
         yield {"role": "user", "content": asked}, {"role": "assistant", "content": row["name"]}
 

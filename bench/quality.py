@@ -18,7 +18,7 @@ from typing import Any
 from bench import machine
 from bench.pairs import Measured, run_process
 from bench.told import line_of_machine, settings_of, table, versions_of
-from bench.training import JOBS, ROOT, Options, tenfold_python
+from bench.training import JOBS, ROOT, Options, environment_of, tenfold_python
 from tenfold.evaluation.statistics import bootstrap, paired_test
 from tenfold.models.sources import resolve
 from tenfold.paths import cache_root
@@ -83,7 +83,7 @@ class QualityRow:
         """
         before = machine.load()
         threads = machine.pin(options.cores)
-        environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        environment = environment_of(threads)
         ours = [tenfold_python(), "-m", "bench.ours.quality"]
         sides = {**dict.fromkeys(self.recipes, ours), **{peer.title: peer.command for peer in self.peers}}
         found: dict[str, list[Measured]] = {name: [] for name in sides}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+from pathlib import Path
 from typing import Any
 
-from bench.training import ROOT
+SAMPLES = Path(__file__).parent.parent / "tenfold/samples"
 
 
 def sample(name: str) -> list[dict[str, Any]]:
     """Return the rows of the shipped sample `name`, each with the `split` that it is on."""
-    with gzip.open(ROOT / f"tenfold/samples/{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(SAMPLES / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 
 

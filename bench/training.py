@@ -7,7 +7,6 @@ the same starting factors; so their losses must agree, and a faster wrong answer
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
 import statistics
@@ -19,6 +18,7 @@ from typing import Any
 
 from bench import machine
 from bench.pairs import Measured, Pair, interleaved, run_process, spread
+from bench.samples import side
 
 ROOT = Path(__file__).parent.parent
 JOBS = ROOT / "build/bench"
@@ -60,7 +60,7 @@ class TrainingRow:
         threads = machine.pin(options.cores)
         folder = prepare(self, options)
         job = json.loads((folder / "job.json").read_text())
-        sides = _Sides(folder, environment=_environment(threads) | _peer_environment(self.peer_settings))
+        sides = _Sides(folder, environment=environment_of(threads) | _peer_environment(self.peer_settings))
         pairs = interleaved(options.pairs, sides.peer, sides.ours)
         ceilings = [sides.ceiling().facts["gflops_per_second"] for _ in range(3)]
         return {
@@ -112,7 +112,8 @@ def _peer_environment(settings: Mapping[str, object]) -> dict[str, str]:
     return {"TENFOLD_BENCH_TRL_SETTINGS": json.dumps(settings)} if settings else {}
 
 
-def _environment(threads: int) -> dict[str, str]:
+def environment_of(threads: int) -> dict[str, str]:
+    """Return what every program is started with, beside the settings of the shell."""
     return {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -155,13 +156,11 @@ def prepare(row: TrainingRow, options: Options) -> Path:
 
 def write_rows(path: Path) -> Path:
     """Write the training rows to `path`, and return it."""
-    packed = ROOT / "tenfold/samples/diseases.jsonl.gz"
-    with gzip.open(packed, "rt", encoding="utf-8") as lines, path.open("w", encoding="utf-8") as file:
-        for row in map(json.loads, lines):
-            if row["split"] == "train":
-                turns = (("user", PROMPT + row["definition"]), ("assistant", row["name"]))
-                messages = [{"role": role, "content": content} for role, content in turns]
-                file.write(json.dumps({"messages": messages}) + "\n")
+    with path.open("w", encoding="utf-8") as file:
+        for row in side("diseases", "train"):
+            turns = (("user", PROMPT + row["definition"]), ("assistant", row["name"]))
+            messages = [{"role": role, "content": content} for role, content in turns]
+            file.write(json.dumps({"messages": messages}) + "\n")
     return path
 
 

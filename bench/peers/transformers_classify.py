@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModel, Trainer, TrainingArguments
 
-from bench.peers.watch import Watch
+from bench.peers.watch import Watch, terms_of
 
 
 class Classifier(nn.Module):
@@ -59,21 +59,11 @@ def main(job_folder: Path, result: Path) -> None:
     rows = [row for window in job["windows"] for row in window]
     arguments = TrainingArguments(
         output_dir=str(job_folder / "trainer"),
-        max_steps=len(job["windows"]),
-        per_device_train_batch_size=job["batch_size"],
-        learning_rate=job["learning_rate"],
-        lr_scheduler_type="constant",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
+        **terms_of(job),
         bf16=True,
         optim="adamw_torch_fused",
-        use_cpu=True,
         dataloader_pin_memory=False,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
         remove_unused_columns=False,
-        disable_tqdm=True,
     )
     model = Classifier(job, load_file(job_folder / "head.safetensors"))
     InOrder(model=model, args=arguments, train_dataset=rows, data_collator=collate, callbacks=[watch]).train()

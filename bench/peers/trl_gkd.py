@@ -17,7 +17,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 from trl.experimental.gkd import GKDConfig, GKDTrainer
 
-from bench.peers.trl_sft import Watch
+from bench.peers.watch import Watch, terms_of
 
 SETTINGS = {
     "bf16": True,
@@ -70,22 +70,12 @@ def main(job_folder: Path, result: Path) -> None:
             lmbda=0.0,
             beta=0.0,
             teacher_model_init_kwargs={"dtype": "bfloat16"},
-            max_steps=len(job["windows"]),
-            per_device_train_batch_size=job["batch_size"],
-            learning_rate=job["learning_rate"],
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            max_grad_norm=1.0,
+            **terms_of(job),
             train_sampling_strategy="sequential",
             shuffle_dataset=False,
             max_length=None,  # the job was cut already
             model_init_kwargs={"dtype": DTYPE},
             optim="adamw_torch_fused",
-            use_cpu=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
             **SETTINGS,
         ),
         data_collator=collate,

@@ -14,7 +14,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
-from bench.peers.watch import Watch
+from bench.peers.watch import Watch, terms_of
 
 SETTINGS = {
     "bf16": True,
@@ -38,22 +38,12 @@ def main(job_folder: Path, result: Path) -> None:
         model=job["model"],
         args=SFTConfig(
             output_dir=str(job_folder / "trl"),
-            max_steps=len(job["windows"]),
-            per_device_train_batch_size=job["batch_size"],
-            learning_rate=job["learning_rate"],
-            lr_scheduler_type="constant",
-            weight_decay=0.0,
-            max_grad_norm=1.0,
+            **terms_of(job),
             completion_only_loss=True,
             train_sampling_strategy="sequential",
             shuffle_dataset=False,
             max_length=None,  # the job was cut already
             model_init_kwargs={"dtype": dtype},
-            use_cpu=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
             **settings,
         ),
         train_dataset=_dataset(job["windows"]),

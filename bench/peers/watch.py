@@ -12,6 +12,23 @@ PROBED = 12
 """Updates of a training that only tells how long one takes; the first one does not count."""
 
 
+def terms_of(job: dict) -> dict[str, Any]:
+    """Return the arguments of a transformers trainer that a prepared job decides, or that a measurement needs."""
+    return {
+        "max_steps": len(job["windows"]),
+        "per_device_train_batch_size": job["batch_size"],
+        "learning_rate": job["learning_rate"],
+        "lr_scheduler_type": "constant",
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "use_cpu": True,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
 class Watch(TrainerCallback):
     """Notes when each update ended, its loss, and the tokens that TRL counts."""
 

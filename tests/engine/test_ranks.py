@@ -27,6 +27,7 @@ from tenfold.recipe import load_recipe
 from tenfold.running import run
 from tests.command import Desk
 from tests.engine.in_ranks import apart, losses, run_in_ranks, weights
+from tests.engine.killing import KillAt
 
 AS_MUCH = 1e-5
 """Relative, of a loss: in fp32 another order of the same sums was measured to change up to 2e-7."""
@@ -101,17 +102,6 @@ def test_several_ranks_train_as_one(case: str, begin: Begin) -> None:
     assert len(losses(alone)) >= 4
     assert apart(losses(alone), losses(together)) < AS_MUCH
     assert max(weights_apart(weights(alone), weights(together)).values()) < WEIGHTS_APART
-
-
-class KillAt:
-    """A listener that kills its process when update `number` is logged."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def hear(self, event: Mapping[str, object]) -> None:
-        if event["event"] == "update" and event["update"] == self.number:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_after_the_death_of_a_rank_any_number_goes_on_to_the_same_end(begin: Begin) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tenfold.engine import checkpoint as checkpoint_module
 from tenfold.files import sha256_file
 from tenfold.recipe import load_recipe
 from tenfold.running import run
+from tests.engine.killing import KillAt
 
 # dropout, so that random state matters; a window shorter than the others; an evaluation that selects the best
 TREE: dict[str, Any] = {
@@ -25,17 +25,6 @@ TREE: dict[str, Any] = {
     "evaluation": {"max_rows": 4, "max_new_tokens": 4, "retention": False, "every": 3},
     "runtime": {"precision": "fp32", "device": "cpu", "checkpoint_every": 3},
 }
-
-
-class KillAt:
-    """A listener that kills the process when update `number` is logged."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def hear(self, event: Mapping[str, object]) -> None:
-        if event["event"] == "update" and event["update"] == self.number:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die_while_saving(number: int) -> None:
