@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
-from bench.quality import FEATURES, Peer, QualityRow, same_label
+from bench.quality import FEATURES, Peer
 from bench.rows import quality_classes
-from bench.training import ROOT
 
 SHOTS = 8
 
@@ -21,19 +21,11 @@ def _rows(seed: int) -> dict[str, Any]:
     return {"train": few, "test": known["test"]}
 
 
-ROW = QualityRow(
+ROW = replace(
+    quality_classes.ROW,
     name="quality_few_shot",
     title="Quality: eight rows of each class",
     told="Licence notices and their category, with eight rows of each to learn from, others for each seed.",
-    model=str(ROOT / "evidence/data/models/all-minilm-l6-v2"),
     rows=_rows,
-    recipes={
-        "Tenfold, feature_based": {"technique": {"kind": "feature_based"}, "tuner": "frozen"},
-        "Tenfold, task_specific": {"technique": {"kind": "task_specific"}, "tuner": "full"},
-    },
     peers=(Peer("SetFit", "setfit", "setfit_quality.py"), FEATURES),
-    seconds=60.0,
-    judge=same_label,
-    metric="accuracy",
-    max_length=256,
 )
