@@ -51,7 +51,7 @@ def test_what_is_no_model_folder_is_told(model_folder: Path, tmp_path: Path) -> 
 
 def test_what_can_only_be_a_path_is_not_asked_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("asked"))
-    for name in ("./mine", "../mine", "/tmp/mine", "~/mine", "runs/a/model"):
+    for name in ("./no-such", "../no-such", "/no/such", "~/no-such", "runs/no/such"):
         assert f"no folder {name}\n" in refused(name)
 
 
