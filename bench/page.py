@@ -45,9 +45,8 @@ drifts, so what counts is the ratio within a pair; given are the median and, in 
 Tokens are those of the rows: padding does not count, and neither does it when a token that many rows begin with is
 computed once. A CPU second leaves out the time in which another program had the core. Peak memory is the whole
 process's, libraries included; each program stands in an environment of its own, with what it needs and no more.
-TRL computes the 8 rows of an update at once. Tenfold cuts every update into micro-batches by itself, which changes
-nothing of it: 512 tokens with adapters on a CPU, 4,096 else. Part of its smaller memory is that; what TRL would need
-with gradient accumulation in its settings was not measured.
+Both compute the 8 rows of an update at once: Tenfold cuts updates into micro-batches by itself, but only above 2,048
+tokens with adapters on a CPU and above 4,096 else.
 
 Nothing here was measured on a GPU yet: the figures are of one core of a CPU.
 """
@@ -73,8 +72,7 @@ and are slower than one. `TENFOLD_BENCH_TRL_PYTHON` names another interpreter th
 | LoRA as part of larger autograd functions in the base's dtype, with fp32 factors | `kernels/projection.py` |
 | blocks that keep what products gave, and compute norms, gates and attention's probabilities again; the last block \
 only where a target is | `models/fused_blocks.py` |
-| few shapes: batches filled up to 64 tokens, 512 tokens at once for adapters on a CPU | `models/fused_blocks.py`, \
-`techniques/context.py` |
+| few shapes: batches filled up to 64 tokens | `models/fused_blocks.py` |
 | the output layer at supervised positions only, in pieces, its gradient formed in the forward pass | \
 `kernels/linear_cross_entropy.py` |
 | texts tokenised from one special token to the next: what rows share once, and no offsets but in replies | \

@@ -208,7 +208,7 @@ class RuntimeSection(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """`auto` takes bf16 where the machine has it and it measures faster, else fp32."""
     micro_batch_tokens: Positive | None = None
-    """Tokens in memory at once; when unset 4,096, for adapters on a CPU 512. Halved by itself when memory runs out."""
+    """Tokens in memory at once; when unset 4,096, for adapters on a CPU 2,048. Halved by itself when memory is out."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
     checkpoint_every: Positive = 50

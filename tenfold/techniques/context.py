@@ -36,9 +36,9 @@ from tenfold.tuning.acting import Acting, acting_in
 from tenfold.tuning.composition import Composition
 from tenfold.tuning.tuner import Tuner, make_tuner
 
-ADAPTER_TOKENS_ON_CPU = 512
-"""Tokens of an adapter's micro-batch on a CPU where the recipe names none. A core multiplies 256 rows as fast as 1,024,
-so more at once costs memory and gains little; what trains all weights adds up their gradients once for each."""
+ADAPTER_TOKENS_ON_CPU = 2048
+"""Tokens of an adapter's micro-batch on a CPU where the recipe names none: the usual update in one piece, and half of
+what weights that all train take, whose gradients are added up once for each piece."""
 
 
 class Run(Ledger):
