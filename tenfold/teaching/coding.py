@@ -1,4 +1,4 @@
-"""A row's lesson in bytes: K likely tokens for each of its S supervised positions, in at most about 2 bytes a token.
+"""A teacher's answers in bytes: K likely tokens for each of S supervised positions, in at most about 2 bytes a token.
 
 Tokens are numbered anew by how often the data set's lessons name them, the most frequent first. In a position they are
 sorted by that number, so the gaps between them are small and much alike, which is what deflate shortens.
@@ -32,6 +32,8 @@ LEAST_GAP_OF_LOGS = 1e-6
 LARGEST_LOG = -1e-7
 """No mass is taken for all of it: its logarithm's complement must be a number."""
 
+ALL = slice(None)
+
 Array = NDArray[Any]
 
 
@@ -55,7 +57,7 @@ class Numbering:
 
 
 def encode(ids: Array, log_probabilities: Array, log_rest: Array, numbers: Array) -> bytes:
-    """Return the bytes of one row's lesson: `ids` and `log_probabilities` [S, K], `log_rest` [S]."""
+    """Return the bytes of S positions: `ids` and `log_probabilities` [S, K], `log_rest` [S]."""
     numbered = numbers[ids]
     order = np.argsort(numbered, axis=1)
     numbered = np.take_along_axis(numbered, order, 1)
@@ -70,12 +72,13 @@ def encode(ids: Array, log_probabilities: Array, log_rest: Array, numbers: Array
     return zlib.compress(b"".join(part.tobytes() for part in parts), 9)
 
 
-def decode(blob: bytes, k: int, numbering: Numbering) -> tuple[Array, Array, Array]:
-    """Return `ids` [S, K] int64, `log_probabilities` [S, K] and `log_rest` [S] fp32 of `encode`'s bytes."""
+def decode(blob: bytes, k: int, numbering: Numbering, wanted: slice = ALL) -> tuple[Array, Array, Array]:
+    """Return `ids` [S, K] int64, `log_probabilities` [S, K] and `log_rest` [S] fp32 of the `wanted` positions."""
     data = zlib.decompress(blob)
     count = len(data) // (6 + 4 * k)
-    most, least, log_rest = np.frombuffer(data, np.float16, 3 * count).astype(np.float32).reshape(3, count)
-    planes = np.frombuffer(data, np.uint8, 4 * k * count, offset=6 * count).reshape(4, count, k)
+    heads = np.frombuffer(data, np.float16, 3 * count).reshape(3, count)[:, wanted]
+    most, least, log_rest = heads.astype(np.float32)
+    planes = np.frombuffer(data, np.uint8, 4 * k * count, offset=6 * count).reshape(4, count, k)[:, wanted]
     gaps = planes[0] + (planes[1].astype(np.int64) << 8) + (planes[2].astype(np.int64) << 16)
     ids = numbering.tokens[np.cumsum(gaps + 1, axis=1) - 1].astype(np.int64)
     values = least[:, None] + planes[3] * _step(least, most)

@@ -165,7 +165,7 @@ def test_runs_share_what_a_teacher_has_read_and_make_a_damaged_file_again(
     assert any("rows, once" in note for note in notes(first))
     second = run(distilled({"alpha": 0.9}, output=str(tmp_path / "second")))
     assert any("are there already" in note for note in notes(second))
-    (file,) = (cache / "lessons").glob("*/rows.bin")
+    (file,) = (cache / "lessons").glob("*/pieces.bin")
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + b"?")
     third = run(distilled({"alpha": 0.8}, output=str(tmp_path / "third")))
