@@ -33,7 +33,7 @@ def cached_table(key: str, schema: pa.Schema, make_chunks: Callable[[], Iterator
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether the table is there as it was written; reading it for its hash takes a second a gigabyte."""
+    """Whether the table is there as it was written; to read it for its hash takes half a second a gigabyte or more."""
     told = sealed_json(path.with_suffix(".json"))
     return told is not None and path.is_file() and told.get("sha256") == sha256_file(path)
 
