@@ -14,6 +14,7 @@ from bench import (
     estimating,
     preparing,
     quality,
+    saving,
     sharing,
     starting,
 )
@@ -26,6 +27,7 @@ SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "estimating": estimating.section,
     "preparing": preparing.section,
     "quality": quality.section,
+    "saving": saving.section,
     "sharing": sharing.section,
     "starting": starting.section,
 }
