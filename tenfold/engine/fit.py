@@ -30,6 +30,7 @@ from tenfold.engine.ends import (
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import (
+    allot_state,
     make_optimizer,
     optimizer_tensors,
     rate_factor,
@@ -125,6 +126,7 @@ class Training:
         windows = stage.windows if ranks.count == 1 else stage.windows.over_ranks(ranks.count)
         if stage.optim.in_backward:
             windows = at_once(windows, ranks)
+            allot_state(optimizer)
         return cls(stage.trainable(model), optimizer, windows, Position(), None)
 
     def checkpoint(self, model: Trunk, stage: Stage, ranks: Ranks) -> Checkpoint:

@@ -35,6 +35,22 @@ def make_optimizer(stage: Stage, model: Trunk) -> torch.optim.Optimizer:
     )
 
 
+def allot_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make every parameter's state before anything moves; no parameter has changed afterwards.
+
+    State that is made between activations, in the first backward pass, leaves holes when those go: full tuning of 135M
+    parameters on a CPU then took 3.46 GB in place of 3.03.
+    """
+    set_rates(optimizer, 0.0)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+            optimizer.step()
+            parameter.grad = None
+            optimizer.state[parameter]["step"].zero_()
+    set_rates(optimizer, 1.0)
+
+
 @contextmanager
 def stepping_in_backward(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
