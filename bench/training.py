@@ -37,6 +37,8 @@ class Options:
     updates: int
     cores: str
     model: str
+    device: str = "cpu"
+    """Where rows for a GPU run; all others stay on the CPU."""
 
 
 @dataclass(frozen=True)

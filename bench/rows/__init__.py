@@ -12,6 +12,8 @@ from bench.rows import (
     features_cpu,
     full_cpu,
     full_memory,
+    gpu,
+    growth,
     lora_cpu,
     lora_cpu_usual,
     memory_estimate,
@@ -48,6 +50,7 @@ ROWS: dict[str, Row] = {
         data_cpu.ROW,
         distillation_cpu.ROW,
         memory_estimate.ROW,
+        growth.ROW,
         startup.ROW,
         compare_cost.ROW,
         quality_classes.ROW,
@@ -55,3 +58,7 @@ ROWS: dict[str, Row] = {
         quality_generation.ROW,
     )
 }
+"""What `python -m bench` measures, on a CPU."""
+
+GPU_ROWS: dict[str, Row] = {row.name: row for row in gpu.ROWS}
+"""What it measures with `--device cuda`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.estimating import EstimatingRow, Way
 from bench.training import ROOT
+from tenfold.data.windows import MICRO_BATCH_TOKENS
 
 _ENCODER = str(ROOT / "evidence/data/models/all-minilm-l6-v2")
 _LENGTHS = (128, 512, 2048)
@@ -34,5 +35,6 @@ ROW = EstimatingRow(
         ),
     ),
     batch_sizes=(2, 8),
+    most_tokens=MICRO_BATCH_TOKENS,
     aim=0.15,
 )

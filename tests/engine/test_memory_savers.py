@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.adamw_8bit import BLOCK, AdamW8bit
 from tenfold.engine.log import Log
-from tenfold.engine.optim import make_optimizer
+from tenfold.engine.optim import allot_state, make_optimizer
 from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, RecipeError
@@ -273,3 +273,22 @@ def test_the_way_back_from_codes_is_exact_for_the_largest_value_and_zero() -> No
     assert int(state["square"][0, 3]) == 255
     assert int(state["mean"].abs().sum()) == 127
     assert bool(parameter.detach().isfinite().all())
+
+
+@pytest.mark.parametrize("optim", [OptimSection(weight_decay=0.1), OptimSection(optimizer="adamw_8bit")])
+def test_a_state_that_is_made_beforehand_changes_nothing(optim: OptimSection) -> None:
+    stage = make_stage(Full(), optim=optim, rate=1e-2)
+    models = [make_model(stage), make_model(stage)]
+    optimizers = [make_optimizer(stage, model) for model in models]
+    allot_state(optimizers[1])
+    rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+    assert rates[0] == rates[1]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(2):
+            for parameter in stage.tuner.trainable(model.network).values():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            optimizer.step()
+    expected = trained(models[0], stage)
+    for name, value in trained(models[1], stage).items():
+        assert torch.equal(value, expected[name]), name
