@@ -19,7 +19,7 @@ from bench.estimating import Way, recipe_of
 from bench.pairs import Measured, run_process, spread
 from bench.preparing import model_folder
 from bench.shapes import SHAPES, random_model
-from bench.told import line_of_machine, range_of, settings_of, table, versions_of
+from bench.told import line_of_machine, range_of, settings_of, table, times, versions_of
 from bench.training import JOBS, ROOT, WARM_UP, Options, mean_loss, seconds_of
 
 OURS = "tenfold"
@@ -222,7 +222,7 @@ update, all in the loss{", recomputing activations" if job["checkpointing"] else
 * Losses agree: {"yes" if result["losses_agree"] else "**no**"}.
 * A token needs {result["flops_per_token"] / 1e9:.2f} GFLOP, without recomputing; bf16 products of the model's shapes \
 ran at {range_of(result["bf16_gflops_per_second"], 0)} GFLOP/s on {result["machine"]["gpu"] or "this CPU"}.{missing}
-* {result["updates_timed"]} timed updates, {result["times"]} times. {line_of_machine(result)}
+* {result["updates_timed"]} timed updates, {times(result["times"])}. {line_of_machine(result)}
 """
 
 
