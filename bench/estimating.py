@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,8 @@ class Way:
     model: str = ""
     """A folder, or nothing for the benchmark's own model."""
     is_labelled: bool = False
+    optim: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the recipe's `optim` beside those of every way."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def recipe_of(way: Way, model: str, rows: Path, length: int, batch_size: int, up
         "technique": dict(way.technique),
         "tuner": dict(way.tuner),
         "data": {"train": str(rows), "test_share": 0.0, "max_length": length},
-        "optim": {"learning_rate": 1e-4, "epochs": 1, "max_updates": updates, "batch_size": batch_size},
+        "optim": {"learning_rate": 1e-4, "epochs": 1, "max_updates": updates, "batch_size": batch_size, **way.optim},
         "gate": {"allow": ["overlap", "truncation"]},
         "runtime": {"device": "cpu", "precision": "bf16"},
     }
