@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
 from bench import machine
 from bench.pairs import run_process, spread
+from bench.preparing import model_folder
 from bench.samples import sample
 from bench.told import line_of_machine, range_of, table
 from bench.training import JOBS, Options, environment_of, tenfold_python
 
-UPDATES = 4
+UPDATES = 2
+"""The second one has the optimizer's state beside it, as all later ones have."""
 ASKS = ("estimate", "run")
 LETTERS_A_TOKEN = 8
 """More than any tokenizer needs of these texts, so that every row reaches its length."""
+LEAST_LABELLED = 10
+"""Rows of two classes that five folds can be made of."""
+SHORT = 8
+"""Tokens that rows are shorter by: an end is added, and words that were cut may come to a token more."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Way:
     model: str = ""
     """A folder, or nothing for the benchmark's own model."""
     is_labelled: bool = False
+    optim: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the recipe's `optim` beside those of every way."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class EstimatingRow:
     title: str
     ways: Sequence[Way]
     batch_sizes: Sequence[int]
+    most_tokens: int
+    """Of an update; what has more is cut into micro-batches and takes no more memory."""
     aim: float
     """How far an estimate may be off, as a share of what was measured."""
 
@@ -59,6 +69,7 @@ class EstimatingRow:
             for way in self.ways
             for length in way.lengths
             for batch_size in self.batch_sizes
+            if length * batch_size <= self.most_tokens
         ]
         return {
             "kind": "estimating",
@@ -76,7 +87,7 @@ class EstimatingRow:
         folder = JOBS / self.name
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        recipe = _recipe(way, options, folder / "rows.jsonl", length=length, batch_size=batch_size)
+        recipe = recipe_of(way, way.model or options.model, folder / "rows.jsonl", length, batch_size, UPDATES)
         environment = environment_of(threads)
         found = {}
         for asks in ASKS:
@@ -95,30 +106,36 @@ class EstimatingRow:
         return cell
 
 
-def _recipe(way: Way, options: Options, rows: Path, *, length: int, batch_size: int) -> dict[str, Any]:
-    count = batch_size * UPDATES
+def recipe_of(way: Way, model: str, rows: Path, length: int, batch_size: int, updates: int) -> dict[str, Any]:
+    """Write as many rows of `length` tokens as `updates` of `batch_size` need to `rows`; return a recipe for them."""
+    count = max(batch_size * updates, LEAST_LABELLED if way.is_labelled else 0)
+    texts = islice(texts_of(length, Path(model_folder(model))), count)
     with rows.open("w", encoding="utf-8") as file:
-        for number, text in enumerate(islice(_texts(length * LETTERS_A_TOKEN), count)):
+        for number, text in enumerate(texts):
             file.write(json.dumps({"text": text, **({"label": "ab"[number % 2]} if way.is_labelled else {})}) + "\n")
     return {
-        "model": {"name": way.model or options.model},
+        "model": {"name": model},
         "technique": dict(way.technique),
         "tuner": dict(way.tuner),
         "data": {"train": str(rows), "test_share": 0.0, "max_length": length},
-        "optim": {"learning_rate": 1e-4, "epochs": 1, "max_updates": UPDATES, "batch_size": batch_size},
+        "optim": {"learning_rate": 1e-4, "epochs": 1, "max_updates": updates, "batch_size": batch_size, **way.optim},
         "gate": {"allow": ["overlap", "truncation"]},
         "runtime": {"device": "cpu", "precision": "bf16"},
     }
 
 
-def _texts(num_letters: int) -> Iterator[str]:
-    """Yield texts of so many letters, no two alike."""
+def texts_of(length: int, model: Path) -> Iterator[str]:
+    """Yield texts, no two alike, that the tokenizer in `model` makes `length` tokens of, or up to `SHORT` fewer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
     stream = cycle([row["definition"] for row in sample("diseases")])
     for number, first in enumerate(stream):
         text = f"Case {number}. {first}"
-        while len(text) < num_letters:
+        while len(text) < length * LETTERS_A_TOKEN:
             text += f" {next(stream)}"
-        yield text[:num_letters]
+        tokens = tokenizer(text[: length * LETTERS_A_TOKEN], add_special_tokens=False)["input_ids"]
+        yield tokenizer.decode(tokens[: max(1, length - SHORT)])
 
 
 def section(result: dict[str, Any]) -> str:
@@ -135,7 +152,7 @@ def section(result: dict[str, Any]) -> str:
 
 What `tenfold check` says of a run's peak memory, from a few real updates, beside what the run's first stage took, each
 in a fresh process: {range_of(result["ratio"], 2)} of it. The aim is at most {result["aim"]:.0%} off: \
-{result["within"]} of {len(result["cells"])} are. All rows are as long as the length.
+{result["within"]} of {len(result["cells"])} are. All rows are about as long as the length.
 
 {table(["", "`check`, GB", "the run, GB", "ratio"], rows)}
 

@@ -25,6 +25,13 @@ def describe() -> dict[str, object]:
     }
 
 
+def gpu() -> str:
+    """Return the name of the GPU, or nothing where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+
+
 def load() -> list[float]:
     """Return how many processes wanted to run, on average over 1, 5 and 15 minutes."""
     return [round(value, 2) for value in os.getloadavg()]

@@ -8,24 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from bench import (
+    accelerated,
     classifying,
     distilling,
     encoding,
     estimating,
+    growing,
     preparing,
     quality,
+    saving,
     sharing,
     starting,
 )
+from bench.rows import gpu
 from bench.told import line_of_machine, losses, range_of, settings_of, versions_of
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "accelerated": accelerated.section,
     "classifying": classifying.section,
     "distilling": distilling.section,
     "encoding": encoding.section,
     "estimating": estimating.section,
+    "growing": growing.section,
     "preparing": preparing.section,
     "quality": quality.section,
+    "saving": saving.section,
     "sharing": sharing.section,
     "starting": starting.section,
 }
@@ -48,7 +55,7 @@ process's, libraries included; each program stands in an environment of its own,
 Both compute the 8 rows of an update at once: Tenfold cuts updates into micro-batches by itself, but only above 2,048
 tokens with adapters on a CPU and above 4,096 else.
 
-Nothing here was measured on a GPU yet: the figures are of one core of a CPU.
+But for rows that name a GPU, the figures are of one core of a CPU.
 """
 
 TAIL = """## How to measure it again
@@ -58,6 +65,8 @@ sh bench/peers.sh              # an environment for each: .venv-peers/trl and .v
 make bench ONLY=lora_cpu       # or without ONLY, for all
 python -m bench --only lora_cpu --cores all --pairs 5 --updates 6
 ```
+
+`sh bench/peers.sh gpu`, then `python -m bench --device cuda` measures the rows for a GPU.
 
 One core unless you say otherwise: where another process works on the second core, two threads wait for the slower one
 and are slower than one. `TENFOLD_BENCH_TRL_PYTHON` names another interpreter that has TRL.
@@ -90,6 +99,9 @@ def page() -> str:
     # LoRA first: it is what most runs use
     training.sort(key=lambda result: (result["name"] != "lora_cpu", result["name"]))
     others = [SECTIONS[result["kind"]](result) for result in results if "kind" in result]
+    found = {result["name"] for result in results}
+    if missing := [row for row in gpu.ROWS if row.name not in found]:
+        others.append(accelerated.unmeasured(missing))
     return "\n".join([HEAD, _summary(training), *(_section(result) for result in training), *others, TAIL])
 
 

@@ -42,7 +42,7 @@ class PreparingRow:
         """
         before = machine.load()
         threads = machine.pin(options.cores)
-        model = _model_folder(options.model)
+        model = model_folder(options.model)
         run = {name: self._side(name, model, threads) for name in SIDES}
         grown = {name: {count: run[name](count) for count in self.grows[name]} for name in SIDES}
         pairs = interleaved(options.pairs, lambda: run[PEER](self.rows), lambda: run["tenfold"](self.rows))
@@ -77,7 +77,8 @@ class PreparingRow:
         return run
 
 
-def _model_folder(name: str) -> str:
+def model_folder(name: str) -> str:
+    """Return the folder of the built-in model, or of the one at, `name`."""
     from tenfold.models.sources import resolve
     from tenfold.recipe import Recipe
 

@@ -12,6 +12,11 @@ def range_of(values: Mapping[str, float], digits: int) -> str:
     return f"{middle} ({low}–{high})"
 
 
+def times(count: int) -> str:
+    """Return `once`, or `3 times`."""
+    return "once" if count == 1 else f"{count} times"
+
+
 def losses(values: Sequence[float]) -> str:
     """Return each update's loss."""
     return ", ".join(f"{loss:.2f}" for loss in values)

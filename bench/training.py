@@ -37,6 +37,8 @@ class Options:
     updates: int
     cores: str
     model: str
+    device: str = "cpu"
+    """Where rows for a GPU run; all others stay on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class TrainingRow:
     """Largest relative difference of the mean timed losses: the two round in bf16 at different places."""
     peer_settings: Mapping[str, object] = field(default_factory=dict)
     """What TRL is given in place of the settings that were found fastest."""
+    optim: Mapping[str, object] = field(default_factory=dict)
+    """Settings of the recipe's `optim` beside those of every row."""
 
     def measure(self, options: Options) -> dict[str, Any]:
         """Return the row's figures, ready for JSON."""
@@ -60,7 +64,7 @@ class TrainingRow:
         threads = machine.pin(options.cores)
         folder = prepare(self, options)
         job = json.loads((folder / "job.json").read_text())
-        sides = _Sides(folder, environment=environment_of(threads) | _peer_environment(self.peer_settings))
+        sides = Sides(folder, environment=environment_of(threads) | _peer_environment(self.peer_settings))
         pairs = interleaved(options.pairs, sides.peer, sides.ours)
         ceilings = [sides.ceiling().facts["gflops_per_second"] for _ in range(3)]
         return {
@@ -72,19 +76,22 @@ class TrainingRow:
 
 
 @dataclass(frozen=True)
-class _Sides:
+class Sides:
     """The commands of both programs and of the ceiling, on one job."""
 
     folder: Path
     environment: dict[str, str]
 
     def peer(self) -> Measured:
+        """Train with the peer."""
         return self._run([trl_python(), str(ROOT / "bench/peers/trl_sft.py")], "trl")
 
     def ours(self) -> Measured:
+        """Train with Tenfold."""
         return self._run([tenfold_python(), "-m", "bench.ours.train"], "tenfold")
 
     def ceiling(self) -> Measured:
+        """Multiply matrices, and do nothing else."""
         return self._run([sys.executable, "-m", "bench.ours.ceiling"], "ceiling")
 
     def _run(self, command: Sequence[str], name: str) -> Measured:
@@ -176,6 +183,7 @@ def _recipe(row: TrainingRow, options: Options, *, rows: Path) -> dict[str, Any]
             "batch_size": BATCH_SIZE,
             "schedule": "constant",
             "warmup_share": 0.0,
+            **row.optim,
         },
         "gate": {"allow": ["overlap"]},
         "runtime": {"device": "cpu", "precision": "bf16"},

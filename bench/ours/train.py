@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 import tenfold
+from bench.gpu_memory import gpu_memory
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
@@ -59,7 +60,7 @@ def main(job_folder: Path, result: Path) -> None:
     versions = {"tenfold": tenfold.__version__, **{name: version(name) for name in ("torch", "transformers", "peft")}}
     settings = {"precision": run.runtime.precision, "route": str(run.model.route), "threads": torch.get_num_threads()}
     facts = {"ends": watch.ends, "cpu_ends": watch.cpu_ends, "losses": watch.losses, "tokens": watch.tokens}
-    result.write_text(json.dumps({**facts, "versions": versions, "settings": settings}))
+    result.write_text(json.dumps({**facts, **gpu_memory(), "versions": versions, "settings": settings}))
 
 
 if __name__ == "__main__":

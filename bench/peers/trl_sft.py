@@ -14,6 +14,7 @@ from pathlib import Path
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer
 
+from bench.gpu_memory import gpu_memory
 from bench.peers.watch import Watch, terms_of
 
 SETTINGS = {
@@ -31,7 +32,7 @@ DTYPE = {"lora": "bfloat16", "full": "float32"}
 def main(job_folder: Path, result: Path) -> None:
     job = json.loads((job_folder / "job.json").read_text())
     overrides = json.loads(os.environ.get("TENFOLD_BENCH_TRL_SETTINGS", "{}"))
-    dtype = overrides.pop("dtype", DTYPE[job["tuner"]["kind"]])
+    dtype = overrides.pop("dtype", DTYPE.get(job["tuner"]["kind"], "bfloat16"))
     settings = {**SETTINGS, **overrides}
     watch = Watch()
     trainer = SFTTrainer(
@@ -43,10 +44,10 @@ def main(job_folder: Path, result: Path) -> None:
             train_sampling_strategy="sequential",
             shuffle_dataset=False,
             max_length=None,  # the job was cut already
-            model_init_kwargs={"dtype": dtype},
+            model_init_kwargs={"dtype": dtype, **_quantized(job["tuner"])},
             **settings,
         ),
-        train_dataset=_dataset(job["windows"]),
+        train_dataset=dataset_of(job["windows"]),
         peft_config=_peft_config(job["tuner"]),
         callbacks=[watch],
     )
@@ -63,12 +64,14 @@ def main(job_folder: Path, result: Path) -> None:
                 "tokens": watch.tokens,
                 "versions": versions,
                 "settings": {**settings, "dtype": dtype, "optim": str(trainer.args.optim.value)},
+                **gpu_memory(),
             }
         )
     )
 
 
-def _dataset(windows: list[list[dict[str, list[int]]]]) -> Dataset:
+def dataset_of(windows: list[list[dict[str, list[int]]]]) -> Dataset:
+    """Return the rows of a job, tokenised already, in its order."""
     rows = [row for window in windows for row in window]
     return Dataset.from_dict(
         {
@@ -84,6 +87,20 @@ def _peft_config(tuner: dict[str, object]) -> object:
     from peft import LoraConfig
 
     return LoraConfig(r=tuner["rank"], lora_alpha=tuner["alpha"], target_modules="all-linear")
+
+
+def _quantized(tuner: dict[str, object]) -> dict[str, object]:
+    if tuner["kind"] != "qlora":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    four_bits = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype="bfloat16",
+    )
+    return {"quantization_config": four_bits}
 
 
 def _start_from(model: object, folder: Path) -> None:

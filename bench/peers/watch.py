@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 PROBED = 12
@@ -20,8 +21,8 @@ def terms_of(job: dict) -> dict[str, Any]:
         "learning_rate": job["learning_rate"],
         "lr_scheduler_type": "constant",
         "weight_decay": 0.0,
-        "max_grad_norm": 1.0,
-        "use_cpu": True,
+        "max_grad_norm": job.get("max_gradient_norm", 1.0),  # 0: no clipping
+        "use_cpu": job.get("device", "cpu") == "cpu",
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": "none",
@@ -39,7 +40,9 @@ class Watch(TrainerCallback):
         self.tokens: list[int] = []
 
     def on_step_end(self, args, state, control, **more):
-        """Note the time."""
+        """Note the time, when the device is done too."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
         self.cpu_ends.append(time.process_time())
 

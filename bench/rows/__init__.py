@@ -11,6 +11,9 @@ from bench.rows import (
     encoder_cpu,
     features_cpu,
     full_cpu,
+    full_memory,
+    gpu,
+    growth,
     lora_cpu,
     lora_cpu_usual,
     memory_estimate,
@@ -41,11 +44,13 @@ ROWS: dict[str, Row] = {
         lora_cpu.ROW,
         lora_cpu_usual.ROW,
         full_cpu.ROW,
+        full_memory.ROW,
         encoder_cpu.ROW,
         features_cpu.ROW,
         data_cpu.ROW,
         distillation_cpu.ROW,
         memory_estimate.ROW,
+        growth.ROW,
         startup.ROW,
         compare_cost.ROW,
         quality_classes.ROW,
@@ -53,3 +58,7 @@ ROWS: dict[str, Row] = {
         quality_generation.ROW,
     )
 }
+"""What `python -m bench` measures, on a CPU."""
+
+GPU_ROWS: dict[str, Row] = {row.name: row for row in gpu.ROWS}
+"""What it measures with `--device cuda`."""

@@ -1,9 +1,10 @@
-"""What `tenfold check` says of memory, beside what runs take: six ways, short rows to long."""
+"""What `tenfold check` says of memory, beside what runs take: seven ways, short rows to long."""
 
 from __future__ import annotations
 
 from bench.estimating import EstimatingRow, Way
 from bench.training import ROOT
+from tenfold.data.windows import MICRO_BATCH_TOKENS
 
 _ENCODER = str(ROOT / "evidence/data/models/all-minilm-l6-v2")
 _LENGTHS = (128, 512, 2048)
@@ -14,6 +15,13 @@ ROW = EstimatingRow(
     title="Memory as `tenfold check` foretells it",
     ways=(
         Way("full", {"kind": "instruction"}, {"kind": "full"}, _LENGTHS),
+        Way(
+            "full, 8 bits in the backward pass",
+            {"kind": "instruction"},
+            {"kind": "full"},
+            _LENGTHS[:2],
+            optim={"optimizer": "adamw_8bit", "in_backward": True, "max_gradient_norm": None},
+        ),
         Way("lora", {"kind": "parameter_efficient", "compare_full": False}, {"kind": "lora"}, _LENGTHS),
         Way("adapters", {"kind": "adapters"}, {"kind": "bottleneck"}, _LENGTHS),
         Way(
@@ -34,5 +42,6 @@ ROW = EstimatingRow(
         ),
     ),
     batch_sizes=(2, 8),
+    most_tokens=MICRO_BATCH_TOKENS,
     aim=0.15,
 )

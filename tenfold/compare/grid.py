@@ -14,7 +14,8 @@ from tenfold.errors import Problem, RecipeError, TenfoldError, UserError, neares
 from tenfold.recipe import Recipe, load_recipe, parse_recipe
 from tenfold.recipe.load import read_tree
 from tenfold.recipe.problems import explained
-from tenfold.recipe.sections import Name, Section, written_out
+from tenfold.recipe.section import Section
+from tenfold.recipe.sections import Name, written_out
 from tenfold.techniques.technique import BUILTIN, find_technique
 
 TUNERS: Mapping[str, str] = {

@@ -129,8 +129,16 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch with all but the borders on `device` (they stay on the CPU)."""
-        labels = None if self.labels is None else self.labels.to(device)
-        return replace(self, input_ids=self.input_ids.to(device), targets=self.targets.to(device), labels=labels)
+        labels = None if self.labels is None else moved(self.labels, device)
+        input_ids, targets = moved(self.input_ids, device), moved(self.targets, device)
+        return replace(self, input_ids=input_ids, targets=targets, labels=labels)
+
+
+def moved(values: Tensor, device: torch.device) -> Tensor:
+    """Return `values` on `device`; a GPU gets them from pinned memory, so that nothing waits for its work at hand."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ from tenfold.data.prepare import Prepared
 MICRO_BATCH_TOKENS = 4096
 """Tokens of a micro-batch where neither the recipe nor the device asks for fewer."""
 
+ALL_AT_ONCE = 10**9
+"""More tokens than any window has."""
+
 
 class WindowSource(Protocol):
     """Where the engine takes the rows of each update from: one table (`Windows`), or several in a mixture."""

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tenfold.data.batch import Window
-from tenfold.data.windows import WindowSource
+from tenfold.data.batch import Batch, Window
+from tenfold.data.windows import ALL_AT_ONCE, WindowSource
 from tenfold.engine.log import Log
 from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
-from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem
+from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, Problem, RecipeError
 from tenfold.models.memory import is_out_of_memory
 
 
@@ -34,12 +34,47 @@ def smaller_micro_batches(
             Problem(
                 f"update {update + 1}",
                 f"out of memory with one row at a time ({largest} tokens)",
-                remedy="set data.max_length lower, runtime.gradient_checkpointing: true, a smaller tuner, or qlora",
+                remedy="set data.max_length lower, runtime.gradient_checkpointing: true, a smaller tuner, or qlora;"
+                " with all weights, optim.optimizer: adamw_8bit",
             )
         ) from error
     tokens = max(1, min(largest, windows.micro_batch_tokens) // 2)
     log.write("note", text=f"out of memory: micro-batches of {tokens} tokens from now on; the update stays the same")
     return windows.with_micro_batch_tokens(tokens)
+
+
+def at_once(windows: WindowSource, ranks: Ranks) -> WindowSource:
+    """Return `windows` with each update in one piece, for `optim.in_backward`.
+
+    Raises:
+        RecipeError: several processes share an update.
+    """
+    if ranks.count > 1:
+        found = f"{ranks.count} processes add up their gradients before anything moves"
+        raise RecipeError(Problem("optim.in_backward", found, remedy="leave it out"))
+    return windows.with_micro_batch_tokens(ALL_AT_ONCE)
+
+
+def only_batch(window: Window) -> Batch:
+    """Return the one batch that `window` is made of, for `optim.in_backward`.
+
+    Raises:
+        RecipeError: it holds rows that no batch can hold together.
+    """
+    if len(window.batches) > 1:
+        found = f"an update is made of {len(window.batches)} batches, such as rows of several tasks"
+        raise RecipeError(Problem("optim.in_backward", found, allowed="updates of one batch", remedy="leave it out"))
+    return window.batches[0]
+
+
+def out_of_memory_at_once(update: int, error: Exception) -> Exception:
+    """Return what to raise for `error` where an update cannot be cut: `error` itself if it is another fault."""
+    if not is_out_of_memory(error):
+        return error
+    remedy = "lower optim.batch_size or data.max_length, or set runtime.gradient_checkpointing: true"
+    return OutOfMemory(
+        Problem(f"update {update + 1}", "out of memory; optim.in_backward takes it whole", remedy=remedy)
+    )
 
 
 def not_finite(stage: Stage, window: Window, totals: Sequence[Tensor], update: int, ranks: Ranks) -> NonFiniteLoss:

@@ -19,10 +19,25 @@ from torch import Tensor, nn
 from tenfold.data.batch import Window
 from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
-from tenfold.engine.ends import interrupted, not_finite, smaller_micro_batches
+from tenfold.engine.ends import (
+    at_once,
+    interrupted,
+    not_finite,
+    only_batch,
+    out_of_memory_at_once,
+    smaller_micro_batches,
+)
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
-from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
+from tenfold.engine.optim import (
+    allot_state,
+    make_optimizer,
+    optimizer_tensors,
+    rate_factor,
+    restore_optimizer,
+    set_rates,
+    stepping_in_backward,
+)
 from tenfold.engine.ranks import ALONE, Ranks, all_random, own_random
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.models.trunk import Trunk
@@ -61,6 +76,8 @@ def fit(
             step = update_once(model, stage, window, training, ranks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             training.optimizer.zero_grad(set_to_none=True)
+            if stage.optim.in_backward:  # some parameters have moved already
+                raise out_of_memory_at_once(training.position.update, error) from error
             training.windows = smaller_micro_batches(training.windows, window, training.position.update, error, log)
             continue
         training.position = replace(
@@ -100,9 +117,16 @@ class Training:
 
     @classmethod
     def begin(cls, model: Trunk, stage: Stage, ranks: Ranks = ALONE) -> Training:
-        """Return the state before the first update."""
+        """Return the state before the first update.
+
+        Raises:
+            RecipeError: `optim.in_backward` is asked for, and an update cannot be made by one backward pass.
+        """
         optimizer = make_optimizer(stage, model)
         windows = stage.windows if ranks.count == 1 else stage.windows.over_ranks(ranks.count)
+        if stage.optim.in_backward:
+            windows = at_once(windows, ranks)
+            allot_state(optimizer)
         return cls(stage.trainable(model), optimizer, windows, Position(), None)
 
     def checkpoint(self, model: Trunk, stage: Stage, ranks: Ranks) -> Checkpoint:
@@ -163,8 +187,13 @@ def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder, 
 
 
 def update_once(model: Trunk, stage: Stage, window: Window, training: Training, ranks: Ranks = ALONE) -> Step:
-    """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved."""
+    """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved.
+
+    With `optim.in_backward` that holds for the loss alone: a gradient is used as soon as it is there.
+    """
     training.optimizer.zero_grad(set_to_none=True)
+    if stage.optim.in_backward:
+        return _update_in_backward(model, stage, window, training)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
     totals = []
     with ranks.in_step(training.position.update, weight):
@@ -181,6 +210,23 @@ def update_once(model: Trunk, stage: Stage, window: Window, training: Training, 
     if not math.isfinite(mean_loss) or not math.isfinite(norm):
         raise not_finite(stage, window, totals, training.position.update, ranks)
     training.optimizer.step()
+    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
+    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
+
+
+def _update_in_backward(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
+    batch = only_batch(window)
+    weight = stage.objective.weight(batch)
+    loss = stage.objective(model, batch)
+    found = [penalty(model.network) for penalty in (stage.tuner.penalty, *stage.penalties)]
+    mean_loss = float(loss.total.detach()) / max(1, weight)
+    if not math.isfinite(mean_loss):
+        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
+    with stepping_in_backward(training.optimizer, training.parameters) as lengths:
+        sum((amount for amount in found if amount is not None), loss.total / max(1, weight)).backward()
+    norm = float(torch.stack([lengths[name] for name in training.parameters if name in lengths]).norm())
+    if not math.isfinite(norm):
+        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
     stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
     return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
 

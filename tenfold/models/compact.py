@@ -13,12 +13,12 @@ Shape letters: T tokens of the batch, C tokens that are left, N rows, S supervis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from tenfold.data.batch import IGNORED, Batch
+from tenfold.data.batch import IGNORED, Batch, moved
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,11 @@ class CompactBatch:
     cu_seqlens_keys: Tensor  # [N + 1] int32, those it shares with the first row included
     supervised: Tensor  # [S], places among the C tokens, in batch order
     targets: Tensor  # [S]
+
+    def to(self, device: torch.device) -> CompactBatch:
+        """Return the same batch with all but the borders on `device` (they stay on the CPU)."""
+        names = ("input_ids", "positions", "supervised", "targets")
+        return replace(self, **{name: moved(getattr(self, name), device) for name in names})
 
 
 def whole(batch: Batch) -> CompactBatch:

@@ -69,7 +69,7 @@ class LanguageModel(Trunk):
 
     def supervised(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return what stands at the batch's supervised positions, for `loss_of` and `logits_of`, and targets `[S]`."""
-        return self._supervised(batch.to(self.device))
+        return self._supervised(batch)
 
     def loss_of(self, states: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
         """Return the summed cross entropy of what `supervised` returned, a scalar in fp32."""
@@ -79,7 +79,7 @@ class LanguageModel(Trunk):
     def row_losses(self, batch: Batch) -> Tensor:
         """Return the cross entropy summed over each row's supervised positions, [N] in fp32, with a gradient."""
         counts = [int((row != IGNORED).sum()) for row in batch.targets.split(batch.lengths)]
-        states, targets_S = self._supervised(batch.to(self.device))
+        states, targets_S = self._supervised(batch)
         with self.autocasting():
             rows = zip(states.split(counts), targets_S.split(counts), strict=True)
             return torch.stack([self._cross_entropy(*row, label_smoothing=0.0) for row in rows])
@@ -111,7 +111,7 @@ class LanguageModel(Trunk):
     @torch.no_grad()
     def token_losses(self, batch: Batch) -> Tensor:
         """Return the negative log likelihood of each supervised token, `[S]` in fp32, in batch order."""
-        states, targets_S = self._supervised(batch.to(self.device))
+        states, targets_S = self._supervised(batch)
         with self.autocasting():
             if not self.route.splits_head:
                 return functional.cross_entropy(states.float(), targets_S, reduction="none")
@@ -122,8 +122,10 @@ class LanguageModel(Trunk):
         """Return hidden states `[S, H]` (or logits `[S, V]` when the head is not split) and targets `[S]`."""
         with self.autocasting():
             if self.route.packs:
-                return self._packed(compacted(batch) if self.route.compacts else whole(batch))
-            return self._padded(batch)
+                # cut where the batch is: on a GPU each look at a value would wait for all work before it
+                compact = compacted(batch) if self.route.compacts else whole(batch)
+                return self._packed(compact.to(self.device))
+            return self._padded(batch.to(self.device))
 
     def _packed(self, batch: CompactBatch) -> tuple[Tensor, Tensor]:
         blocks = read_blocks(self.base) if self.route.fuses else None

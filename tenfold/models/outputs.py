@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tenfold.data.batch import IGNORED, Batch
+from tenfold.data.batch import IGNORED, Batch, moved
 from tenfold.models.blocks import capturing
 from tenfold.models.compact import compacted, whole
 from tenfold.models.language_model import Head, LanguageModel
@@ -32,7 +32,6 @@ def outputs(model: LanguageModel, batch: Batch, *, blocks: Sequence[int] = ()) -
 
     What comes after the last block and before the output layer (a norm) is not in the states of that block.
     """
-    batch = batch.to(model.device)
     route = model.route
     model.route = replace(route, fuses=route.fuses and not blocks)  # fused, no block is called by itself
     try:
@@ -46,7 +45,8 @@ def outputs(model: LanguageModel, batch: Batch, *, blocks: Sequence[int] = ()) -
 def _at_supervised(model: LanguageModel, states: Tensor, batch: Batch) -> Tensor:
     """Return `states` `[1, T, H]` or `[N, L, H]`, as the batch went through the network, as `[S, H]`."""
     if model.route.packs:
-        return states[0, (compacted(batch) if model.route.compacts else whole(batch)).supervised]
+        places = (compacted(batch) if model.route.compacts else whole(batch)).supervised
+        return states[0, moved(places, model.device)]
     longest = max(batch.lengths)
     rows = zip(states[:, -longest:], batch.targets.split(batch.lengths), strict=True)
     return torch.cat([row[: len(targets)][targets != IGNORED] for row, targets in rows])

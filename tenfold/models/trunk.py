@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import ModelOutput
 
-from tenfold.data.batch import IGNORED, Batch, pack
+from tenfold.data.batch import IGNORED, Batch, moved, pack
 from tenfold.models.heads import HeadSettings, TaskHead, head_key
 from tenfold.models.masked_head import MaskedHead, open_masked_head
 
@@ -151,9 +151,9 @@ class Trunk:
 
     def at_targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the last hidden states at the positions that have a target, [S, H], and the targets, [S]."""
-        targets = batch.targets.to(self.device)
-        told = targets != IGNORED
-        return self.hidden(batch)[told], targets[told]
+        told = (batch.targets != IGNORED).nonzero()[:, 0]
+        targets = moved(batch.targets[told], self.device)
+        return self.hidden(batch)[moved(told, self.device)], targets
 
     def judged(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return each masked token's negative log likelihood, and whether it is the likeliest one, [S] without grad."""

@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tenfold.errors import Problem, RecipeError
 from tenfold.recipe.choices import Format, MetricName, Place, Share, ShareBelowOne, TaskName
+from tenfold.recipe.optim import OptimSection, in_the_way_of_in_backward
+from tenfold.recipe.section import Positive, Section
 from tenfold.recipe.tuners import Lora, Tuner
 
-Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1)]
 
 DEFAULT_ROWS = "sample:household"
@@ -22,12 +23,6 @@ SIDES = ("train", "validation", "test")
 
 TASK = "main"
 """The name of the task of a recipe that has just one."""
-
-
-class Section(BaseModel):
-    """A part of the recipe: frozen, and closed to keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -145,30 +140,6 @@ class DataSection(Section):
         return self
 
 
-class OptimSection(Section):
-    """How the parameters move."""
-
-    learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
-    """Peak rate; when unset, the tuner's own default."""
-    head_learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 1e-3
-    """Peak rate of new heads, which start from nothing and need to move further than what is tuned."""
-    epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
-    max_updates: Positive | None = None
-    """Stop after this many updates, however many epochs that is."""
-    total_updates: Positive | None = None
-    """Updates of all stages together, each with its share of what it would have had: a budget to compare by."""
-    batch_size: Positive = 16
-    """Rows per update. How they are cut into micro-batches never changes the update."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_share: Share = 0.05
-    """Share of all updates over which the rate rises from 0."""
-    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    betas: tuple[ShareBelowOne, ShareBelowOne] = (0.9, 0.999)
-    epsilon: Annotated[float, Field(gt=0.0)] = 1e-8
-    max_gradient_norm: Annotated[float, Field(gt=0.0)] | None = 1.0
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-
-
 class EvaluationSection(Section):
     """What the scorecard measures, and when."""
 
@@ -284,6 +255,8 @@ class Recipe(Section):
         unread = "set evaluation.every: how many updates lie between evaluations"
         if self.evaluation.every is None and self.evaluation.patience is not None:
             problems.append(Problem("evaluation.patience", "nothing to be patient with", remedy=unread))
+        if self.optim.in_backward:
+            problems += in_the_way_of_in_backward(self.tuner, self.runtime.micro_batch_tokens)
         for name, data in self.tasks.items():
             where = f"data.tasks.{name}" if self.data.tasks else "data"
             if self.evaluation.every is None and data.validation is not None:

@@ -129,7 +129,7 @@ class Run(Ledger):
         """The recipe with every `auto` replaced by what it became."""
         given = self.recipe.runtime.micro_batch_tokens or MICRO_BATCH_TOKENS
         tokens = self._open_micro_batch_tokens(self.tuner) or given
-        chosen = self.runtime.chosen | {"micro_batch_tokens": tokens}
+        chosen = self.runtime.chosen | ({} if self.recipe.optim.in_backward else {"micro_batch_tokens": tokens})
         runtime = self.recipe.runtime.model_copy(update=chosen)
         return self.recipe.model_copy(update={"runtime": runtime})
 

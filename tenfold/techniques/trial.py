@@ -103,7 +103,7 @@ def try_updates(model: Trunk, stage: Stage) -> Trial:
         OutOfMemory: the largest of the first updates does not fit.
     """
     training = Training.begin(model, stage)
-    seen = [stage.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
+    seen = [training.windows.window(index) for index in range(min(WINDOWS_SEEN, stage.total_updates))]
     largest = max(seen, key=lambda window: max(batch.num_positions for batch in window.batches))
     usual = sorted(seen, key=lambda window: window.num_tokens)[len(seen) // 2]
     model.train()

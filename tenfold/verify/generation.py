@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tenfold.data.batch import Entry
 from tenfold.data.prepare import Item
+from tenfold.data.windows import ALL_AT_ONCE
 from tenfold.evaluation.generate import batches_by_length
 from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.generate import continue_prompts, end_token_ids, longest_gap
@@ -22,7 +23,7 @@ from tenfold.models.speech_encoder import SpeechEncoder
 from tenfold.tasks.generation import Generation
 from tenfold.verify.finding import Compared, Difference, Skipped
 from tenfold.verify.measure import MARGIN, REASON, rounded_once_more
-from tenfold.verify.specimen import ALL_AT_ONCE, Specimen
+from tenfold.verify.specimen import Specimen
 
 PROMPTS = 4
 """Prompts that are answered."""

@@ -56,7 +56,7 @@ class Measured:
 def measure(model: Trunk, stage: Stage, batches: Sequence[Batch], ranks: Ranks = ALONE) -> Measured:
     """Return loss, gradients and values of an update made of `batches`; nothing has moved afterwards."""
     values = row_values(model, batches)
-    stage = replace(stage, optim=stage.optim.model_copy(update={"max_gradient_norm": None}))
+    stage = replace(stage, optim=stage.optim.model_copy(update={"max_gradient_norm": None, "in_backward": False}))
     training = Training.begin(model, stage)
     training.optimizer = torch.optim.SGD(list(training.parameters.values()), lr=0.0)
     own = stage.tuner.state(model.network)

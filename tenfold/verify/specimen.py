@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.batch import Batch, Window
-from tenfold.data.windows import WindowSource
+from tenfold.data.windows import ALL_AT_ONCE, WindowSource
 from tenfold.engine.checkpoint import on_cpu
 from tenfold.engine.fit import load_parameters
 from tenfold.engine.log import Log
@@ -38,9 +38,6 @@ WINDOWS_SEEN = 16
 
 UPDATES = 4
 """Updates that are trained: two before the interruption and two after it."""
-
-ALL_AT_ONCE = 10**9
-"""More tokens than any window has."""
 
 
 @dataclass(frozen=True)

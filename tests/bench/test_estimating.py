@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from bench import estimating
 from bench.estimating import EstimatingRow, Way
@@ -32,7 +34,7 @@ def test_every_way_is_asked_and_run(
         for way in memory_estimate.ROW.ways
         if way.name in ("lora", "feature_based")
     ]
-    row = EstimatingRow("memory", "Memory", ways, batch_sizes=(4,), aim=0.15)
+    row = EstimatingRow("memory", "Memory", ways, batch_sizes=(4, 400), most_tokens=64, aim=0.15)
     found = row.measure(Options(pairs=1, updates=1, cores="all", model=str(model_folder)))
     assert [cell["way"] for cell in found["cells"]] == ["lora", "feature_based"]
     assert all(cell["estimate_gb"] > 0.1 and cell["run_gb"] > 0.1 for cell in found["cells"])
@@ -40,7 +42,8 @@ def test_every_way_is_asked_and_run(
     assert "| lora, 16 tokens, 4 rows | 1.00 | 2.00 | **0.50** |" in SECTIONS[found["kind"]](found)
 
 
-def test_texts_are_as_long_as_asked_and_none_is_like_another() -> None:
-    stream = estimating._texts(5000)
-    texts = [next(stream) for _ in range(5)]
-    assert {len(text) for text in texts} == {5000} and len(set(texts)) == 5
+def test_texts_are_as_long_as_asked_and_none_is_like_another(model_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    texts = list(islice(estimating.texts_of(300, model_folder), 5))
+    assert len(set(texts)) == 5
+    assert all(292 <= len(tokenizer(text)["input_ids"]) <= 300 for text in texts)
