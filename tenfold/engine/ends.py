@@ -42,6 +42,22 @@ def smaller_micro_batches(
     return windows.with_micro_batch_tokens(tokens)
 
 
+def out_of_memory_in_lockstep(update: int, error: Exception) -> Exception:
+    """Return what to raise for an `error` of an update of sharded weights: another one only if it is of memory.
+
+    The other ranks are in the middle of it, and cannot be told to begin again with less.
+    """
+    if not is_out_of_memory(error):
+        return error
+    return OutOfMemory(
+        Problem(
+            f"update {update + 1}",
+            "out of memory; where weights are sharded a micro-batch cannot be made smaller on the way",
+            remedy="set runtime.micro_batch_tokens lower, or runtime.gradient_checkpointing: true; or more processes",
+        )
+    )
+
+
 def not_finite(stage: Stage, window: Window, totals: Sequence[Tensor], update: int, ranks: Ranks) -> NonFiniteLoss:
     """Return what to raise where a loss (of those in `totals`) or its gradient is no number; it names the rows."""
     mine = [batch.rows for batch, total in zip(ranks.share(window), totals, strict=True) if not torch.isfinite(total)]

@@ -11,20 +11,22 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from tenfold.data.batch import Window
+from tenfold.data.batch import Batch, Window
 from tenfold.data.windows import WindowSource
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
-from tenfold.engine.ends import interrupted, not_finite, smaller_micro_batches
+from tenfold.engine.ends import interrupted, not_finite, out_of_memory_in_lockstep, smaller_micro_batches
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
 from tenfold.engine.optim import make_optimizer, optimizer_tensors, rate_factor, restore_optimizer, set_rates
+from tenfold.engine.parts import read_parts, sizes_in
 from tenfold.engine.ranks import ALONE, Ranks, all_random, own_random
 from tenfold.engine.stage import Selection, Stage, StageResult
+from tenfold.models.sharding import is_sharded, own_part, sum_of_squares
 from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
@@ -61,6 +63,8 @@ def fit(
             step = update_once(model, stage, window, training, ranks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             training.optimizer.zero_grad(set_to_none=True)
+            if model.shards is not None:
+                raise out_of_memory_in_lockstep(training.position.update, error) from error
             training.windows = smaller_micro_batches(training.windows, window, training.position.update, error, log)
             continue
         training.position = replace(
@@ -77,8 +81,7 @@ def fit(
             _select(model, stage, stage.selection, training, log, ranks)
         is_stopping, is_due = ranks.on_any(stop_asked(), time.perf_counter() - saved_at > CHECKPOINT_SECONDS)
         if is_stopping or is_due or training.position.update % checkpoint_every == 0:
-            state = training.checkpoint(model, stage, ranks)
-            ranks.first(partial(checkpoints.save, state))
+            checkpoints.save(training.checkpoint(model, stage, ranks), ranks)
             saved_at = time.perf_counter()
         if is_stopping and training.position.update < stage.total_updates:
             raise interrupted(training.position.update)
@@ -117,6 +120,23 @@ class Training:
             best=self.best,
         )
 
+    def restore_parts(self, folder: Path) -> None:
+        """Put back weights, optimizer state and the best weights from the parts in `folder`, of each what is here."""
+        sizes = sizes_in(folder)
+        found = {f"trainable|{name}": parameter.detach() for name, parameter in self.parameters.items()}
+        for key, (size, dtype) in sizes.items():
+            kind, _, rest = key.partition("|")
+            name, _, state = rest.rpartition("|")
+            if kind == "optimizer":
+                parameter = self.parameters[name]
+                is_alike = size == parameter.shape
+                empty = torch.empty_like(parameter, dtype=dtype) if is_alike else torch.empty(size, dtype=dtype)
+                found[key] = self.optimizer.state[parameter][state] = empty.detach()
+        if any(key.startswith("best|") for key in sizes):
+            self.best = {name: torch.empty_like(parameter) for name, parameter in self.parameters.items()}
+            found |= {f"best|{name}": value for name, value in self.best.items()}
+        read_parts(folder, found)
+
     def result(self, stage: Stage) -> StageResult:
         """Return what the stage came to."""
         return StageResult(
@@ -152,11 +172,15 @@ def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder, 
     if checkpoint is None:
         log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=0)
         return training
-    load_parameters(training.parameters, checkpoint.trainable)
-    restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
+    if checkpoint.parts is None:
+        load_parameters(training.parameters, checkpoint.trainable)
+        restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
+        training.best = checkpoint.best
+    else:
+        training.restore_parts(checkpoint.parts)
     stage.tuner.restore(model.network, checkpoint.tuner)
     restore_random(own_random(checkpoint.random, ranks.number), model.device)
-    training.position, training.best = checkpoint.position, checkpoint.best
+    training.position = checkpoint.position
     training.windows = training.windows.with_micro_batch_tokens(checkpoint.position.micro_batch_tokens)
     log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=training.position.update)
     return training
@@ -167,11 +191,18 @@ def update_once(model: Trunk, stage: Stage, window: Window, training: Training, 
     training.optimizer.zero_grad(set_to_none=True)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
     totals = []
-    with ranks.in_step(training.position.update, weight):
+
+    def total_of(batch: Batch) -> Tensor:
+        return model.gathered(lambda: stage.objective(model, batch).total)
+
+    together = ranks.in_step if model.shards is None else ranks.in_lockstep
+    with together(training.position.update, weight):
         for batch in ranks.share(window):
-            loss = stage.objective(model, batch)
-            (loss.total / max(1, weight)).backward()
-            totals.append(loss.total.detach())
+            total = total_of(batch)
+            (total / max(1, weight)).backward()
+            totals.append(total.detach())
+        for batch in () if model.shards is None else ranks.fillers(window):
+            (total_of(batch) * 0.0).backward()
         for penalty in (stage.tuner.penalty, *stage.penalties) if ranks.is_first else ():
             amount = penalty(model.network)
             if amount is not None:
@@ -188,14 +219,25 @@ def update_once(model: Trunk, stage: Stage, window: Window, training: Training, 
 def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> float:
     """Scale all gradients down to `max_norm` together if they are longer; return their length before."""
     limit = math.inf if max_norm is None else max_norm
-    return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
+    if not any(is_sharded(parameter) for parameter in parameters.values()):
+        return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
+    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+    norm = float(sum_of_squares(gradients).sqrt())
+    if norm > limit:
+        for gradient in gradients:
+            gradient.mul_(limit / norm)
+    return norm
 
 
 def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log, ranks: Ranks) -> None:
     started = time.perf_counter()
     model.eval()
     with out_of_memory_named("evaluation on validation rows"):
-        judged = ranks.first(selection.judge)
+        if model.shards is None:
+            judged = ranks.first(selection.judge)
+        else:
+            mine = model.gathered(selection.judge)
+            judged = ranks.first(lambda: mine)
     model.train()
     position = replace(
         training.position,
@@ -251,4 +293,4 @@ def load_parameters(parameters: Mapping[str, nn.Parameter], values: Mapping[str,
     """Copy `values` into the parameters of the same names."""
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(values[name])
+            parameter.copy_(own_part(values[name], parameter))

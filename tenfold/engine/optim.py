@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tenfold.engine.stage import Stage
+from tenfold.models.sharding import own_part
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import OptimSection
 
@@ -69,4 +70,5 @@ def restore_optimizer(
     for key, value in tensors.items():
         name, _, state = key.rpartition("|")
         parameter = parameters[name]
-        optimizer.state[parameter][state] = value.to(parameter.device)
+        own = own_part(value, parameter) if value.shape == parameter.shape else value
+        optimizer.state[parameter][state] = own.to(parameter.device)

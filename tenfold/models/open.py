@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.models.architecture import family_of
@@ -13,6 +14,7 @@ from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.load import load_network
 from tenfold.models.processor import Processor, open_processor
 from tenfold.models.quantized import Nf4
+from tenfold.models.sharding import Shards, load_in_turn
 from tenfold.models.speech_encoder import SpeechEncoder
 from tenfold.models.trunk import Trunk, find_packing
 
@@ -42,6 +44,34 @@ def open_model(
     if family == "encoder":
         return Trunk(network, tokenizer, device=device, route=find_packing(network, device))
     return LanguageModel(network, tokenizer, device=device, route=find_route(network, device))
+
+
+def open_sharded(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    mesh: DeviceMesh,
+    *,
+    dtype: torch.dtype,
+    compute_dtype: torch.dtype | None,
+    device: torch.device,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Return the decoder in `folder` as `open_model` does, of whose weights each rank of `mesh` holds a part.
+
+    Blocks are gathered in `compute_dtype`, where one is given. Every rank calls this alike.
+    """
+
+    def load() -> Shards:
+        on_cpu = torch.device("cpu")
+        network = load_network(folder, dtype=dtype, device=on_cpu, trust_remote_code=trust_remote_code)
+        return Shards(network, mesh, compute_dtype=compute_dtype)
+
+    shards = load_in_turn(load, mesh)
+    network = shards.network.to(device)
+    route = shards.gathered(lambda: find_route(network, device))
+    model = LanguageModel(network, tokenizer, device=device, route=route)
+    model.shards = shards
+    return model
 
 
 def processor_of(model: Trunk) -> Processor:
