@@ -14,6 +14,7 @@ from bench import (
     estimating,
     preparing,
     quality,
+    ranks,
     sharing,
     starting,
 )
@@ -26,6 +27,7 @@ SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "estimating": estimating.section,
     "preparing": preparing.section,
     "quality": quality.section,
+    "ranks": ranks.section,
     "sharing": sharing.section,
     "starting": starting.section,
 }

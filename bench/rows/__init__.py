@@ -17,6 +17,7 @@ from bench.rows import (
     quality_classes,
     quality_few_shot,
     quality_generation,
+    ranks_memory,
     startup,
 )
 from bench.training import Options
@@ -46,6 +47,7 @@ ROWS: dict[str, Row] = {
         data_cpu.ROW,
         distillation_cpu.ROW,
         memory_estimate.ROW,
+        ranks_memory.ROW,
         startup.ROW,
         compare_cost.ROW,
         quality_classes.ROW,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -142,7 +143,24 @@ def open_runtime(section: RuntimeSection, ranks: Ranks = ALONE) -> Runtime:
     measured = ranks.first(lambda: measured_precision(device)) if section.precision == "auto" else section.precision
     torch.manual_seed(section.seed)
     mesh = init_device_mesh(device.type, (ranks.count,)) if section.fully_shard and ranks.count > 1 else None
+    if mesh is not None and device.type == "cpu":
+        _give_freed_memory_back()
     return Runtime(device=device, precision=measured, threads=threads, seed=section.seed, ranks=ranks, mesh=mesh)
+
+
+def _give_freed_memory_back() -> None:
+    """Let glibc, where this process stands on it, give pieces of 1 MB or more back to the system once they are free.
+
+    Blocks are gathered and dropped all the time, and by its own choice glibc soon keeps such pieces for itself, with
+    gaps between them.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 2**20)
+
+
+_MMAP_THRESHOLD = -3
+"""What malloc.h calls `M_MMAP_THRESHOLD`."""
 
 
 def _device(asked: str) -> str:

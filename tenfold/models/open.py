@@ -12,6 +12,7 @@ from tenfold.models.architecture import family_of
 from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.load import load_network
+from tenfold.models.load_parts import load_parts
 from tenfold.models.processor import Processor, open_processor
 from tenfold.models.quantized import Nf4
 from tenfold.models.sharding import Shards, load_in_turn
@@ -58,15 +59,20 @@ def open_sharded(
 ) -> LanguageModel:
     """Return the decoder in `folder` as `open_model` does, of whose weights each rank of `mesh` holds a part.
 
-    Blocks are gathered in `compute_dtype`, where one is given. Every rank calls this alike.
+    Blocks are gathered in `compute_dtype`, where one is given. Every rank calls this alike, and reads its own part
+    where the files allow that; else whole models are loaded one after the other.
     """
+
+    shards = None
+    if not trust_remote_code:
+        shards = load_parts(folder, mesh, dtype=dtype, compute_dtype=compute_dtype, device=device)
 
     def load() -> Shards:
         on_cpu = torch.device("cpu")
         network = load_network(folder, dtype=dtype, device=on_cpu, trust_remote_code=trust_remote_code)
         return Shards(network, mesh, compute_dtype=compute_dtype)
 
-    shards = load_in_turn(load, mesh)
+    shards = shards or load_in_turn(load, mesh)
     network = shards.network.to(device)
     route = shards.gathered(lambda: find_route(network, device))
     model = LanguageModel(network, tokenizer, device=device, route=route)

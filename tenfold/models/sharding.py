@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 
 from tenfold.models.blocks import find_blocks
@@ -41,6 +42,8 @@ class Shards(nn.Module):
         _, blocks = find_blocks(network)
         for block in blocks:
             fully_shard(block, mesh=mesh, mp_policy=blocks_in)
+            setattr(block, _INSIDE, _inside)
+            register_fsdp_forward_method(block, _INSIDE)
         fully_shard(self, mesh=mesh, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
         for module in (*blocks, self):
             assert isinstance(module, FSDPModule)
@@ -60,6 +63,25 @@ class Shards(nn.Module):
             assert isinstance(self, FSDPModule)
             self.reshard()  # no backward pass will, and what was gathered would go out of date
         return result
+
+
+_INSIDE = "computed_inside"
+"""The method of a block that gathers its weights as `forward` does."""
+
+
+def _inside(x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    return work(x)
+
+
+def is_gathered_by_itself(module: nn.Module) -> bool:
+    """Return whether `module` is a block (or all) of a sharded network: it has one hook before and one behind it."""
+    return isinstance(module, FSDPModule)
+
+
+def computed_inside(block: nn.Module, x: Tensor, work: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return what `work` makes of `x`, called where the weights of a sharded network's `block` are whole."""
+    answer: Tensor = getattr(block, _INSIDE)(x, work)
+    return answer
 
 
 def load_in_turn(load: Callable[[], Result], mesh: DeviceMesh) -> Result:
@@ -94,14 +116,28 @@ def whole_on_first(tensors: Mapping[str, Tensor], *, is_first: bool) -> dict[str
     return kept
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What this rank holds of a sharded tensor: some of its rows, from number `start` on."""
+
+    part: Tensor
+    start: int
+
+
+def own_rows(tensor: Tensor) -> Rows:
+    """Return what this rank holds of a sharded `tensor`, sharing its memory."""
+    assert isinstance(tensor, DTensor), "a tensor in parts"
+    mesh = tensor.device_mesh
+    chunk = -(-tensor.shape[0] // mesh.size())
+    return Rows(tensor.detach().to_local(), min(mesh.get_rank() * chunk, tensor.shape[0]))
+
+
 def own_part(tensor: Tensor, like: Tensor) -> Tensor:
     """Return the part of a whole `tensor` that this rank holds of `like`, laid out as that; one in parts as it is."""
     if not isinstance(like, DTensor) or isinstance(tensor, DTensor):
         return tensor
-    rows = like.device_mesh.size()
-    chunks = tensor.chunk(rows) if tensor.dim() else (tensor,)
-    rank = like.device_mesh.get_rank()
-    own = chunks[rank] if rank < len(chunks) else tensor[:0]
+    rows = own_rows(like)
+    own = tensor[rows.start : rows.start + len(rows.part)]
     return DTensor.from_local(
         own.to(like.device).contiguous(),
         like.device_mesh,

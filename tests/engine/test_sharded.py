@@ -19,6 +19,7 @@ from reliability.crash.workloads import TWO_TASKS, WORKLOADS, Workload
 from tenfold.data.batch import Batch
 from tenfold.engine.fit import Training
 from tenfold.errors import RecipeError, UserError
+from tenfold.models.fused_blocks import BlockInParts
 from tenfold.models.sharding import Shards, own_part, sum_of_squares
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.causal_lm import CausalLanguageModelling
@@ -76,8 +77,19 @@ def test_parts_train_as_a_whole(case: str, begin: Begin) -> None:
     assert len(losses(alone)) >= 4
     assert apart(losses(alone), losses(together)) < AS_MUCH
     assert max(weights_apart(weights(alone), weights(together)).values()) < WEIGHTS_APART
+    assert _kinds(alone) == _kinds(together)
     cards = [json.loads((folder / "out" / "scorecard.json").read_text()) for folder in (alone, together)]
     assert _figures(cards[0]) == pytest.approx(_figures(cards[1]), rel=1e-3)
+
+
+def _kinds(folder: Path) -> dict[str, object]:
+    """Return every file of the artifact by its path, those of settings with what stands in them."""
+    out = folder / "out"
+    return {
+        str(path.relative_to(out)): path.read_text() if path.name in ("config.json", "generation_config.json") else None
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
 
 
 def _figures(card: Any) -> list[float]:
@@ -122,6 +134,28 @@ def test_each_process_holds_its_part_of_weights_gradients_and_state(
         for held in json.loads((folder / f"sizes-{rank}.json").read_text()):
             assert held["whole"] > 10_000
             assert held["here"] <= 0.55 * held["whole"]
+
+
+@pytest.mark.parametrize("tuner", ["full", "lora"])
+def test_blocks_in_parts_are_fused_as_whole_ones_are(tuner: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begin("fused", sharded(INSTRUCTION if tuner == "full" else WORKLOADS["instruction"]))
+    loss = CausalLanguageModelling.__call__
+    block = BlockInParts.__call__
+    computed: list[BlockInParts] = []
+
+    def noted(self: BlockInParts, *args: Any) -> Tensor:
+        computed.append(self)
+        return block(self, *args)
+
+    def counted(self: CausalLanguageModelling, model: Trunk, batch: Batch) -> Loss:
+        computed.clear()
+        found = loss(self, model, batch)
+        assert len(computed) == model.num_layers - 1, "every block, once"
+        return found
+
+    monkeypatch.setattr(BlockInParts, "__call__", noted)
+    monkeypatch.setattr(CausalLanguageModelling, "__call__", counted)
+    assert run_in_ranks(folder, 2) == [0, 0], told(folder, 0)
 
 
 def _storages(tensors: Sequence[Tensor]) -> dict[int, int]:
