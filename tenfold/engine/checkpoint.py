@@ -29,7 +29,7 @@ from torch import Tensor
 
 from tenfold.engine.parts import write_parts
 from tenfold.engine.ranks import ALONE, Ranks
-from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file
+from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file, writing
 from tenfold.models.sharding import is_sharded, whole
 
 PARTS = "parts"
@@ -112,7 +112,8 @@ class CheckpointFolder:
             partial = ranks.first(begin)
             if checkpoint.is_sharded:
                 named = {f"{part}|{name}": value for part, tensors in large.items() for name, value in tensors.items()}
-                write_parts(partial / PARTS, named, ranks)
+                with writing(target):
+                    write_parts(partial / PARTS, named, ranks)
             ranks.first(end)
         return target
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
@@ -27,13 +28,13 @@ def write_parts(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> No
     Of what is whole on every rank one of them writes it.
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    with _quiet():
+    with _plainly():
         save(dict(tensors), storage_writer=writer, process_group=ranks.beside)
 
 
 def read_parts(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Fill `tensors`, each whole or this rank's part, with what `folder` holds under their names."""
-    with _quiet():
+    with _plainly():
         load(dict(tensors), storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
 
 
@@ -48,8 +49,12 @@ def sizes_in(folder: Path) -> dict[str, tuple[torch.Size, torch.dtype]]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch has to say of its own insides."""
+def _plainly() -> Iterator[None]:
+    """Raise what went wrong on a rank in place of torch's bundle, and keep back what torch says of its insides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except CheckpointException as bundle:
+            cause, _ = next(iter(bundle.failures.values()))
+            raise cause from bundle

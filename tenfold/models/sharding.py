@@ -129,7 +129,7 @@ def own_rows(tensor: Tensor) -> Rows:
     assert isinstance(tensor, DTensor), "a tensor in parts"
     mesh = tensor.device_mesh
     chunk = -(-tensor.shape[0] // mesh.size())
-    return Rows(tensor.detach().to_local(), min(mesh.get_rank() * chunk, tensor.shape[0]))
+    return Rows(tensor.to_local().detach(), min(mesh.get_rank() * chunk, tensor.shape[0]))
 
 
 def own_part(tensor: Tensor, like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 from reliability.crash.workloads import TWO_TASKS, WORKLOADS, Workload
 from tenfold.data.batch import Batch
@@ -235,6 +237,31 @@ def test_memory_that_runs_out_on_one_rank_ends_all_with_the_remedy(
     assert "RankLost" in told(folder, 0)
     assert "a micro-batch cannot be made smaller" in told(folder, 1)
     assert "runtime.micro_batch_tokens lower" in told(folder, 1)
+
+
+def test_a_part_that_finds_no_room_on_the_disk_ends_all_with_that(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = begin("disk", sharded(INSTRUCTION))
+
+    def refused(*args: Any, **options: Any) -> None:
+        if torch.distributed.get_rank() == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    write = HuggingFaceStorageWriter.write_data
+    monkeypatch.setattr(HuggingFaceStorageWriter, "write_data", lambda *args: refused() or write(*args))
+    assert run_in_ranks(folder, 2) == [1, 1]
+    assert "DiskFull" in told(folder, 0) and "DiskFull" in told(folder, 1)
+    assert list((folder / "out" / "checkpoints" / "instruction").iterdir()) == []
+
+
+def test_a_stage_of_the_store_is_taken_in_parts(begin: Begin) -> None:
+    first, again = begin("first", sharded(INSTRUCTION)), begin("again", sharded(INSTRUCTION))
+    assert run_in_ranks(first, 2) == [0, 0], told(first, 0)
+    assert run_in_ranks(again, 2, cache=str(first / "cache")) == [0, 0], told(again, 0)
+    assert losses(again) == {}, "nothing was trained"
+    found = weights(again)
+    assert all(torch.equal(value, found[name]) for name, value in weights(first).items())
 
 
 REFUSED: Mapping[str, tuple[Workload, str]] = {
