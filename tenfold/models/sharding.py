@@ -23,6 +23,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from tenfold.models.blocks import find_blocks
+from tenfold.models.gloo import AddedInPieces
 
 Result = TypeVar("Result")
 
@@ -49,6 +50,8 @@ class Shards(nn.Module):
             assert isinstance(module, FSDPModule)
             module.set_gradient_divide_factor(1.0)  # losses are sums over a weight that all ranks know
             module.set_force_sum_reduction_for_comms(True)  # gloo can add, and nothing else
+            if mesh.device_type == "cpu":
+                module.set_custom_reduce_scatter(AddedInPieces())  # type: ignore[arg-type]
 
     def forward(self, work: Callable[[], Result]) -> Result:
         """Return what `work` gives, called where the weights outside of blocks are whole."""
@@ -172,7 +175,7 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
     """
     every = list(tensors)
     local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in every]
-    squares = [part.double().square().sum().cpu() for part in local]
+    squares = [torch.linalg.vector_norm(part).double().square().cpu() for part in local]
     own = torch.stack([torch.zeros((), dtype=torch.float64), *squares])
     is_part = torch.tensor([False, *(is_sharded(tensor) for tensor in every)])
     parts = own[is_part].sum()
