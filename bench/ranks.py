@@ -53,6 +53,7 @@ class RanksRow:
             "precision": self.precision,
             **machine.circumstances(before, pinned_to=options.cores, threads=threads),
             "updates": UPDATES,
+            "order": "one after the other",
             "runs": runs,
             "share": {
                 of: {str(run["count"]): round(_peak(run, of) / _peak(one, of), 3) for run in runs[1:]}
@@ -160,7 +161,8 @@ libraries, which every process needs whole, it is {result["share"]["beyond_libra
 
 * All processes of a run share one core with other work, so tokens/s say nothing of how fast ranks are.
 * Largest relative difference of a loss from one process: {apart}.
-* {result["updates"]} updates of {BATCH_SIZE} rows, each number of processes once. {line_of_machine(result)}
+* {result["updates"]} updates of {BATCH_SIZE} rows, each number of processes once, {result["order"]}. \
+{line_of_machine(result)}
 """
 
 
