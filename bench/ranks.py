@@ -74,7 +74,7 @@ class RanksRow:
             "tuner": dict(self.tuner),
             "data": {"train": str(write_rows(folder / "rows.jsonl")), "test_share": 0.0, "max_length": MAX_LENGTH},
             "optim": {"learning_rate": 2e-5, "max_updates": UPDATES, "batch_size": BATCH_SIZE},
-            "gate": {"allow": ["overlap"]},
+            "gate": {"allow": ["overlap", "truncation", "no_supervision"]},
             "runtime": {"device": "cpu", "precision": self.precision, "fully_shard": True, "threads": threads},
         }
         (folder / "job.json").write_text(json.dumps({"recipe": recipe}))
