@@ -16,6 +16,7 @@ from bench import (
     growing,
     preparing,
     quality,
+    ranks,
     saving,
     sharing,
     starting,
@@ -33,6 +34,7 @@ SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "preparing": preparing.section,
     "quality": quality.section,
     "saving": saving.section,
+    "ranks": ranks.section,
     "sharing": sharing.section,
     "starting": starting.section,
 }

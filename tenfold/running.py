@@ -54,6 +54,7 @@ def run(
         run.score("before")
         for result in drive(run, technique.stages(run, options)):
             run.score(result.name)
+        run.subject.put_together(is_merged=run.wants_merged)
         return ranks.first(lambda: save_run(run, technique))
 
 

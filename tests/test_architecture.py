@@ -88,7 +88,7 @@ FENCES: dict[str, str] = {
     "rich": "terminal/ evaluation/scorecard_view.py evaluation/transfer_view.py testing.py",
     "rouge_score": "evaluation/metrics.py",
     "sacrebleu": "evaluation/bleu.py evaluation/metrics.py",
-    "safetensors": "engine/ features/ models/heads.py models/masked_head.py tuning/",
+    "safetensors": "engine/ features/ models/heads.py models/load_parts.py models/masked_head.py tuning/",
     "scipy": "data/audio.py",
     "sklearn": "evaluation/bag_of_words.py features/",
     "skops": "features/estimator_files.py",

@@ -20,6 +20,7 @@ from bench.rows import (
     quality_classes,
     quality_few_shot,
     quality_generation,
+    ranks_memory,
     startup,
 )
 from bench.training import Options
@@ -51,6 +52,7 @@ ROWS: dict[str, Row] = {
         distillation_cpu.ROW,
         memory_estimate.ROW,
         growth.ROW,
+        ranks_memory.ROW,
         startup.ROW,
         compare_cost.ROW,
         quality_classes.ROW,

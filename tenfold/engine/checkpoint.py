@@ -6,6 +6,7 @@
         random.safetensors      torch's random state, one vector a device and rank
         tuner.safetensors       what the tuner itself keeps between updates (AdaLoRA's importance scores)
         best.safetensors        the best trained parameters so far, where a best is looked for
+        parts/*.safetensors     in place of these three where weights are sharded: what each rank holds of them
         state.json              position, the stage's own hash, the SHA-256 of the other files, and one of itself
 
 A checkpoint appears under its name only when complete. One whose hashes do not hold is passed over for the one before;
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +27,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file
+from tenfold.engine.parts import write_parts
+from tenfold.engine.ranks import ALONE, Ranks
+from tenfold.files import atomic_folder, sealed_json, sealed_text, sha256_file, writing
+from tenfold.models.sharding import is_sharded, whole
+
+PARTS = "parts"
+"""The folder of what each rank holds, where weights are sharded."""
 
 DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, SafetensorError)
 """What reading a record and its tensors raises where they are not what was written."""
@@ -57,6 +65,13 @@ class Checkpoint:
     random: Mapping[str, Tensor]
     tuner: Mapping[str, Tensor]
     best: Mapping[str, Tensor] | None = None
+    parts: Path | None = None
+    """Where weights were sharded: the folder that `trainable`, `optimizer` and `best` are then to be read from."""
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether this rank holds only a part of the weights."""
+        return any(is_sharded(value) for value in self.trainable.values())
 
 
 class CheckpointFolder:
@@ -67,29 +82,39 @@ class CheckpointFolder:
         self.keep = keep
         self.key = key
 
-    def save(self, checkpoint: Checkpoint) -> Path:
-        """Write `checkpoint` and remove all but the newest `keep`.
+    def save(self, checkpoint: Checkpoint, ranks: Ranks = ALONE) -> Path:
+        """Write `checkpoint` and remove all but the newest `keep`; every one of the `ranks` calls this alike.
 
         Raises:
             DiskFull: no space is left; the checkpoints that were there before stay.
         """
         target = self.folder / f"update-{checkpoint.position.update:08d}"
-        tensors = {
-            "trainable": checkpoint.trainable,
-            "optimizer": checkpoint.optimizer,
-            "random": checkpoint.random,
-            "tuner": checkpoint.tuner,
-        }
+        small = {"random": checkpoint.random, "tuner": checkpoint.tuner}
+        large = {"trainable": checkpoint.trainable, "optimizer": checkpoint.optimizer}
         if checkpoint.best is not None:
-            tensors["best"] = checkpoint.best
-        for damaged in (folder for folder in self._all() if folder.name >= target.name):
-            shutil.rmtree(damaged)  # training came from before it, so it could not be read
-        with atomic_folder(target) as partial:
-            hashes = write_tensors(partial, tensors)
+            large["best"] = checkpoint.best
+
+        def begin() -> Path:
+            for damaged in (folder for folder in self._all() if folder.name >= target.name):
+                shutil.rmtree(damaged)  # training came from before it, so it could not be read
+            return held.enter_context(atomic_folder(target))
+
+        def end() -> None:
+            hashes = write_tensors(partial, small if checkpoint.is_sharded else {**small, **large})
+            hashes |= {f"{PARTS}/{path.stem}": sha256_file(path) for path in (partial / PARTS).glob("*.safetensors")}
             state = {"position": asdict(checkpoint.position), "stage": self.key, "sha256": hashes}
             (partial / "state.json").write_text(sealed_text(state), encoding="utf-8")
-        for old in self._all()[: -self.keep]:
-            shutil.rmtree(old)
+            held.close()
+            for old in self._all()[: -self.keep]:
+                shutil.rmtree(old)
+
+        with ExitStack() as held:
+            partial = ranks.first(begin)
+            if checkpoint.is_sharded:
+                named = {f"{part}|{name}": value for part, tensors in large.items() for name, value in tensors.items()}
+                with writing(target):
+                    write_parts(partial / PARTS, named, ranks)
+            ranks.first(end)
         return target
 
     def newest(self) -> tuple[Checkpoint | None, list[str]]:
@@ -115,18 +140,20 @@ def _read(folder: Path) -> tuple[Checkpoint | None, str]:
     if state is None:
         return None, ""
     try:
-        tensors = read_tensors(folder, state["sha256"])
-        if tensors is None:
+        parts = {name: sha256 for name, sha256 in state["sha256"].items() if name.startswith(f"{PARTS}/")}
+        tensors = read_tensors(folder, {name: state["sha256"][name] for name in state["sha256"].keys() - parts.keys()})
+        if tensors is None or not _are_whole(folder, parts):
             return None, ""
         if any(not isinstance(value, int | float | None) for value in state["position"].values()):
             return None, ""
         checkpoint = Checkpoint(
             position=Position(**state["position"]),
-            trainable=tensors["trainable"],
-            optimizer=tensors["optimizer"],
+            trainable={} if parts else tensors["trainable"],
+            optimizer={} if parts else tensors["optimizer"],
             random=tensors["random"],
             tuner=tensors["tuner"],
             best=tensors.get("best"),
+            parts=folder / PARTS if parts else None,
         )
         return checkpoint, state["stage"]
     except DAMAGED:
@@ -145,10 +172,13 @@ def write_tensors(folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> di
 
 def read_tensors(folder: Path, hashes: Mapping[str, str]) -> dict[str, dict[str, Tensor]] | None:
     """Return the parts that `write_tensors` wrote, or None if a file's hash does not hold."""
-    paths = {name: folder / f"{name}.safetensors" for name in hashes}
-    if any(sha256_file(path) != hashes[name] for name, path in paths.items()):
+    if not _are_whole(folder, hashes):
         return None
-    return {name: load_file(path) for name, path in paths.items()}
+    return {name: load_file(folder / f"{name}.safetensors") for name in hashes}
+
+
+def _are_whole(folder: Path, hashes: Mapping[str, str]) -> bool:
+    return all(sha256_file(folder / f"{name}.safetensors") == sha256 for name, sha256 in hashes.items())
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -157,11 +187,15 @@ def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of the tensors' names, types, shapes and values, in the order of their names."""
+    """Return the SHA-256 of the tensors' names, types, shapes and values, in the order of their names.
+
+    Of those that are sharded all ranks call this alike.
+    """
     digest = hashlib.sha256()
-    for name, value in sorted(tensors.items()):
+    for name, tensor in sorted(tensors.items()):
+        value = whole(tensor.detach())
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

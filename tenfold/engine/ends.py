@@ -67,14 +67,21 @@ def only_batch(window: Window) -> Batch:
     return window.batches[0]
 
 
-def out_of_memory_at_once(update: int, error: Exception) -> Exception:
-    """Return what to raise for `error` where an update cannot be cut: `error` itself if it is another fault."""
+def out_of_memory_for_good(update: int, error: Exception, in_backward: bool) -> Exception:
+    """Return what to raise for an `error` of an update that cannot be begun again with less: itself if not of memory.
+
+    With `in_backward` some parameters have moved already; where weights are sharded, other ranks are in the middle of
+    the update and cannot be told.
+    """
     if not is_out_of_memory(error):
         return error
-    remedy = "lower optim.batch_size or data.max_length, or set runtime.gradient_checkpointing: true"
-    return OutOfMemory(
-        Problem(f"update {update + 1}", "out of memory; optim.in_backward takes it whole", remedy=remedy)
-    )
+    if in_backward:
+        found = "out of memory; optim.in_backward takes it whole"
+        remedy = "lower optim.batch_size or data.max_length, or set runtime.gradient_checkpointing: true"
+    else:
+        found = "out of memory; where weights are sharded a micro-batch cannot be made smaller on the way"
+        remedy = "set runtime.micro_batch_tokens lower, or runtime.gradient_checkpointing: true; or more processes"
+    return OutOfMemory(Problem(f"update {update + 1}", found, remedy=remedy))
 
 
 def not_finite(stage: Stage, window: Window, totals: Sequence[Tensor], update: int, ranks: Ranks) -> NonFiniteLoss:

@@ -7,39 +7,21 @@ before the first backward pass, so however the window is cut into micro-batches,
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
 
-from tenfold.data.batch import Window
-from tenfold.data.windows import WindowSource
-from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
-from tenfold.engine.ends import (
-    at_once,
-    interrupted,
-    not_finite,
-    only_batch,
-    out_of_memory_at_once,
-    smaller_micro_batches,
-)
+from tenfold.engine.checkpoint import CheckpointFolder, Position, restore_random
+from tenfold.engine.ends import interrupted, out_of_memory_for_good, smaller_micro_batches
 from tenfold.engine.log import Log
 from tenfold.engine.memory import out_of_memory_named
-from tenfold.engine.optim import (
-    allot_state,
-    make_optimizer,
-    optimizer_tensors,
-    rate_factor,
-    restore_optimizer,
-    set_rates,
-    stepping_in_backward,
-)
-from tenfold.engine.ranks import ALONE, Ranks, all_random, own_random
+from tenfold.engine.optim import rate_factor, restore_optimizer, set_rates
+from tenfold.engine.ranks import ALONE, Ranks, own_random
 from tenfold.engine.stage import Selection, Stage, StageResult
+from tenfold.engine.training import Training, load_parameters
+from tenfold.engine.update import Step, update_once
 from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
@@ -76,8 +58,8 @@ def fit(
             step = update_once(model, stage, window, training, ranks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             training.optimizer.zero_grad(set_to_none=True)
-            if stage.optim.in_backward:  # some parameters have moved already
-                raise out_of_memory_at_once(training.position.update, error) from error
+            if stage.optim.in_backward or model.shards is not None:
+                raise out_of_memory_for_good(training.position.update, error, stage.optim.in_backward) from error
             training.windows = smaller_micro_batches(training.windows, window, training.position.update, error, log)
             continue
         training.position = replace(
@@ -94,8 +76,7 @@ def fit(
             _select(model, stage, stage.selection, training, log, ranks)
         is_stopping, is_due = ranks.on_any(stop_asked(), time.perf_counter() - saved_at > CHECKPOINT_SECONDS)
         if is_stopping or is_due or training.position.update % checkpoint_every == 0:
-            state = training.checkpoint(model, stage, ranks)
-            ranks.first(partial(checkpoints.save, state))
+            checkpoints.save(training.checkpoint(model, stage, ranks), ranks)
             saved_at = time.perf_counter()
         if is_stopping and training.position.update < stage.total_updates:
             raise interrupted(training.position.update)
@@ -103,68 +84,6 @@ def fit(
         load_parameters(training.parameters, training.best)
     model.eval()
     return training.result(stage)
-
-
-@dataclass
-class Training:
-    """What changes while a stage trains; everything in it goes into a checkpoint."""
-
-    parameters: Mapping[str, nn.Parameter]
-    optimizer: torch.optim.Optimizer
-    windows: WindowSource
-    position: Position
-    best: Mapping[str, Tensor] | None
-
-    @classmethod
-    def begin(cls, model: Trunk, stage: Stage, ranks: Ranks = ALONE) -> Training:
-        """Return the state before the first update.
-
-        Raises:
-            RecipeError: `optim.in_backward` is asked for, and an update cannot be made by one backward pass.
-        """
-        optimizer = make_optimizer(stage, model)
-        windows = stage.windows if ranks.count == 1 else stage.windows.over_ranks(ranks.count)
-        if stage.optim.in_backward:
-            windows = at_once(windows, ranks)
-            allot_state(optimizer)
-        return cls(stage.trainable(model), optimizer, windows, Position(), None)
-
-    def checkpoint(self, model: Trunk, stage: Stage, ranks: Ranks) -> Checkpoint:
-        """Return the state to save."""
-        names: dict[Tensor, str] = {parameter: name for name, parameter in self.parameters.items()}
-        return Checkpoint(
-            position=self.position,
-            trainable=self.parameters,
-            optimizer=optimizer_tensors(self.optimizer, names),
-            random=all_random(ranks.each(random_state(model.device))),
-            tuner=stage.tuner.state(model.network),
-            best=self.best,
-        )
-
-    def result(self, stage: Stage) -> StageResult:
-        """Return what the stage came to."""
-        return StageResult(
-            name=stage.name,
-            updates=self.position.update,
-            tokens=self.position.tokens,
-            supervised_tokens=self.position.supervised_tokens,
-            seconds=self.position.seconds,
-            final_loss=self.position.last_loss,
-            best_value=self.position.best_value,
-            best_update=self.position.best_update,
-            selection_seconds=self.position.selection_seconds,
-            micro_batch_tokens=self.windows.micro_batch_tokens,
-        )
-
-
-@dataclass(frozen=True)
-class Step:
-    """One update as it went."""
-
-    loss: float
-    weight: int
-    gradient_norm: float
-    rate: float
 
 
 def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder, ranks: Ranks) -> Training:
@@ -176,72 +95,29 @@ def _begin(model: Trunk, stage: Stage, log: Log, checkpoints: CheckpointFolder, 
     if checkpoint is None:
         log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=0)
         return training
-    load_parameters(training.parameters, checkpoint.trainable)
-    restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
+    if checkpoint.parts is None:
+        load_parameters(training.parameters, checkpoint.trainable)
+        restore_optimizer(training.optimizer, training.parameters, checkpoint.optimizer)
+        training.best = checkpoint.best
+    else:
+        training.restore_parts(checkpoint.parts)
     stage.tuner.restore(model.network, checkpoint.tuner)
     restore_random(own_random(checkpoint.random, ranks.number), model.device)
-    training.position, training.best = checkpoint.position, checkpoint.best
+    training.position = checkpoint.position
     training.windows = training.windows.with_micro_batch_tokens(checkpoint.position.micro_batch_tokens)
     log.write("stage", stage=stage.name, updates=stage.total_updates, resumed_at=training.position.update)
     return training
-
-
-def update_once(model: Trunk, stage: Stage, window: Window, training: Training, ranks: Ranks = ALONE) -> Step:
-    """Make one optimizer update from `window`; on a non-finite loss or gradient nothing has moved.
-
-    With `optim.in_backward` that holds for the loss alone: a gradient is used as soon as it is there.
-    """
-    training.optimizer.zero_grad(set_to_none=True)
-    if stage.optim.in_backward:
-        return _update_in_backward(model, stage, window, training)
-    weight = sum(stage.objective.weight(batch) for batch in window.batches)
-    totals = []
-    with ranks.in_step(training.position.update, weight):
-        for batch in ranks.share(window):
-            loss = stage.objective(model, batch)
-            (loss.total / max(1, weight)).backward()
-            totals.append(loss.total.detach())
-        for penalty in (stage.tuner.penalty, *stage.penalties) if ranks.is_first else ():
-            amount = penalty(model.network)
-            if amount is not None:
-                amount.backward()
-    mean_loss = ranks.add_up(training.parameters.values(), totals) / max(1, weight)
-    norm = _clip(training.parameters, stage.optim.max_gradient_norm)
-    if not math.isfinite(mean_loss) or not math.isfinite(norm):
-        raise not_finite(stage, window, totals, training.position.update, ranks)
-    training.optimizer.step()
-    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
-    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
-
-
-def _update_in_backward(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
-    batch = only_batch(window)
-    weight = stage.objective.weight(batch)
-    loss = stage.objective(model, batch)
-    found = [penalty(model.network) for penalty in (stage.tuner.penalty, *stage.penalties)]
-    mean_loss = float(loss.total.detach()) / max(1, weight)
-    if not math.isfinite(mean_loss):
-        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
-    with stepping_in_backward(training.optimizer, training.parameters) as lengths:
-        sum((amount for amount in found if amount is not None), loss.total / max(1, weight)).backward()
-    norm = float(torch.stack([lengths[name] for name in training.parameters if name in lengths]).norm())
-    if not math.isfinite(norm):
-        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
-    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
-    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
-
-
-def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> float:
-    """Scale all gradients down to `max_norm` together if they are longer; return their length before."""
-    limit = math.inf if max_norm is None else max_norm
-    return float(nn.utils.clip_grad_norm_(parameters.values(), limit))
 
 
 def _select(model: Trunk, stage: Stage, selection: Selection, training: Training, log: Log, ranks: Ranks) -> None:
     started = time.perf_counter()
     model.eval()
     with out_of_memory_named("evaluation on validation rows"):
-        judged = ranks.first(selection.judge)
+        if model.shards is None:
+            judged = ranks.first(selection.judge)
+        else:
+            mine = model.gathered(selection.judge)
+            judged = ranks.first(lambda: mine)
     model.train()
     position = replace(
         training.position,
@@ -291,10 +167,3 @@ def _report(log: Log, stage: Stage, training: Training, step: Step) -> None:
         supervised_tokens=position.supervised_tokens,
         seconds=round(position.seconds, 3),
     )
-
-
-def load_parameters(parameters: Mapping[str, nn.Parameter], values: Mapping[str, Tensor]) -> None:
-    """Copy `values` into the parameters of the same names."""
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(values[name])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.adamw_8bit import AdamW8bit
 from tenfold.engine.stage import Stage
+from tenfold.models.sharding import own_part
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import OptimSection
 
@@ -117,4 +118,5 @@ def restore_optimizer(
     for key, value in tensors.items():
         name, _, state = key.rpartition("|")
         parameter = parameters[name]
-        optimizer.state[parameter][state] = value.to(parameter.device)
+        own = own_part(value, parameter) if value.shape == parameter.shape else value
+        optimizer.state[parameter][state] = own.to(parameter.device)

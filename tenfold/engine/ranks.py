@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tenfold.data.batch import Batch, Window
 from tenfold.errors import Problem, RankLost, TenfoldError
 from tenfold.models.memory import is_out_of_memory
+from tenfold.models.sharding import is_sharded
 
 Result = TypeVar("Result")
 
@@ -43,7 +44,8 @@ class Ranks:
         self.number = number
         self.count = count
         self._device = device or torch.device("cpu")
-        self._beside = dist.new_group(backend="gloo", timeout=FIRST_TIMEOUT) if count > 1 else None
+        self.beside = dist.new_group(backend="gloo", timeout=FIRST_TIMEOUT) if count > 1 else None
+        """How the processes talk besides training: on the CPU, and whoever waits does so for long."""
 
     @property
     def is_first(self) -> bool:
@@ -93,12 +95,21 @@ class Ranks:
             return [value]
         values: list[Any] = [None] * self.count
         with _meeting():
-            dist.all_gather_object(values, value, group=self._beside)
+            dist.all_gather_object(values, value, group=self.beside)
         return values
 
     def share(self, window: Window) -> Sequence[Batch]:
         """Return the micro-batches of `window` that are this rank's."""
         return window.share(self.number, self.count)
+
+    def fillers(self, window: Window) -> Sequence[Batch]:
+        """Return micro-batches by which this rank has as many of `window` as any other; they are to count nothing.
+
+        Where weights are sharded a micro-batch is computed by all ranks together, each on rows of its own.
+        """
+        shares = [len(window.share(number, self.count)) for number in range(self.count)]
+        smallest = min(window.batches, key=lambda batch: batch.num_positions)
+        return [smallest] * (max(shares) - shares[self.number])
 
     @contextmanager
     def in_step(self, *alike: int) -> Iterator[None]:
@@ -116,20 +127,39 @@ class Ranks:
             error = caught
         if self.count == 1:
             return
-        found = self._largest([int(error is not None), *alike, *(-number for number in alike)])
-        if found[1 : 1 + len(alike)] != [-number for number in found[1 + len(alike) :]]:
-            raise RankLost(Problem(f"rank {self.number}", f"the ranks are not at the same update: {found[1:]}"))
-        if found[0]:
+        (is_any,) = self._alike(alike, int(error is not None))
+        if is_any:
             raise torch.OutOfMemoryError("out of memory on a rank") from error
+
+    @contextmanager
+    def in_lockstep(self, *alike: int) -> Iterator[None]:
+        """Let every rank go through the block, in which they talk to each other all the time.
+
+        One whose memory runs out there can tell nobody: it ends, and so do the others.
+
+        Raises:
+            RankLost: the numbers `alike` (which update, of what weight) are not the same on all.
+        """
+        self._alike(alike)
+        yield
+
+    def _alike(self, numbers: Sequence[int], *others: int) -> list[int]:
+        """Return the largest of each of the `others` on any rank, once `numbers` are seen to be the same on all."""
+        found = self._largest([*others, *numbers, *(-number for number in numbers)])
+        told = found[len(others) :]
+        if told[: len(numbers)] != [-number for number in told[len(numbers) :]]:
+            raise RankLost(Problem(f"rank {self.number}", f"the ranks are not at the same update: {told}"))
+        return found[: len(others)]
 
     def add_up(self, parameters: Iterable[nn.Parameter], totals: Sequence[Tensor]) -> float:
         """Replace every gradient by the sum over all ranks, and return the sum of all their `totals`.
 
-        A parameter without a gradient on any rank keeps none; one that has it on another rank counts as 0 here.
+        A parameter without a gradient on any rank keeps none; one that has it on another rank counts as 0 here. What is
+        sharded has been added up in the backward pass.
         """
         if self.count == 1:
             return float(torch.stack(list(totals)).sum())
-        every = list(parameters)
+        every = [parameter for parameter in parameters if not is_sharded(parameter)]
         is_there = self._largest([int(parameter.grad is not None) for parameter in every])
         for bucket in _buckets([each for each, is_any in zip(every, is_there, strict=True) if is_any]):
             flat = torch.cat([_gradient(parameter).flatten().float() for parameter in bucket]).to(self._device)
@@ -156,7 +186,7 @@ class Ranks:
         told = [value]
         if self.count > 1:
             with _meeting():
-                dist.broadcast_object_list(told, src=0, group=self._beside)
+                dist.broadcast_object_list(told, src=0, group=self.beside)
         return told[0]
 
 
@@ -204,11 +234,30 @@ def _meeting() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or ["no message"])[0][:200]
-        raise RankLost(
-            Problem(
-                "torchrun",
-                f"another process of this training ended or does not answer ({reason})",
-                remedy="see what it said; then give the same command again: it goes on from the last checkpoint",
-            )
-        ) from error
+        raise _lost(error) from error
+
+
+@contextmanager
+def meetings_named() -> Iterator[None]:
+    """Say the same where the ranks talk inside of torch: of what only a broken connection says."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in SIGNS_OF_LOSS):
+            raise
+        raise _lost(error) from error
+
+
+SIGNS_OF_LOSS = ("/gloo/", "NCCL", "Connection closed by peer", "Connection reset by peer")
+"""What stands in the message of a connection that another process has left."""
+
+
+def _lost(error: RuntimeError) -> RankLost:
+    reason = (str(error).strip().splitlines() or ["no message"])[0][:200]
+    return RankLost(
+        Problem(
+            "torchrun",
+            f"another process of this training ended or does not answer ({reason})",
+            remedy="see what it said; then give the same command again: it goes on from the last checkpoint",
+        )
+    )

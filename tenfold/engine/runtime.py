@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import platform
@@ -14,8 +15,9 @@ from pathlib import Path
 import psutil
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from tenfold.engine.ranks import ALONE, UPDATE_TIMEOUT, Ranks
+from tenfold.engine.ranks import ALONE, UPDATE_TIMEOUT, Ranks, meetings_named
 from tenfold.errors import Problem, RecipeError
 from tenfold.files import sha256_text, write_json
 from tenfold.paths import cache_folder, launch
@@ -31,6 +33,8 @@ class Runtime:
     threads: int
     seed: int
     ranks: Ranks = ALONE
+    mesh: DeviceMesh | None = None
+    """The ranks that each hold a part of the weights; None where every one of them holds all."""
 
     @property
     def chosen(self) -> dict[str, str | int]:
@@ -117,7 +121,8 @@ def open_ranks(section: RuntimeSection) -> Iterator[Ranks]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=UPDATE_TIMEOUT)
     is_whole = False
     try:
-        yield Ranks(mine.rank, mine.count, device)
+        with meetings_named():
+            yield Ranks(mine.rank, mine.count, device)
         is_whole = True
     finally:
         if is_whole or device.type == "cpu":  # NCCL would wait for ranks that are gone
@@ -137,7 +142,25 @@ def open_runtime(section: RuntimeSection, ranks: Ranks = ALONE) -> Runtime:
     torch.set_num_threads(threads)
     measured = ranks.first(lambda: measured_precision(device)) if section.precision == "auto" else section.precision
     torch.manual_seed(section.seed)
-    return Runtime(device=device, precision=measured, threads=threads, seed=section.seed, ranks=ranks)
+    mesh = init_device_mesh(device.type, (ranks.count,)) if section.fully_shard and ranks.count > 1 else None
+    if mesh is not None and device.type == "cpu":
+        _give_freed_memory_back()
+    return Runtime(device=device, precision=measured, threads=threads, seed=section.seed, ranks=ranks, mesh=mesh)
+
+
+def _give_freed_memory_back() -> None:
+    """Let glibc, where this process stands on it, give pieces of 1 MB or more back to the system once they are free.
+
+    Blocks are gathered and dropped all the time, and by its own choice glibc soon keeps such pieces for itself, with
+    gaps between them.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 2**20)
+
+
+_MMAP_THRESHOLD = -3
+"""What malloc.h calls `M_MMAP_THRESHOLD`."""
 
 
 def _device(asked: str) -> str:

@@ -26,6 +26,7 @@ from tenfold.kernels.projection import Projectable, Projection
 from tenfold.kernels.residual_projection import gated_projection, residual_projection
 from tenfold.kernels.rotary import rotated
 from tenfold.models.compact import CompactBatch
+from tenfold.models.sharding import computed_inside, is_gathered_by_itself
 
 BLOCK_TOLERANCE = 0.02
 """Largest relative difference of what a block adds in bf16; measured: at most 0.006 for SmolLM2's blocks."""
@@ -94,11 +95,28 @@ class Block:
 
 
 @dataclass(frozen=True)
+class BlockInParts:
+    """A block of which this rank holds a part: its modules are read where they are gathered, each time anew."""
+
+    layer: nn.Module
+
+    def __call__(self, x: Tensor, places: _Places, asked: Tensor | None = None) -> Tensor:
+        """Return what `Block` does."""
+
+        def compute(x: Tensor) -> Tensor:
+            block = _read_block(self.layer)
+            assert block is not None, "it was read before, in parts"
+            return block(x, places, asked)
+
+        return computed_inside(self.layer, x, compute)
+
+
+@dataclass(frozen=True)
 class FusedBlocks:
     """A model's blocks, between its own embeddings and its own last norm."""
 
     base: nn.Module
-    blocks: tuple[Block, ...]
+    blocks: tuple[Block | BlockInParts, ...]
     recomputes: bool
 
     def __call__(self, batch: CompactBatch) -> Tensor:
@@ -119,7 +137,7 @@ class FusedBlocks:
         rows = PackedRows(batch.cu_seqlens, batch.cu_seqlens_keys, device=x.device)
         return _Places(cos[0], sin[0], rows), x[0]
 
-    def _run(self, block: Block, x: Tensor, places: _Places, asked: Tensor | None) -> Tensor:
+    def _run(self, block: Block | BlockInParts, x: Tensor, places: _Places, asked: Tensor | None) -> Tensor:
         if not (self.recomputes and torch.is_grad_enabled()):
             return block(x, places, asked)
         answer: Tensor = checkpoint(block, x, places, asked, use_reentrant=False)
@@ -136,13 +154,12 @@ def read_blocks(causal: PreTrainedModel) -> FusedBlocks | None:
     base = causal.base_model
     if not _has_children(base, {"embed_tokens", "layers", "norm", "rotary_emb"}) or _bends_attention(causal):
         return None
-    blocks = []
     assert isinstance(base.layers, nn.ModuleList)
+    blocks: list[Block | BlockInParts] = []
     for layer in base.layers:
-        block = _read_block(layer)
-        if block is None:
+        if (block := _read_block(layer)) is None:
             return None
-        blocks.append(block)
+        blocks.append(BlockInParts(layer) if is_gathered_by_itself(layer) else block)
     return FusedBlocks(base, tuple(blocks), recomputes=causal.is_activation_checkpointing and base.training)
 
 
@@ -222,9 +239,9 @@ def _has_children(module: nn.Module, required: set[str], optional: set[str] = fr
 
 
 def _has_hooks(module: nn.Module) -> bool:
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    )
+    allowed = int(is_gathered_by_itself(module))
+    around = max(len(module._forward_hooks), len(module._forward_pre_hooks))
+    return around > allowed or bool(module._backward_hooks or module._backward_pre_hooks)
 
 
 @torch.no_grad()
@@ -257,7 +274,9 @@ def blocks_fit(causal: PreTrainedModel, batch: CompactBatch) -> bool:
     return all(_alike(fused.blocks, seen, places)) and _near(fused(batch), own, 2 * BLOCK_TOLERANCE)
 
 
-def _alike(blocks: tuple[Block, ...], seen: list[tuple[Tensor, Tensor]], places: _Places) -> Iterator[bool]:
+def _alike(
+    blocks: tuple[Block | BlockInParts, ...], seen: list[tuple[Tensor, Tensor]], places: _Places
+) -> Iterator[bool]:
     yield len(blocks) == len(seen)
     for block, (given, answer) in zip(blocks, seen, strict=False):
         added = (block(given, places).float() - given.float())[: len(answer)]

@@ -83,6 +83,23 @@ def outline(folder: Path, *, trust_remote_code: bool = False) -> PreTrainedModel
     return network
 
 
+def empty_network(folder: Path, *, dtype: torch.dtype) -> PreTrainedModel | None:
+    """Return the folder's model as `load_network` would, on the meta device; None where our attention has no place."""
+    register_attention()
+    with quiet_loading():
+        config = _config(folder, trust_remote_code=False)
+        try:
+            with torch.device("meta"):
+                network: PreTrainedModel = opener_of(config).from_config(
+                    config, dtype=dtype, attn_implementation="tenfold"
+                )
+        except Exception:  # whatever it is, `load_network` says it
+            return None
+    network.name_or_path = str(folder)
+    network.tie_weights()
+    return network.eval()
+
+
 def load_network(
     folder: Path,
     *,

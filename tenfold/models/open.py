@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import PreTrainedTokenizerBase
 
 from tenfold.models.architecture import family_of
 from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel, find_route
 from tenfold.models.load import load_network
+from tenfold.models.load_parts import load_parts
 from tenfold.models.processor import Processor, open_processor
 from tenfold.models.quantized import Nf4
+from tenfold.models.sharding import Shards, load_in_turn
 from tenfold.models.speech_encoder import SpeechEncoder
 from tenfold.models.trunk import Trunk, find_packing
 
@@ -42,6 +45,39 @@ def open_model(
     if family == "encoder":
         return Trunk(network, tokenizer, device=device, route=find_packing(network, device))
     return LanguageModel(network, tokenizer, device=device, route=find_route(network, device))
+
+
+def open_sharded(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    mesh: DeviceMesh,
+    *,
+    dtype: torch.dtype,
+    compute_dtype: torch.dtype | None,
+    device: torch.device,
+    trust_remote_code: bool = False,
+) -> LanguageModel:
+    """Return the decoder in `folder` as `open_model` does, of whose weights each rank of `mesh` holds a part.
+
+    Blocks are gathered in `compute_dtype`, where one is given. Every rank calls this alike, and reads its own part
+    where the files allow that; else whole models are loaded one after the other.
+    """
+
+    shards = None
+    if not trust_remote_code:
+        shards = load_parts(folder, mesh, dtype=dtype, compute_dtype=compute_dtype, device=device)
+
+    def load() -> Shards:
+        on_cpu = torch.device("cpu")
+        network = load_network(folder, dtype=dtype, device=on_cpu, trust_remote_code=trust_remote_code)
+        return Shards(network, mesh, compute_dtype=compute_dtype)
+
+    shards = shards or load_in_turn(load, mesh)
+    network = shards.network.to(device)
+    route = shards.gathered(lambda: find_route(network, device))
+    model = LanguageModel(network, tokenizer, device=device, route=route)
+    model.shards = shards
+    return model
 
 
 def processor_of(model: Trunk) -> Processor:

@@ -9,10 +9,10 @@ Shape letters: T tokens in a batch, N rows, L longest row, H hidden.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ from transformers.utils import ModelOutput
 from tenfold.data.batch import IGNORED, Batch, moved, pack
 from tenfold.models.heads import HeadSettings, TaskHead, head_key
 from tenfold.models.masked_head import MaskedHead, open_masked_head
+from tenfold.models.sharding import Shards
+
+Result = TypeVar("Result")
 
 MISFITS = (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError, IndexError)
 """What a model may raise that a short cut does not fit."""
@@ -69,12 +72,18 @@ class Trunk:
         self._owners: dict[str, str] = {}
         self.readers: dict[str, Reader] = {}
         """What answers for a task in place of a head, by task."""
+        self.shards: Shards | None = None
+        """The base's weights, where each of several ranks holds a part of them."""
+
+    def gathered(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` gives, which computes with the model; where weights are sharded every rank calls it."""
+        return work() if self.shards is None else self.shards.gathered(work)
 
     def wrap(self, network: nn.Module, *, packs: bool, autocast: torch.dtype | None) -> None:
         """Call `network` (a tuner's wrapper around `base`) from now on; `packs=False` if it prepends tokens."""
         self.network = network
         self.autocast = autocast
-        self.route = self.route_through(network) if packs else Route(packs=False)
+        self.route = self.gathered(lambda: self.route_through(network)) if packs else Route(packs=False)
 
     def route_through(self, network: nn.Module) -> Route:
         """Return which short cuts still hold in `network`, a wrapper around the base."""

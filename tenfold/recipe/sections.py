@@ -182,6 +182,8 @@ class RuntimeSection(Section):
     """Tokens in memory at once; when unset 4,096, for adapters on a CPU 2,048. Halved by itself when memory is out."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: about a third slower, far less memory."""
+    fully_shard: bool = False
+    """Of several processes (`torchrun`) each holds a part of weights, gradients and AdamW's state; one holds all."""
     checkpoint_every: Positive = 50
     """Updates between checkpoints; one is also written every two minutes."""
     keep_checkpoints: Positive = 2
@@ -189,7 +191,7 @@ class RuntimeSection(Section):
     """CPU threads; when unset, torch's own choice, or 1 if other work on the machine makes that faster (measured)."""
 
 
-FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_checkpoints"})
+FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_checkpoints", "fully_shard"})
 """Runtime settings under which an interrupted run may go on with other values: they change no weight."""
 
 

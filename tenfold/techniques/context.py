@@ -23,6 +23,7 @@ from tenfold.evaluation.score import score_retention
 from tenfold.evaluation.scorecard import RETENTION, Score, Scorecard
 from tenfold.models.architecture import Family
 from tenfold.models.language_model import LanguageModel
+from tenfold.models.sharding import whole_on_first
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
@@ -190,7 +191,8 @@ class Run(Ledger):
         else:
             result = self._fit(stage, key if stage.is_storable else "")
             if stage.is_storable:
-                kept = StoredStage(stage.trainable(self.model), stage.tuner.state(self.model.network), result)
+                trained = whole_on_first(stage.trainable(self.model), is_first=ranks.is_first)
+                kept = StoredStage(trained, stage.tuner.state(self.model.network), result)
                 ranks.first(partial(store_stage, key, kept))
         self.spend(result.selection_seconds)
         self.subject.finish(stage, key)
@@ -272,10 +274,18 @@ class Run(Ledger):
             if load is not None:
                 return (measure(load(), stage=stage),)
             with acting_in(self.model.network, acting):
-                return (measure(self.model, stage=stage),)
+                return (self.model.gathered(lambda: measure(self.model, stage=stage)),)
 
-        ranks = self.runtime.ranks
-        known = measured_once(stage, task, key, score, log=self.log, stop_asked=self.stop_asked, ranks=ranks)
+        known = measured_once(
+            stage,
+            task,
+            key,
+            score,
+            log=self.log,
+            stop_asked=self.stop_asked,
+            ranks=self.runtime.ranks,
+            by_all=load is None and self.runtime.mesh is not None,
+        )
         self.spend(known.seconds)
         (found,) = Scorecard.from_json(known.scorecard).scores
         return replace(found, stage=stage)

@@ -30,6 +30,7 @@ TECHNIQUE = Technique(
     summary="teach a model to answer as your prompt and response pairs do",
     when="you have prompts with the responses you want: questions, summaries, commands, chats",
     stages=instruction,
+    shards=True,
     claims=(
         task_metric_rises(source="Wei et al. 2021, arXiv 2109.01652"),
         keeps_general_text(source="Ouyang et al. 2022, arXiv 2203.02155, names its loss as the alignment tax"),

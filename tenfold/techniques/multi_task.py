@@ -140,6 +140,7 @@ TECHNIQUE = Technique(
     options=MultiTaskOptions,
     check=check,
     plan=plan,
+    shards=True,
     claims=(
         one_model_for_all(source="Caruana 1997, Machine Learning 28, section 1; Raffel et al. 2020, arXiv 1910.10683"),
         no_worse_on_average(source="Caruana 1997, Machine Learning 28"),

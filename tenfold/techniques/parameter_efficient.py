@@ -93,6 +93,7 @@ TECHNIQUE = Technique(
     options=ParameterEfficientOptions,
     check=check,
     plan=plan,
+    shards=True,
     claims=(
         trains_few_parameters(share=0.01, source="Hu et al. 2021, arXiv 2106.09685, abstract"),
         task_metric_rises(source="Hu et al. 2021, arXiv 2106.09685"),

@@ -10,17 +10,18 @@ from pathlib import Path
 import torch
 
 from tenfold.engine.checkpoint import hash_tensors
-from tenfold.engine.fit import load_parameters
 from tenfold.engine.runtime import Runtime, derived_seed
 from tenfold.engine.stage import Stage
 from tenfold.engine.store import StoredStage, fingerprint, stored_stage
-from tenfold.errors import Problem, RunFailure
+from tenfold.engine.training import load_parameters
+from tenfold.errors import ModelError, Problem, RunFailure
 from tenfold.evaluation.lineage import Ancestor
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.files import sha256_file
 from tenfold.models.heads import FILE as HEADS_FILE
 from tenfold.models.heads import load_heads
-from tenfold.models.open import open_model
+from tenfold.models.open import open_model, open_sharded
+from tenfold.models.sharding import put_together
 from tenfold.models.trunk import Reader, Trunk
 from tenfold.techniques.world import World
 from tenfold.tuning.tuner import Tuner, make_tuner
@@ -70,14 +71,7 @@ class Subject:
     @cached_property
     def model(self) -> Trunk:
         """The model with a head for each task that asks for one; untouched until the first stage is attached."""
-        model = open_model(
-            self.world.files.folder,
-            self.world.tokenizer,
-            dtype=self._dtype,
-            device=self.runtime.device,
-            quantization=self.tuner.quantization,
-            trust_remote_code=self.world.recipe.model.trust_remote_code,
-        )
+        model = self._open()
         model.autocast, model.readers = self._autocast, self.readers
         for task in self.world.tasks.values():
             if task.kind.head is not None and task.name not in self.readers:
@@ -86,6 +80,37 @@ class Subject:
         if self._given_heads is not None:
             load_heads(model.heads, self._given_heads.parent)
         return model
+
+    def _open(self) -> Trunk:
+        files, tokenizer = self.world.files.folder, self.world.tokenizer
+        is_trusted, device = self.world.recipe.model.trust_remote_code, self.runtime.device
+        if self.runtime.mesh is not None:
+            return open_sharded(
+                files,
+                tokenizer,
+                self.runtime.mesh,
+                dtype=self._dtype,
+                compute_dtype=self._autocast,
+                device=device,
+                trust_remote_code=is_trusted,
+            )
+        return open_model(
+            files,
+            tokenizer,
+            dtype=self._dtype,
+            device=device,
+            quantization=self.tuner.quantization,
+            trust_remote_code=is_trusted,
+        )
+
+    def put_together(self, *, is_merged: bool) -> None:
+        """Let the first rank have all of what is saved, where weights are sharded: nothing is computed after it.
+
+        An adapter is whole on every rank; the base's weights are saved with it only where it `is_merged` into them.
+        """
+        is_all = is_merged or self.tuner.trains_base_weights or self.is_rebased
+        if self.model.shards is not None and is_all:
+            put_together(self.model.network, is_first=self.runtime.ranks.is_first)
 
     @property
     def _given_heads(self) -> Path | None:
@@ -167,13 +192,17 @@ class Subject:
     def _take_hold(self, stage: Stage) -> None:
         if self._is_attached and stage.tuner is self.tuner:
             return
-        if not self._is_attached and stage.tuner.trains_base_weights and self.tuner.quantization is not None:
-            self._begin_anew(stage.tuner)  # weights in 4 bits cannot train
+        is_fixed = self.tuner.quantization is not None or (self.runtime.mesh is not None and not self._is_in_fp32)
+        if not self._is_attached and stage.tuner.trains_base_weights and is_fixed:
+            self._begin_anew(stage.tuner)  # weights in 4 bits cannot train, and those in parts keep their type
         model = self.model
         names = ["attach"]
         if self._is_attached and stage.tuner.joins(self.tuner):
             names.append(stage.name)
         elif self._is_attached:
+            if model.shards is not None:
+                found = f"{self.tuner.name} would be merged into sharded weights for {stage.tuner.name}"
+                raise ModelError(Problem("runtime.fully_shard", found, remedy="set it to false"))
             self.is_rebased |= bool(self.tuner.trainable(model.network))
             model.rebase(self.tuner.merge(model.network))
             self._base_sha256 = hash_tensors(model.base.state_dict())

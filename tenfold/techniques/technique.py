@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from tenfold.errors import Problem, RecipeError, nearest
 from tenfold.recipe import Recipe, TechniqueSection
 from tenfold.recipe.problems import explained
+from tenfold.techniques.sharded import sharding_problems
 
 if TYPE_CHECKING:
     from tenfold.engine.stage import Fit, Stage, StageResult
@@ -159,6 +160,8 @@ class Technique:
 
     alone: str = ""
     """Why it cannot be carried out by several processes together; empty where it can."""
+    shards: bool = False
+    """Whether weights may be sharded: it computes with the model by its stages and the run's scores alone."""
 
     def require_ranks(self, count: int) -> None:
         """Check that so many processes can carry it out together.
@@ -184,7 +187,7 @@ class Technique:
             RecipeError: unknown options, or settings that the technique cannot work with; all at once.
         """
         options = self.read_options(recipe.technique)
-        problems = self.check(recipe, options)
+        problems = [*self.check(recipe, options), *sharding_problems(recipe, technique_shards=self.shards)]
         if problems:
             raise RecipeError(*problems)
         return options

@@ -11,8 +11,9 @@ import torch
 
 from tenfold.data.batch import Window
 from tenfold.data.windows import WindowSource
-from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Stage
+from tenfold.engine.training import Training
+from tenfold.engine.update import update_once
 from tenfold.errors import OutOfMemory, Problem
 from tenfold.evaluation.cost import PeakMemory
 from tenfold.evaluation.retention import RetentionSet

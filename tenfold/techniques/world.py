@@ -19,6 +19,7 @@ from tenfold.models.processor import Processor, open_processor
 from tenfold.models.sources import ModelFiles, resolve
 from tenfold.recipe import FREE_TO_CHANGE, DataSection, Recipe
 from tenfold.tasks.task import Task, open_task
+from tenfold.techniques.sharded import require_shardable
 from tenfold.techniques.start import Start, own_code
 from tenfold.tuning.identity import Identity, identify
 from tenfold.tuning.rehearsal import rehearse
@@ -109,6 +110,7 @@ def open_world(recipe: Recipe, start: Callable[[], Start] | None = None) -> Worl
             files, needs = begun.files, begun.needs
         network = outline(files.folder, trust_remote_code=recipe.model.trust_remote_code)
         family, context = family_of(network.config), context_length(network)
+        require_shardable(recipe, family)
         tuner = make_tuner(recipe.tuner)
         starts_from = tuner.starts_from
         rehearse(tuner, network)

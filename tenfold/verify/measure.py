@@ -15,9 +15,10 @@ from torch import Tensor
 
 from tenfold.data.batch import IGNORED, Batch, Window
 from tenfold.engine.checkpoint import on_cpu
-from tenfold.engine.fit import Training, load_parameters, update_once
 from tenfold.engine.ranks import ALONE, Ranks
 from tenfold.engine.stage import Stage
+from tenfold.engine.training import Training, load_parameters
+from tenfold.engine.update import update_once
 from tenfold.models.encoder_decoder import EncoderDecoder
 from tenfold.models.language_model import LanguageModel
 from tenfold.models.speech_encoder import SpeechEncoder

@@ -13,10 +13,10 @@ from torch import Tensor
 from tenfold.data.batch import Batch, Window
 from tenfold.data.windows import ALL_AT_ONCE, WindowSource
 from tenfold.engine.checkpoint import on_cpu
-from tenfold.engine.fit import load_parameters
 from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
+from tenfold.engine.training import load_parameters
 from tenfold.loading import load_tuned
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import Recipe

@@ -1,4 +1,7 @@
-"""Runs in several processes, as `torchrun` starts them but forked from this one: no second import of the libraries."""
+"""Runs in several processes, as `torchrun` starts them but forked from this one: no second import of the libraries.
+
+What of two runs is to be the same, and how nearly, stands here too.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import os
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -17,6 +20,18 @@ from tenfold.engine.log import Listener
 from tenfold.errors import TenfoldError
 from tenfold.recipe import load_recipe
 from tenfold.running import run
+
+Begin = Callable[..., Path]
+"""Returns a new folder with the recipe of a workload."""
+
+AS_MUCH = 1e-5
+"""Relative, of a loss: in fp32 another order of the same sums was measured to change up to 2e-7."""
+
+WEIGHTS_APART = 1e-3
+"""Of a tensor's largest weight: Adam divides by the gradient's size, so a small gradient's rounding grows."""
+
+NO_EFFECT = "attention.self.key.bias"
+"""Moves every score of a row alike, so its gradient is 0, and what Adam makes of it is rounding."""
 
 Listeners = Callable[[int], tuple[Listener, ...]]
 """Who listens on each rank."""
@@ -82,3 +97,18 @@ def apart(one: dict[tuple[str, int], float], other: dict[tuple[str, int], float]
     """Return the largest relative deviation of a loss."""
     assert one.keys() == other.keys()
     return max(abs(one[key] - other[key]) / abs(one[key]) for key in one)
+
+
+def told(folder: Path, rank: int) -> str:
+    """Return what a process said of its error."""
+    return (folder / f"rank-{rank}.txt").read_text()
+
+
+def weights_apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return the largest deviation in each tensor, as a share of its largest weight."""
+    assert one.keys() == other.keys()
+    return {
+        name: float((value - other[name]).abs().max() / value.abs().max().clamp(min=1e-6))
+        for name, value in one.items()
+        if NO_EFFECT not in name
+    }

@@ -9,14 +9,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from reliability.crash.workloads import WORKLOADS, Workload, lay_out, write_recipe
+from reliability.crash.workloads import WORKLOADS, Workload
 from tenfold.data.batch import Batch
 from tenfold.engine.ranks import Ranks
 from tenfold.errors import RecipeError
@@ -26,17 +25,18 @@ from tenfold.objectives.objective import Loss
 from tenfold.recipe import load_recipe
 from tenfold.running import run
 from tests.command import Desk
-from tests.engine.in_ranks import apart, losses, run_in_ranks, weights
+from tests.engine.in_ranks import (
+    AS_MUCH,
+    WEIGHTS_APART,
+    Begin,
+    apart,
+    losses,
+    run_in_ranks,
+    told,
+    weights,
+    weights_apart,
+)
 from tests.engine.killing import KillAt
-
-AS_MUCH = 1e-5
-"""Relative, of a loss: in fp32 another order of the same sums was measured to change up to 2e-7."""
-
-WEIGHTS_APART = 1e-3
-"""Of a tensor's largest weight: Adam divides by the gradient's size, so a small gradient's rounding grows."""
-
-NO_EFFECT = "attention.self.key.bias"
-"""Moves every score of a row alike, so its gradient is 0, and what Adam makes of it is rounding."""
 
 TAUGHT = {
     "technique": {"teacher": "../teacher", "level": "on_policy", "on_policy": {"share": 0.5, "max_new_tokens": 6}}
@@ -51,46 +51,6 @@ CASES: Mapping[str, tuple[int, Workload]] = {
     "replies drawn on the way": (2, Workload("distillation", TAUGHT)),
     "stages that go back": (2, WORKLOADS["adapters"]),
 }
-
-Begin = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny models without dropout, and rows."""
-    folder = tmp_path_factory.mktemp("ranks")
-    lay_out(folder)
-    config = folder / "bert" / "config.json"
-    no_dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    config.write_text(json.dumps({**json.loads(config.read_text()), **no_dropout}))
-    return folder
-
-
-@pytest.fixture
-def begin(laid_out: Path, tmp_path: Path) -> Begin:
-    """Return a function to a new folder with a workload's recipe, beside what is laid out; no dropout unless asked."""
-
-    def make(name: str, workload: Workload = WORKLOADS["instruction"], *, dropout: float = 0.0) -> Path:
-        folder = laid_out / f"{tmp_path.name}-{name}"
-        write_recipe(folder, workload)
-        recipe = folder / "recipe.yaml"
-        recipe.write_text(re.sub(r"dropout: [\d.]+", f"dropout: {dropout}", recipe.read_text()))
-        return folder
-
-    return make
-
-
-def told(folder: Path, rank: int) -> str:
-    return (folder / f"rank-{rank}.txt").read_text()
-
-
-def weights_apart(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> dict[str, float]:
-    assert one.keys() == other.keys()
-    return {
-        name: float((value - other[name]).abs().max() / value.abs().max().clamp(min=1e-6))
-        for name, value in one.items()
-        if NO_EFFECT not in name
-    }
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tenfold.data.batch import Batch, moved, pack
-from tenfold.engine.fit import Training, update_once
+from tenfold.engine.training import Training
+from tenfold.engine.update import update_once
 from tenfold.models import language_model
 from tenfold.models.compact import CompactBatch, compacted
 from tenfold.models.language_model import LanguageModel, Route

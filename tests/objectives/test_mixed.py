@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from tenfold.data.batch import Batch, Window
-from tenfold.engine.fit import Training, update_once
 from tenfold.engine.stage import Learned
+from tenfold.engine.training import Training
+from tenfold.engine.update import update_once
 from tenfold.models.language_model import LanguageModel
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.objectives.mixed import MixedObjective, TaskLoss

@@ -18,9 +18,10 @@ from tenfold.data.batch import Window
 from tenfold.data.render import Renderer
 from tenfold.engine import fit
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position
-from tenfold.engine.fit import Step, Training
 from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
+from tenfold.engine.training import Training
+from tenfold.engine.update import Step
 from tenfold.kernels.packed_rows import PackedRows
 from tenfold.models import fused_blocks
 from tenfold.models.trunk import Trunk
