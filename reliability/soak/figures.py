@@ -66,7 +66,6 @@ def _figures(found: Mapping[str, list[float]], minutes: float) -> dict[str, Any]
         "runs": number * len(EPISODES),
         "episodes": list(EPISODES),
         "failures": list(FAILURES),
-        "faults": faults(found, runs_a_round=len(EPISODES)),
         "each_round": dict(found),
     }
 
@@ -89,7 +88,7 @@ def section(result: Mapping[str, Any]) -> str:
     """Return the section that tells what a session came to."""
     each, runs_a_round = result["each_round"], len(result["episodes"])
     growth = {name: trend(second_half(each[name])) for name in ("resident_bytes", "objects")}
-    kept, cells = "; ".join(result["faults"]), {}
+    kept, cells = "; ".join(faults(each, runs_a_round=runs_a_round)), {}
     for name, (told, unit) in TOLD.items():
         values = [value / unit for value in each[name]]
         digits = 1 if unit > 1 else 0
@@ -100,7 +99,7 @@ def section(result: Mapping[str, Any]) -> str:
     failures = "; ".join(result["failures"])
     return f"""## Run after run in one process
 
-**{result["runs"]:,} runs in {result["minutes"]:.0f} minutes: {kept or "nothing grew"}.** One Python process carries \
+**{result["runs"]:,} runs in {result["minutes"]:.0f} minutes: {kept or "flat within the bounds below"}.** One Python process carries \
 out recipes through `tenfold.run`, as a notebook or a service does: {result["rounds"]} rounds of {runs_a_round} on \
 tiny models, every technique among them, one artifact that answers and is scored, and what goes wrong in a long \
 session ({failures}). After each run its output is removed and the process is read; garbage is collected once a round.
@@ -110,7 +109,7 @@ session ({failures}). After each run its output is removed and the process is re
 Flat means, over the second half of the rounds, with the upper end of a 95 % interval: less than \
 {MOST_BYTES_A_RUN / 1000:.0f} kB of resident memory a run (measured: {_interval(memory, runs_a_round, 1000)} kB) and \
 less than {MOST_OBJECTS_A_RUN:.0f} Python objects (measured: {_interval(objects, runs_a_round, 1)}); and of all else \
-no more in any round than after the first.
+no more in the second half than at most in the first.
 
 Not covered: models of real size, GPUs, several processes, sessions longer than this one. The cache's rooms for \
 results ({", ".join(BY_RESULT)}) grow with every new recipe by design, and are emptied here after each run, so that \
