@@ -2,12 +2,14 @@
 # make bench  speed and memory beside peers (ONLY=name for one)   make check   everything a change must pass
 # make browser   a headless Chromium from Debian's packages, for the tests of the report; without one they are skipped
 # make crash  runs of all techniques killed at random moments, finished and compared: docs/reliability.md (some minutes)
+# make soak   runs of all techniques back to back in one process for two hours: are memory and file handles flat?
+# make planted   faults put into training and rows on purpose: is each one told? (minutes)
 # make evidence  the techniques' claims on real rows: docs/evidence.md (ONLY=name for one; some hours on one core, resumable)
 # make fuzz  hostile input to every reader, by a coverage-guided fuzzer (RUNS=a number, ONLY=name for one; an hour on one core)
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := demo
-.PHONY: demo test browser bench evidence crash fuzz check clean
+.PHONY: demo test browser bench evidence crash planted soak fuzz check clean
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -36,6 +38,12 @@ evidence: .venv/.installed
 
 crash: .venv/.installed
 	$(BIN)/python -m reliability crash
+
+planted: .venv/.installed
+	$(BIN)/python -m reliability planted
+
+soak: .venv/.installed
+	$(BIN)/python -m reliability soak --hours 2
 
 fuzz: .venv/.installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

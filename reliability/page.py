@@ -9,8 +9,14 @@ from typing import Any
 
 from fuzz import page as fuzz
 from reliability.crash import figures as crash
+from reliability.planted import figures as planted
+from reliability.soak import figures as soak
 
-SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {"crash": crash.section}
+SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
+    "crash": crash.section,
+    "planted": planted.section,
+    "soak": soak.section,
+}
 """What writes the section of each kind of result, in the page's order."""
 
 ROOT = Path(__file__).parent.parent

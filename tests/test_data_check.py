@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tenfold.data.checking import checking
 from tests.command import Desk, fits
 from tests.data.checking.planted import EMAIL, clean_rows
 
@@ -47,6 +48,46 @@ def test_all_files_that_cannot_be_read_are_told_at_once(desk: Desk) -> None:
     done = desk.tenfold("data", "check", "bad.jsonl", "none.jsonl")
     assert done.code == 2
     assert "bad.jsonl, line 1: malformed JSON" in done.err and "none.jsonl: no such file" in done.err
+
+
+def test_a_strict_check_fails_for_what_is_to_mend_and_not_for_what_may_be_meant(desk: Desk) -> None:
+    rows = clean_rows(30)
+    meant = [*rows, {**rows[0], "prompt": "So, " + rows[0]["prompt"]}]
+    desk.write("meant.jsonl", lines(meant))
+    desk.write("mend.jsonl", lines([*meant, rows[1], rows[2], {"prompt": "Who?", "completion": f"Ask {EMAIL} today."}]))
+    passed = desk.tenfold("data", "check", "meant.jsonl", "--strict")
+    assert passed.code == 0 and passed.out.splitlines()[-1] == "passed", passed.text
+    assert "near-duplicates of an earlier row" in passed.out
+    failed = desk.tenfold("data", "check", "mend.jsonl", "--strict")
+    assert failed.code == 1 and failed.out.splitlines()[-1] == "FAILED: exact_duplicates 2, email 1", failed.text
+    assert desk.tenfold("data", "check", "mend.jsonl").code == 0
+    some = desk.tenfold("data", "check", "mend.jsonl", "--strict", "--allow", "email")
+    assert some.code == 1 and some.out.splitlines()[-1] == "FAILED: exact_duplicates 2"
+    both = desk.tenfold("data", "check", "mend.jsonl", "--strict", "--allow", "email", "--allow", "exact_duplicates")
+    assert both.code == 0 and both.out.splitlines()[-1] == "passed"
+
+
+def test_a_strict_check_fails_where_leaks_could_not_be_looked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking.importlib.util, "find_spec", lambda name: None)
+    desk.write("rows.jsonl", lines(clean_rows(10)))
+    desk.write("test.jsonl", lines(clean_rows(4, seed=1)))
+    assert desk.tenfold("data", "check", "rows.jsonl", "--strict").code == 0
+    failed = desk.tenfold("data", "check", "rows.jsonl", "--test", "test.jsonl", "--strict")
+    assert failed.code == 1 and failed.out.splitlines()[-1] == "FAILED: near_held_out not looked for"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--strict", "--allow", "emails"), "did you mean 'email'?"),
+        (("--strict", "--allow", "near_duplicates"), "is no finding that fails"),
+        (("--allow", "email"), "give --strict too"),
+    ],
+)
+def test_what_cannot_be_allowed_is_told(desk: Desk, options: tuple[str, ...], told: str) -> None:
+    desk.write("rows.jsonl", lines(clean_rows(10)))
+    done = desk.tenfold("data", "check", "rows.jsonl", *options)
+    assert done.code == 2 and told in done.err
 
 
 @pytest.mark.parametrize(

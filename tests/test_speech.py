@@ -14,10 +14,12 @@ import torch
 from peft import PeftModel
 from transformers import AutoFeatureExtractor, AutoModelForSpeechSeq2Seq
 
+from fuzz.promise import CORPUS
 from tenfold.answering import evaluate_rows, predict_rows
 from tenfold.artifact import Artifact
-from tenfold.data.audio import look_at, read_audio
-from tenfold.errors import UserError
+from tenfold.data.audio import BLOCK, look_at, read_audio
+from tenfold.data.fields import RowFault
+from tenfold.errors import DataError, UserError
 from tenfold.models.load import load_tokenizer, outline
 from tenfold.models.processor import open_processor
 from tenfold.recipe import Recipe, parse_recipe
@@ -234,6 +236,28 @@ def test_other_rates_sound_as_the_models_own(tmp_path: Path) -> None:
     assert len(high) == len(low) == look_at(tmp_path / "low.flac").num_samples(RATE)
     # a filter rings at the ends; 16 bits and the filter's own error between them
     assert np.abs(high - low)[200:-200].max() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("frames_huge.flac", "cannot be read any more|samples that it names"),
+        ("nan.wav", "samples that are not finite numbers"),
+        ("rate_huge.wav", "2,147,483,647 samples a second"),
+        ("rate_one.wav", "1 samples a second"),
+    ],
+)
+def test_a_header_that_promises_more_than_there_is_and_sound_that_is_no_number_are_told(name: str, told: str) -> None:
+    path = CORPUS / "audio" / name
+    with pytest.raises((RowFault, DataError), match=told):
+        look_at(path)
+        read_audio(path, rate=RATE)
+
+
+def test_a_long_clip_of_several_channels_is_read_whole(tmp_path: Path) -> None:
+    sound = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * BLOCK // 2, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", sound, RATE, subtype="FLOAT")
+    assert np.array_equal(read_audio(tmp_path / "long.wav", rate=RATE), sound.mean(axis=1))
 
 
 def refused(recipe: Recipe, *told: str) -> None:

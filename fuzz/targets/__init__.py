@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fuzz.promise import Target
-from fuzz.targets import adapters, artifacts, chats, models, recipes, rows, stages
+from fuzz.targets import adapters, artifacts, audio, chats, estimators, models, recipes, rows, stages
 
 TARGETS: Mapping[str, Target] = {
     target.name: target
-    for room in (rows, recipes, chats, artifacts, adapters, models, stages)
+    for room in (rows, recipes, chats, artifacts, adapters, models, stages, estimators, audio)
     for target in room.TARGETS
 }

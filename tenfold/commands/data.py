@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from tenfold.errors import Problem, UserError
 from tenfold.terminal import options
 
 app = typer.Typer(
@@ -29,11 +30,22 @@ def check(
     columns: options.Columns = None,
     out: Annotated[Path | None, typer.Option(help="Write a cleaned copy of FILE here, as JSON lines.")] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where anything is to mend.")] = False,
+    allow: Annotated[
+        list[str] | None, typer.Option(metavar="KIND", help="With --strict: accept this kind; may be repeated.")
+    ] = None,
 ) -> None:
     """Find what rows repeat, give away, contradict, break off or damage, and where; nothing is changed.
 
+    Strict, it fails wherever something stands under "To mend", in one row or more; for the checks of a data set's CI.
     The cleaned copy leaves out exact duplicates, rows without an answer, and rows with the prompt of a held-out row.
     """
     from tenfold.terminal.data_check_view import show_data_check
 
-    show_data_check(files, test or [], columns=options.read_columns(columns), out=out, figures=json)
+    if allow and not strict:
+        raise UserError(Problem("--allow", "says what --strict accepts", remedy="give --strict too"))
+    allowed = (allow or []) if strict else None
+    columns_read = options.read_columns(columns)
+    raise typer.Exit(
+        not show_data_check(files, test or [], columns=columns_read, out=out, figures=json, allowed=allowed)
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,15 @@ from tenfold.errors import DataError, Problem
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from soundfile import SoundFile
+
+
+RATES = (1_000, 384_000)
+"""Samples a second that a file may have: far below and above any recording; others only take memory to resample."""
+
+BLOCK = 2**18
+"""Values that are decoded at a time: what a file says of its length is not believed before it is read."""
 
 
 class AudioFeatures(Protocol):
@@ -99,6 +108,11 @@ def look_at(path: Path, *, folder: str = "") -> Clip:
         raise RowFault(f"{path} is no audio that can be read: {error}", "convert it to WAV, FLAC or OGG") from None
     if found.frames == 0:
         raise RowFault(f"{path} holds no sound (0 samples)")
+    if not RATES[0] <= found.samplerate <= RATES[1]:
+        low, high = RATES
+        raise RowFault(
+            f"{path} has {found.samplerate:,} samples a second", f"resample it: {low:,} to {high:,} are read"
+        )
     return Clip(found.frames, found.samplerate, found.channels, key)
 
 
@@ -109,14 +123,25 @@ def read_audio(path: Path, *, rate: int) -> np.ndarray:
         DataError: the file is gone or damaged.
     """
     soundfile = _soundfile()
+    remedy = "put it back, or remove its row"
     try:
-        sound, found = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            found, named, size = file.samplerate, file.frames, max(1, BLOCK // file.channels)
+            blocks = list(_blocks(file, size))
     except (OSError, soundfile.LibsndfileError) as error:
-        raise DataError(Problem(str(path), f"cannot be read any more: {error}", remedy="put it back")) from None
-    wave: np.ndarray = sound.mean(axis=1)
-    if found != rate:
-        wave = _resampled(wave, found, rate)
-    return wave
+        raise DataError(Problem(str(path), f"cannot be read any more: {error}", remedy=remedy)) from None
+    wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+    if len(wave) != named:
+        raise DataError(Problem(str(path), f"{len(wave):,} of the {named:,} samples that it names", remedy=remedy))
+    if not np.isfinite(wave).all():
+        raise DataError(Problem(str(path), "holds samples that are not finite numbers", remedy="remove its row"))
+    return wave if found == rate else _resampled(wave, found, rate)
+
+
+def _blocks(file: SoundFile, size: int) -> Iterator[np.ndarray]:
+    """Yield the file's sound, channels mixed, `size` samples at a time until it ends."""
+    while len(block := file.read(size, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1)
 
 
 def _resampled(wave: np.ndarray, found: int, rate: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -123,7 +124,9 @@ class Run(Ledger):
 
     def selection(self, tasks: list[Task]) -> Selection | None:
         """Return how the best checkpoint is chosen: by the mean of the tasks' own metrics on validation rows."""
-        return selection_by(tasks, lambda: self.model, self.recipe.evaluation, seed=self.runtime.seed)
+        # weakly: the subject keeps its stages, and a circle would keep the model until Python's collector comes by
+        subject = weakref.proxy(self.subject)
+        return selection_by(tasks, lambda: subject.model, self.recipe.evaluation, seed=self.runtime.seed)
 
     @property
     def resolved_recipe(self) -> Recipe:

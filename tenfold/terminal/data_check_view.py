@@ -12,6 +12,7 @@ from rich.text import Text
 from tenfold.data.checking.checking import Checked, check_rows
 from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS, Finding
+from tenfold.data.checking.strict import failing, require_counting
 from tenfold.files import require_folder, write_json
 from tenfold.terminal.console import Console
 
@@ -28,13 +29,17 @@ def show_data_check(
     columns: Mapping[str, str] | None,
     out: Path | None,
     figures: Path | None,
-) -> None:
+    allowed: Sequence[str] | None,
+) -> bool:
     """Check the rows of `files` against each other and those of `test`, print it, and write what is asked for.
 
+    Return False where a strict check fails, in which the kinds `allowed` are accepted (None: it is not strict).
+
     Raises:
-        DataError: files that cannot be read, or a copy that cannot be written as asked.
+        DataError: a kind that is not known, files that cannot be read, or a copy that cannot be written as asked.
         UserError: nobody may write there.
     """
+    require_counting(allowed or ())
     console = Console(highlight=False)
     for path in (out, figures):
         if path is not None:
@@ -62,6 +67,7 @@ def show_data_check(
     if figures is not None:
         write_json(figures, checked.to_json() | ({} if cleaned is None else {"cleaned": cleaned.to_json()}))
         console.print(f"written to {figures}", markup=False, soft_wrap=True)
+    return allowed is None or _show_strict(console, checked, allowed)
 
 
 def _show(console: Console, checked: Checked) -> None:
@@ -109,6 +115,17 @@ def _show_cleaned(console: Console, cleaned: Cleaned) -> None:
     _paragraph(console, f"left out: {dropped or 'nothing'}", "")
     if cleaned.left:
         _paragraph(console, f"left alone, for you to decide (as counted above): {_counts(cleaned.left)}", "")
+
+
+def _show_strict(console: Console, checked: Checked, allowed: Sequence[str]) -> bool:
+    """Print in one line what fails, if anything; return whether nothing does."""
+    failed = ", ".join(
+        f"{kind} {'not looked for' if count is None else f'{count:,}'}"
+        for kind, count in failing(checked, allowed).items()
+    )
+    line = Text("FAILED: " + failed, style="bold red") if failed else Text("passed", style="bold green")
+    console.print(line, soft_wrap=True)
+    return not failed
 
 
 def _counts(found: Mapping[str, int]) -> str:

@@ -2,15 +2,17 @@
 
 An answer that was made with a cache is put behind its prompt and read in one forward pass without any. If each of its
 tokens is the likeliest one there, given those before it, then greedy writing without a cache gives the very answer.
-Where two tokens are as likely but for rounding, either will do.
+Where two tokens are as likely but for rounding, either will do. In a batch the logits are compared as well: a model
+that is sure of its answer may give the same one for a prompt it has half seen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tenfold.data.batch import Entry
 from tenfold.data.prepare import Item
@@ -41,9 +43,10 @@ def cached(specimen: Specimen) -> Compared | Skipped:
     if not isinstance(model, LanguageModel) or not isinstance(kind, Generation):
         return Skipped("only what a decoder writes is read again without a cache")
     prompts, ends = _prompts(specimen), _ends(model, kind)
-    answers = _alone(model, prompts, ends)
+    answers = [_written(model, [prompt], ends)[0][0] for prompt in prompts]
     shortfalls = (_shortfall(model, *pair, ends) for pair in zip(prompts, answers, strict=True))
-    return _compared(f"{len(prompts)} answers with a cache, without", max(shortfalls), model, prompts[0])
+    difference = Difference("logits", max(shortfalls), _logit_tolerance(model, prompts[0]))
+    return Compared(f"{len(prompts)} answers with a cache, without", (difference,), REASON)
 
 
 def batched(specimen: Specimen) -> Compared | Skipped:
@@ -54,28 +57,44 @@ def batched(specimen: Specimen) -> Compared | Skipped:
     if not isinstance(model, LanguageModel) or not isinstance(kind, Generation):
         return Skipped("rows are answered with labels: nothing is written")
     prompts, ends = _prompts(specimen), _ends(model, kind)
-    alone = _alone(model, prompts, ends)
+    prompts.append(prompts[0][len(prompts[0]) // 2 :])  # so that some padding there is, whatever the rows
     lengths = [len(prompt) for prompt in prompts]
-    apart = 0.0
+    apart = first_apart = 0.0
     for batch in batches_by_length(lengths, NEW_TOKENS, ALL_AT_ONCE, longest_gap=longest_gap(model.network)):
-        answers = continue_prompts(
-            model.network, [prompts[number] for number in batch], max_new_tokens=NEW_TOKENS, end_ids=ends
-        )
-        for number, answer in zip(batch, answers, strict=True):
-            apart = max(apart, _apart(model, prompts[number], answer, alone[number], ends))
-    return _compared(f"{len(prompts)} answers in a batch, alone", apart, model, prompts[0])
+        together, logits = _written(model, [prompts[number] for number in batch], ends)
+        for number, answer, first in zip(batch, together, logits, strict=True):
+            (alone,), (first_alone,) = _written(model, [prompts[number]], ends)
+            apart = max(apart, _apart(model, prompts[number], answer, alone, ends))
+            if first is not None and first_alone is not None:
+                first_apart = max(first_apart, float((first - first_alone).abs().max()))
+    allowed = _logit_tolerance(model, prompts[0])
+    differences = (Difference("logits", apart, allowed), Difference("first token's logits", first_apart, allowed))
+    return Compared(f"{len(prompts)} answers in a batch, alone", differences, REASON)
 
 
-def _compared(what: str, apart: float, model: LanguageModel, prompt: Sequence[int]) -> Compared:
-    return Compared(what, (Difference("logits", apart, _logit_tolerance(model, prompt)),), REASON)
+def _written(
+    model: LanguageModel, prompts: Sequence[Sequence[int]], ends: Sequence[int]
+) -> tuple[list[list[int]], list[Tensor | None]]:
+    """Return the answers to `prompts` in one batch, and the logits [V] that each one's first token was chosen by.
+
+    There are none where prompts near the model's limit are continued apart from the others.
+    """
+    seen: list[Tensor] = []
+
+    def keep(network: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if not seen:
+            seen.append(output.logits[:, -1].float())
+
+    hook = model.base.register_forward_hook(keep)
+    try:
+        answers = continue_prompts(model.network, prompts, max_new_tokens=NEW_TOKENS, end_ids=ends)
+    finally:
+        hook.remove()
+    return answers, list(seen[0]) if len(seen[0]) == len(prompts) else [None] * len(prompts)
 
 
 def _ends(model: LanguageModel, kind: Generation) -> tuple[int, ...]:
     return end_token_ids(model.network, model.tokenizer, kind.renderer.stop_ids)
-
-
-def _alone(model: LanguageModel, prompts: Sequence[Sequence[int]], ends: Sequence[int]) -> list[list[int]]:
-    return [continue_prompts(model.network, [prompt], max_new_tokens=NEW_TOKENS, end_ids=ends)[0] for prompt in prompts]
 
 
 def _apart(

@@ -55,6 +55,14 @@ def test_a_function_of_someone_elses_is_neither_saved_nor_loaded(tmp_path: Path)
         load_estimator(path)
 
 
+def test_a_compressed_file_is_refused_before_anything_of_it_is_unpacked(tmp_path: Path) -> None:
+    path = tmp_path / "estimator.skops"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("schema.json", b" " * 2**24)
+    with pytest.raises(ArtifactError, match=r"schema\.json is compressed"):
+        load_estimator(path)
+
+
 def test_a_renamed_type_inside_a_sound_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "estimator.skops"
     save_estimator(make_estimator(Wish("SVC"), "class", standardise=False, seed=0).fit(ROWS, CLASSES), path)

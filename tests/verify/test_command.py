@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from reliability.planted.training import no_optimizer_state
 from tenfold.files import seal_json, sha256_file
 from tests.command import Desk, fits
-from tests.verify.test_faults import no_optimizer_state
 
 
 def test_it_prints_two_lines_a_check_and_writes_them_beside_the_output(desk: Desk) -> None:

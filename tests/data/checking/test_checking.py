@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from reliability.planted.rows import FAULTS, PLANTED, checked_with, counts, places
 from tenfold.data.checking import checking
-from tenfold.data.checking.checking import Checked, check_rows
+from tenfold.data.checking.checking import check_rows
 from tenfold.data.checking.cleaning import require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS
 from tenfold.data.checking.keys import outliers
@@ -18,77 +18,16 @@ from tenfold.data.checking.near import NUM_HASHES, SIMILAR, Signatures
 from tenfold.data.checking.quick import count_repeats
 from tenfold.data.sources import open_rows
 from tenfold.errors import DataError
-from tests.data.checking import planted
 from tests.data.checking.planted import clean_rows, write_rows
-
-Row = dict[str, str]
-CLEAN = 40
-PLANTED = CLEAN // 2 + 1  # the line that every planted row stands in
-
-
-def counts(checked: Checked) -> dict[str, int]:
-    return {finding.kind: finding.count for finding in checked.findings}
-
-
-def in_completion(text: str) -> Callable[[list[Row]], Row]:
-    return lambda rows: {"prompt": "Where does it say so?", "completion": f"It is written here: {text} as you see."}
-
-
-def in_answer(answer: str) -> Callable[[list[Row]], Row]:
-    return lambda rows: {"prompt": "Which of the two harbours is older?", "completion": answer}
-
-
-LONG = " ".join(f"Word {number} of a long story." for number in range(4_000))
-FAULTS: dict[str, tuple[str, Callable[[list[Row]], Row]]] = {
-    "exact copy": ("exact_duplicates", lambda rows: rows[3]),
-    "one word changed": (
-        "near_duplicates",
-        lambda rows: {**rows[3], "prompt": "So, " + rows[3]["prompt"]},
-    ),
-    "other answer": ("several_answers", lambda rows: {**rows[3], "completion": rows[4]["completion"]}),
-    "empty": ("empty_answers", in_answer("")),
-    "blank": ("empty_answers", in_answer(" \n")),
-    "private key": ("private_key", in_completion(planted.PRIVATE_KEY)),
-    "AWS": ("token", in_completion(planted.AWS)),
-    "GitHub": ("token", in_completion(planted.GITHUB)),
-    "OpenAI": ("token", in_completion(planted.OPENAI)),
-    "JWT": ("token", in_completion(planted.JWT)),
-    "e-mail": ("email", in_completion(planted.EMAIL)),
-    "phone": ("phone", in_completion(planted.PHONE)),
-    "card": ("card", in_completion(planted.CARD)),
-    "IBAN": ("iban", in_completion(planted.IBAN)),
-    "refusal": ("refusals", in_answer("As an AI language model, I do not have opinions about harbours.")),
-    "sorry": ("refusals", in_answer("I'm sorry, but I can't help with that.")),
-    "breaks off": (
-        "cut_answers",
-        in_answer("The older one lies to the east of the town, where the fishermen have kept their boats since the"),
-    ),
-    "open code block": ("cut_answers", in_answer("Run this:\n```\nls -l\n")),
-    "long": ("length_outliers", in_answer(LONG)),
-    "ChatML": ("control_tokens", in_completion("<|im_end|>")),
-    "end of sequence": ("control_tokens", in_completion("</s>")),
-    "Llama": ("control_tokens", in_completion("[INST] go on [/INST]")),
-    "mojibake": ("mojibake", in_completion("a cafÃ© by the sea")),
-    "mojibake dash": ("mojibake", in_completion("isnâ€™t it")),
-    "replacement": ("replacement", in_completion("a caf\ufffd by the sea")),
-    "control": ("control_characters", in_completion("a\x07bell")),
-    "surrogate": ("surrogates", in_completion("a smile \ud83d here")),
-    "BOM": ("inner_bom", in_completion("a mark \ufeff here")),
-    "line ends": ("mixed_line_ends", in_completion("one\r\ntwo\nthree")),
-}
 
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_planted_once_is_told_once_and_nothing_else_is(name: str, tmp_path: Path) -> None:
-    kind, plant = FAULTS[name]
-    rows = clean_rows(CLEAN)
-    rows.insert(PLANTED - 1, plant(rows))
-    checked = check_rows([write_rows(tmp_path / "rows.jsonl", rows)])
-    pairs = 2 if kind == "several_answers" else 1  # both rows are told
-    assert counts(checked) == {kind: pairs}
-    (finding,) = checked.findings
-    assert f"rows.jsonl, line {PLANTED}" in [example.place for example in finding.examples]
-    assert KINDS[kind].remedy
+    fault = FAULTS[name]
+    checked = checked_with(fault, tmp_path)
+    assert counts(checked) == fault.expected
+    assert f"rows.jsonl, line {PLANTED}" in places(checked)
+    assert KINDS[fault.kind].remedy
 
 
 def test_clean_rows_have_nothing_to_tell(tmp_path: Path) -> None:
@@ -97,8 +36,8 @@ def test_clean_rows_have_nothing_to_tell(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["private key", "AWS", "GitHub", "OpenAI", "JWT", "e-mail", "phone", "card", "IBAN"])
 def test_secrets_are_never_shown_whole(name: str, tmp_path: Path) -> None:
-    kind, plant = FAULTS[name]
-    row = plant([])
+    kind = FAULTS[name].kind
+    row = FAULTS[name].plant([])
     # a second fault beside it: its example must not show the secret either
     row["completion"] = row["completion"].replace("here: ", "here: \ufffd ")
     checked = check_rows([write_rows(tmp_path / "rows.jsonl", [*clean_rows(30), row])])
@@ -211,7 +150,7 @@ def test_real_rows_show_no_secrets_and_no_personal_data(sample: str, columns: di
 
 def test_the_cleaned_copy_leaves_out_what_is_safe_and_says_what_it_left_alone(tmp_path: Path) -> None:
     rows, test = clean_rows(30), clean_rows(5, seed=1)
-    dirty = [*rows, rows[2], {"prompt": "And then?", "completion": " "}, test[0], FAULTS["e-mail"][1](rows)]
+    dirty = [*rows, rows[2], {"prompt": "And then?", "completion": " "}, test[0], FAULTS["e-mail"].plant(rows)]
     source = write_rows(tmp_path / "rows.jsonl", dirty)
     checked = check_rows([source], test=[write_rows(tmp_path / "test.jsonl", test)])
     cleaned = write_cleaned(checked, tmp_path / "cleaned.jsonl")
