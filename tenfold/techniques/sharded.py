@@ -22,6 +22,9 @@ def sharding_problems(recipe: Recipe, *, technique_shards: bool) -> list[Problem
     if found:
         allowed = "full (from the base), or lora (init default or gaussian, not decomposed, nothing in also_train)"
         problems.append(Problem(WHERE, found, allowed, "change the tuner, or set it to false"))
+    if recipe.optim.optimizer != "adamw":
+        found = f"optim.optimizer: {recipe.optim.optimizer} was not tried with parts of weights"
+        problems.append(Problem(WHERE, found, "adamw", "change the optimizer, or set it to false"))
     return problems
 
 

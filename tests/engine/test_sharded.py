@@ -273,6 +273,7 @@ REFUSED: Mapping[str, tuple[Workload, str]] = {
     "factors": (Workload("instruction", {"tuner": {"kind": "lora", "init": "pissa"}}), "init: pissa"),
     "directions": (Workload("instruction", {"tuner": {"kind": "lora", "decomposed": True}}), "decomposed: true"),
     "modules": (Workload("instruction", {"tuner": {"kind": "lora", "also_train": ["lm_head"]}}), "also_train"),
+    "an optimizer": (Workload("instruction", {"optim": {"optimizer": "adamw_8bit"}}), "adamw_8bit was not tried"),
 }
 
 
