@@ -21,8 +21,9 @@ from bench import (
     sharing,
     starting,
 )
-from bench.rows import gpu
+from bench.rows import ROWS, gpu
 from bench.told import line_of_machine, losses, range_of, settings_of, versions_of
+from bench.training import TrainingRow
 
 SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "accelerated": accelerated.section,
@@ -122,7 +123,26 @@ def _summary(results: list[dict[str, Any]]) -> str:
             "yes" if result["loss"]["agree"] else "**no**",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    aims = [f"* {result['title']}: {_aims(result)}." for result in results]
+    return "\n".join([*lines, "", "The aims, by the medians:", "", *aims]) + "\n"
+
+
+def _aims(result: dict[str, Any]) -> str:
+    row = ROWS[result["name"]]
+    assert isinstance(row, TrainingRow), "only these have no kind"
+    speed, memory = result["tokens_per_second_ratio"]["median"], result["peak_memory_ratio"]["median"]
+    share = result["ceiling"]["share_reached"]["median"]
+    told = [
+        f"{row.aims.speed:g} × the tokens/s {_reached(speed >= row.aims.speed)}",
+        f"{row.aims.memory:g} of the memory {_reached(memory <= row.aims.memory)}",
+    ]
+    if row.aims.ceiling is not None:
+        told.append(f"{row.aims.ceiling:g} of the ceiling {_reached(share >= row.aims.ceiling)}")
+    return ", ".join(told)
+
+
+def _reached(is_reached: bool) -> str:
+    return "reached" if is_reached else "**missed**"
 
 
 def _section(result: dict[str, Any]) -> str:

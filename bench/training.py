@@ -42,6 +42,15 @@ class Options:
 
 
 @dataclass(frozen=True)
+class Aims:
+    """What the row is to reach: times the peer's tokens/s, at most a share of its memory, a share of the ceiling."""
+
+    speed: float
+    memory: float
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True)
 class TrainingRow:
     """One line of the benchmark: a tuner, trained by both on the same job."""
 
@@ -53,6 +62,7 @@ class TrainingRow:
     """Products' FLOPs a weight and token: 2 each for forward, input gradient and, where it trains, weight gradient."""
     loss_tolerance: float
     """Largest relative difference of the mean timed losses: the two round in bf16 at different places."""
+    aims: Aims
     peer_settings: Mapping[str, object] = field(default_factory=dict)
     """What TRL is given in place of the settings that were found fastest."""
     optim: Mapping[str, object] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.training import TrainingRow
+from bench.training import Aims, TrainingRow
 
 ROW = TrainingRow(
     name="full_cpu",
@@ -12,4 +12,5 @@ ROW = TrainingRow(
     # forward product, gradient of the input, gradient of the weight, 2 FLOPs each
     flops_per_weight=6,
     loss_tolerance=0.03,
+    aims=Aims(speed=3.0, memory=0.5),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.training import TrainingRow
+from bench.training import Aims, TrainingRow
 
 ROW = TrainingRow(
     name="lora_cpu",
@@ -12,4 +12,5 @@ ROW = TrainingRow(
     # a frozen weight needs the forward product and the gradient of its input, 2 FLOPs each
     flops_per_weight=4,
     loss_tolerance=0.03,
+    aims=Aims(speed=6.5, memory=0.25, ceiling=0.65),
 )
