@@ -67,14 +67,12 @@ def only_batch(window: Window) -> Batch:
     return window.batches[0]
 
 
-def out_of_memory_for_good(update: int, error: Exception, in_backward: bool) -> Exception:
-    """Return what to raise for an `error` of an update that cannot be begun again with less: itself if not of memory.
+def out_of_memory_for_good(update: int, *, in_backward: bool) -> OutOfMemory:
+    """Return what to raise where memory ran out in an update that cannot be begun again with less.
 
     With `in_backward` some parameters have moved already; where weights are sharded, other ranks are in the middle of
     the update and cannot be told.
     """
-    if not is_out_of_memory(error):
-        return error
     if in_backward:
         found = "out of memory; optim.in_backward takes it whole"
         remedy = "lower optim.batch_size or data.max_length, or set runtime.gradient_checkpointing: true"

@@ -22,6 +22,7 @@ from tenfold.engine.ranks import ALONE, Ranks, own_random
 from tenfold.engine.stage import Selection, Stage, StageResult
 from tenfold.engine.training import Training, load_parameters
 from tenfold.engine.update import Step, update_once
+from tenfold.models.memory import is_out_of_memory
 from tenfold.models.trunk import Trunk
 
 CHECKPOINT_SECONDS = 120.0
@@ -59,7 +60,9 @@ def fit(
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             training.optimizer.zero_grad(set_to_none=True)
             if stage.optim.in_backward or model.shards is not None:
-                raise out_of_memory_for_good(training.position.update, error, stage.optim.in_backward) from error
+                if not is_out_of_memory(error):
+                    raise
+                raise out_of_memory_for_good(training.position.update, in_backward=stage.optim.in_backward) from error
             training.windows = smaller_micro_batches(training.windows, window, training.position.update, error, log)
             continue
         training.position = replace(

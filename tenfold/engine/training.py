@@ -66,7 +66,11 @@ class Training:
             if kind == "optimizer":
                 parameter = self.parameters[name]
                 is_alike = size == parameter.shape
-                empty = torch.empty_like(parameter, dtype=dtype) if is_alike else torch.empty(size, dtype=dtype)
+                empty = (
+                    torch.empty_like(parameter, dtype=dtype)
+                    if is_alike
+                    else torch.empty(size, dtype=dtype, device=parameter.device)
+                )
                 found[key] = self.optimizer.state[parameter][state] = empty.detach()
         if any(key.startswith("best|") for key in sizes):
             self.best = {name: torch.empty_like(parameter) for name, parameter in self.parameters.items()}

@@ -18,6 +18,7 @@ from sklearn.ensemble._hist_gradient_boosting.predictor import TreePredictor
 from sklearn.tree._tree import Tree
 
 from tenfold.errors import ArtifactError, Problem
+from tenfold.features.tree_files import require_fitting_trees
 from tenfold.files import write_atomic
 
 TRUSTED = frozenset(
@@ -71,6 +72,8 @@ def load_estimator(path: Path) -> BaseEstimator:
         content = path.read_bytes()
         _require_unpacked(content)
         _require_trusted(path, content)
+        with ZipFile(BytesIO(content)) as archive:
+            require_fitting_trees(archive)
         estimator = skops.io.loads(content, trusted=sorted(TRUSTED))
     except ArtifactError:
         raise

@@ -44,7 +44,8 @@ def load_parts(
         shards.to_empty(device=device)
         for name, parameter in network.named_parameters():
             own = own_rows(parameter)
-            own.part.copy_(tensors[name][own.start : own.start + len(own.part)])
+            if len(own.part):  # safetensors has no slice behind the last row
+                own.part.copy_(tensors[name][own.start : own.start + len(own.part)])
     for name, module in remade.items():
         network.set_submodule(name, module.to(device))
     _set_generation(network, folder)

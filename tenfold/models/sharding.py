@@ -166,6 +166,8 @@ def put_together(network: nn.Module, *, is_first: bool) -> None:
                 held = value.cpu() if is_first else torch.empty(0, dtype=value.dtype)
                 made[id(parameter)] = nn.Parameter(held, requires_grad=parameter.requires_grad)
             module.register_parameter(name, made[id(parameter)])
+    if is_first:
+        network.cpu()  # adapters too: they may be merged into what was put together
 
 
 def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -103,6 +104,34 @@ def test_a_tree_that_leads_out_of_itself_or_in_a_circle_is_found() -> None:
         broken = DecisionTreeClassifier(random_state=0).fit(ROWS, CLASSES).tree_
         broken.__setstate__(state)
         assert not estimator_files._is_sound(broken), place
+
+
+def array(values: Any, dtype: type) -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.asarray(values, dtype))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("shape", "content"), [((1,), array([], np.intp)), ((1,), array([9], np.intp)), ((9, 1, 3), b"")]
+)
+def test_a_tree_whose_parts_do_not_fit_together_is_never_made(
+    shape: tuple[int, ...], content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "estimator.skops"
+    save_estimator(DecisionTreeClassifier(max_leaf_nodes=5, random_state=0).fit(ROWS, CLASSES), path)
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    (name, *_) = [
+        name for name, part in parts.items() if name.endswith(".npy") and np.load(io.BytesIO(part)).shape == shape
+    ]
+    parts[name] = content or array(np.load(io.BytesIO(parts[name]))[:-1], np.float64)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, part in parts.items():
+            file.writestr(name, part)
+    monkeypatch.setattr(skops.io, "loads", lambda *_, **__: pytest.fail("made"))
+    with pytest.raises(ArtifactError, match="do not fit together"):
+        load_estimator(path)
 
 
 def test_all_trees_of_a_forest_are_looked_through() -> None:
