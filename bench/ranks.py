@@ -160,6 +160,9 @@ libraries, which every process needs whole, it is {result["share"]["beyond_libra
 {table(heads, rows)}
 
 * All processes of a run share one core with other work, so tokens/s say nothing of how fast ranks are.
+* Several processes give freed memory back to the system by a setting of glibc's, one process alone does not: a part
+  of what they save is that, and no row here tells how much. The checkpoint that is kept here is one before the first
+  update, without AdamW's moments.
 * Largest relative difference of a loss from one process: {apart}.
 * {result["updates"]} updates of {BATCH_SIZE} rows, each number of processes once, {result["order"]}. \
 {line_of_machine(result)}

@@ -99,15 +99,15 @@ def section(result: Mapping[str, Any]) -> str:
     failures = "; ".join(result["failures"])
     return f"""## Run after run in one process
 
-**{result["runs"]:,} runs in {result["minutes"]:.0f} minutes: {kept or "flat within the bounds below"}.** One Python \
-process carries out recipes through `tenfold.run`, as a notebook or a service does: {result["rounds"]} rounds of \
-{runs_a_round} on tiny models, every technique among them, one artifact that answers and is scored, and what goes \
+**{result["runs"]:,} runs in {result["minutes"]:.0f} minutes: {kept or "nothing grew beyond the bounds below"}.** One \
+Python process carries out recipes through `tenfold.run`, as a notebook or a service does: {result["rounds"]} rounds \
+of {runs_a_round} on tiny models, every technique among them, one artifact that answers and is scored, and what goes \
 wrong in a long session ({failures}). After each run its output is removed and the process is read; garbage is \
 collected once a round.
 
 {table(["held at the end of a round", "first", "middle", "last", "most"], cells)}
 
-Flat means, over the second half of the rounds, with the upper end of a 95 % interval: less than \
+The bounds are, over the second half of the rounds, with the upper end of a 95 % interval: less than \
 {MOST_BYTES_A_RUN / 1000:.0f} kB of resident memory a run (measured: {_interval(memory, runs_a_round, 1000)} kB) and \
 less than {MOST_OBJECTS_A_RUN:.0f} Python objects (measured: {_interval(objects, runs_a_round, 1)}); and of all else \
 no more in the second half than at most in the first.

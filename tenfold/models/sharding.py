@@ -36,7 +36,7 @@ class Shards(nn.Module):
         super().__init__()
         self.network = network
         self._in = (mesh.device_type, compute_dtype)
-        # the stream between blocks stays as it is: only products run in the smaller type, as under autocast
+        # the stream between blocks stays as it is; what a block multiplies with is in the smaller type
         blocks_in = MixedPrecisionPolicy(
             param_dtype=compute_dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
         )

@@ -192,7 +192,8 @@ class RuntimeSection(Section):
 
 
 FREE_TO_CHANGE = frozenset({"threads", "checkpoint_every", "keep_checkpoints", "fully_shard"})
-"""Runtime settings under which an interrupted run may go on with other values: they change no weight."""
+"""Runtime settings under which an interrupted run may go on with other values: they change no weight, or
+only by rounding (`fully_shard` in bf16, where blocks are gathered in it, their norms' weights too)."""
 
 
 class LogSection(Section):

@@ -160,4 +160,4 @@ def test_the_section_tells_what_grew() -> None:
         "load_average": {"start": [0.0], "end": [0.0]},
     }
     assert "**40 runs in 3 minutes: descriptors: at most 4 in the first half, 9 in the second.**" in section(result)
-    assert "flat within" in section({**result, "each_round": flat})
+    assert "nothing grew beyond" in section({**result, "each_round": flat})
