@@ -160,14 +160,14 @@ def put_together(network: nn.Module, *, is_first: bool) -> None:
     for module in network.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not is_sharded(parameter):
+                if is_first:  # adapters: they may be merged into what is put together
+                    parameter.data = parameter.data.cpu()
                 continue
             if id(parameter) not in made:
                 value = whole(parameter.detach())
                 held = value.cpu() if is_first else torch.empty(0, dtype=value.dtype)
                 made[id(parameter)] = nn.Parameter(held, requires_grad=parameter.requires_grad)
             module.register_parameter(name, made[id(parameter)])
-    if is_first:
-        network.cpu()  # adapters too: they may be merged into what was put together
 
 
 def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
