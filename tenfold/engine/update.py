@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,9 +35,19 @@ def update_once(model: Trunk, stage: Stage, window: Window, training: Training, 
     With `optim.in_backward` that holds for the loss alone: a gradient is used as soon as it is there.
     """
     training.optimizer.zero_grad(set_to_none=True)
-    if stage.optim.in_backward:
-        return _update_in_backward(model, stage, window, training)
     weight = sum(stage.objective.weight(batch) for batch in window.batches)
+    if stage.optim.in_backward:
+        mean_loss, norm = _in_backward(model, stage, window, weight, training)
+    else:
+        mean_loss, norm = _after_backward(model, stage, window, weight, training, ranks)
+    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
+    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
+
+
+def _after_backward(
+    model: Trunk, stage: Stage, window: Window, weight: int, training: Training, ranks: Ranks
+) -> tuple[float, float]:
+    """Move all parameters once every gradient is there; return the mean loss and the gradient's length."""
     totals = []
 
     def total_of(batch: Batch) -> Tensor:
@@ -51,34 +61,36 @@ def update_once(model: Trunk, stage: Stage, window: Window, training: Training, 
             totals.append(total.detach())
         for batch in () if model.shards is None else ranks.fillers(window):
             (total_of(batch) * 0.0).backward()
-        for penalty in (stage.tuner.penalty, *stage.penalties) if ranks.is_first else ():
-            amount = penalty(model.network)
-            if amount is not None:
-                amount.backward()
+        for amount in _penalties(model, stage) if ranks.is_first else ():
+            amount.backward()
     mean_loss = ranks.add_up(training.parameters.values(), totals) / max(1, weight)
     norm = _clip(training.parameters, stage.optim.max_gradient_norm)
     if not math.isfinite(mean_loss) or not math.isfinite(norm):
         raise not_finite(stage, window, totals, training.position.update, ranks)
     training.optimizer.step()
-    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
-    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
+    return mean_loss, norm
 
 
-def _update_in_backward(model: Trunk, stage: Stage, window: Window, training: Training) -> Step:
-    batch = only_batch(window)
-    weight = stage.objective.weight(batch)
-    loss = stage.objective(model, batch)
-    found = [penalty(model.network) for penalty in (stage.tuner.penalty, *stage.penalties)]
-    mean_loss = float(loss.total.detach()) / max(1, weight)
+def _in_backward(model: Trunk, stage: Stage, window: Window, weight: int, training: Training) -> tuple[float, float]:
+    """Move each parameter in the one backward pass; return the mean loss and the gradient's length."""
+    total = stage.objective(model, only_batch(window)).total
+    mean_loss = float(total.detach()) / max(1, weight)
     if not math.isfinite(mean_loss):
-        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
+        raise not_finite(stage, window, [total.detach()], training.position.update, ALONE)
     with stepping_in_backward(training.optimizer, training.parameters) as lengths:
-        sum((amount for amount in found if amount is not None), loss.total / max(1, weight)).backward()
+        sum(_penalties(model, stage), total / max(1, weight)).backward()
     norm = float(torch.stack([lengths[name] for name in training.parameters if name in lengths]).norm())
     if not math.isfinite(norm):
-        raise not_finite(stage, window, [loss.total.detach()], training.position.update, ALONE)
-    stage.tuner.after_update(model.network, training.position.update + 1, stage.total_updates)
-    return Step(mean_loss, weight, norm, float(training.optimizer.param_groups[0]["lr"]))
+        raise not_finite(stage, window, [total.detach()], training.position.update, ALONE)
+    return mean_loss, norm
+
+
+def _penalties(model: Trunk, stage: Stage) -> Iterator[Tensor]:
+    """Yield what is added to the loss for where the parameters are, each computed when it is asked for."""
+    for penalty in (stage.tuner.penalty, *stage.penalties):
+        amount = penalty(model.network)
+        if amount is not None:
+            yield amount
 
 
 def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> float:
