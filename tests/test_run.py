@@ -219,7 +219,7 @@ def test_the_artifact_holds_what_the_layout_promises(recipe: Recipe) -> None:
     assert resolved.evaluation.metrics
     assert resolved.optim.learning_rate == 1e-2
     assert resolved.runtime.device == "cpu"
-    assert resolved.runtime.micro_batch_tokens == 512
+    assert resolved.runtime.micro_batch_tokens == 2048
     facts = json.loads((artifact.folder / "provenance.json").read_text())
     assert {"packages", "platform", "git", "model", "data", "seed", "precision"} <= facts.keys()
     assert "⟦" in (artifact.folder / "preview.txt").read_text()
