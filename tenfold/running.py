@@ -33,7 +33,7 @@ def run(
         UserError: the recipe, its data or its model cannot be used as asked; nothing was trained.
         RunFailure: the training could not go on; the last checkpoint is kept.
     """
-    find_technique(recipe.technique.kind).require_ranks(launch().count)
+    find_technique(recipe.technique.kind).require_ranks(recipe, launch().count)
     with open_ranks(recipe.runtime) as ranks, ExitStack() as held:
         with ranks.first_ahead():
             opened = open_recipe(recipe)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tenfold.data.batch import Batch, Window
-from tenfold.data.windows import ALL_AT_ONCE, WindowSource
+from tenfold.data.windows import WindowSource
 from tenfold.engine.log import Log
 from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
@@ -43,18 +43,6 @@ def smaller_micro_batches(
     return windows.with_micro_batch_tokens(tokens)
 
 
-def at_once(windows: WindowSource, ranks: Ranks) -> WindowSource:
-    """Return `windows` with each update in one piece, for `optim.in_backward`.
-
-    Raises:
-        RecipeError: several processes share an update.
-    """
-    if ranks.count > 1:
-        found = f"{ranks.count} processes add up their gradients before anything moves"
-        raise RecipeError(Problem("optim.in_backward", found, remedy="leave it out"))
-    return windows.with_micro_batch_tokens(ALL_AT_ONCE)
-
-
 def only_batch(window: Window) -> Batch:
     """Return the one batch that `window` is made of, for `optim.in_backward`.
 
@@ -63,7 +51,9 @@ def only_batch(window: Window) -> Batch:
     """
     if len(window.batches) > 1:
         found = f"an update is made of {len(window.batches)} batches, such as rows of several tasks"
-        raise RecipeError(Problem("optim.in_backward", found, allowed="updates of one batch", remedy="leave it out"))
+        raise RecipeError(
+            Problem("optim.in_backward", found, allowed="updates of one batch", remedy="leave out optim.in_backward")
+        )
     return window.batches[0]
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tenfold.engine.adamw_8bit import AdamW8bit
 from tenfold.engine.stage import Stage
-from tenfold.models.sharding import own_part
+from tenfold.models.sharding import is_sharded, own_part
 from tenfold.models.trunk import Trunk
 from tenfold.recipe import OptimSection
 
@@ -23,7 +23,12 @@ def make_optimizer(stage: Stage, model: Trunk) -> torch.optim.Optimizer:
     Source: Loshchilov & Hutter 2019 (arXiv 1711.05101). `fused` is torch's single-pass kernel: a third of the time
     of the plain one on a CPU, same numbers.
     """
-    groups = [group for group in stage.parameter_groups(model) if group["params"]]
+    groups = [
+        group | {"params": alike}
+        for group in stage.parameter_groups(model)
+        for is_part in (True, False)  # torch moves a group in one call, which takes parts or whole tensors, not both
+        if (alike := [parameter for parameter in group["params"] if is_sharded(parameter) is is_part])
+    ]
     for group in groups:
         group["initial_lr"] = group["lr"]
     make = AdamW8bit if stage.optim.optimizer == "adamw_8bit" else partial(torch.optim.AdamW, fused=True)

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tenfold.data.windows import WindowSource
+from tenfold.data.windows import ALL_AT_ONCE, WindowSource
 from tenfold.engine.checkpoint import Checkpoint, Position, random_state
-from tenfold.engine.ends import at_once
 from tenfold.engine.optim import allot_state, make_optimizer, optimizer_tensors
 from tenfold.engine.parts import read_parts, sizes_in
 from tenfold.engine.ranks import ALONE, Ranks, all_random
@@ -32,15 +31,12 @@ class Training:
 
     @classmethod
     def begin(cls, model: Trunk, stage: Stage, ranks: Ranks = ALONE) -> Training:
-        """Return the state before the first update.
-
-        Raises:
-            RecipeError: `optim.in_backward` is asked for, and an update cannot be made by one backward pass.
-        """
+        """Return the state before the first update."""
         optimizer = make_optimizer(stage, model)
         windows = stage.windows if ranks.count == 1 else stage.windows.over_ranks(ranks.count)
         if stage.optim.in_backward:
-            windows = at_once(windows, ranks)
+            assert ranks.count == 1, "several processes are refused before anything is loaded"
+            windows = windows.with_micro_batch_tokens(ALL_AT_ONCE)
             allot_state(optimizer)
         return cls(stage.trainable(model), optimizer, windows, Position(), None)
 

@@ -102,5 +102,5 @@ def _clip(parameters: Mapping[str, nn.Parameter], max_norm: float | None) -> flo
     norm = float(sum_of_squares(gradients).sqrt())
     if norm > limit:
         for gradient in gradients:
-            gradient.mul_(limit / norm)
+            gradient.mul_(limit / (norm + 1e-6))  # torch's own formula
     return norm

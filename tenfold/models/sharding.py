@@ -3,7 +3,8 @@
 It is torch's FSDP2: a block's weights are gathered when the block is called and given back after it, in the forward
 pass and again in the backward, where their gradients are added up and divided in the same way. What is in no block
 (embeddings, last norm, output layer) stays gathered for the whole of a computation, for it is read by name, not by
-calling a module. What is put on the model later (adapters, heads) is small, and stays whole on every rank.
+calling a module. What is small stays whole on every rank: a block's norms and biases, which a gathering in bf16 would
+round, and what is put on the model later (adapters, heads).
 
 Source: Rajbhandari et al. 2020, "ZeRO" (arXiv 1910.02054), stage 3; Zhao et al. 2023 (arXiv 2304.11277).
 """
@@ -42,7 +43,8 @@ class Shards(nn.Module):
         )
         _, blocks = find_blocks(network)
         for block in blocks:
-            fully_shard(block, mesh=mesh, mp_policy=blocks_in)
+            vectors = {parameter for parameter in block.parameters() if parameter.dim() == 1}
+            fully_shard(block, mesh=mesh, mp_policy=blocks_in, ignored_params=vectors)
             setattr(block, _INSIDE, _inside)
             register_fsdp_forward_method(block, _INSIDE)
         fully_shard(self, mesh=mesh, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.float32))
@@ -121,15 +123,16 @@ def whole_on_first(tensors: Mapping[str, Tensor], *, is_first: bool) -> dict[str
 
 @dataclass(frozen=True)
 class Rows:
-    """What this rank holds of a sharded tensor: some of its rows, from number `start` on."""
+    """What this rank holds of a tensor: all of its rows, or some, from number `start` on."""
 
     part: Tensor
     start: int
 
 
 def own_rows(tensor: Tensor) -> Rows:
-    """Return what this rank holds of a sharded `tensor`, sharing its memory."""
-    assert isinstance(tensor, DTensor), "a tensor in parts"
+    """Return what this rank holds of `tensor`, sharing its memory."""
+    if not isinstance(tensor, DTensor):
+        return Rows(tensor.detach(), 0)
     mesh = tensor.device_mesh
     chunk = -(-tensor.shape[0] // mesh.size())
     return Rows(tensor.to_local().detach(), min(mesh.get_rank() * chunk, tensor.shape[0]))
@@ -176,15 +179,13 @@ def sum_of_squares(tensors: Iterable[Tensor]) -> Tensor:
     Every rank calls this alike; tensors that are whole must be the same on all.
     """
     every = list(tensors)
+    if not every:
+        return torch.zeros((), dtype=torch.float64)
     local = [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in every]
-    squares = [torch.linalg.vector_norm(part).double().square().cpu() for part in local]
-    own = torch.stack([torch.zeros((), dtype=torch.float64), *squares])
-    is_part = torch.tensor([False, *(is_sharded(tensor) for tensor in every)])
-    parts = own[is_part].sum()
-    for tensor in every:
-        if isinstance(tensor, DTensor):
-            there = parts.to(tensor.device)
-            dist.all_reduce(there, group=tensor.device_mesh.get_group())
-            parts = there.cpu()
-            break
-    return parts + own[~is_part].sum()
+    squares = torch.stack([torch.linalg.vector_norm(part).double().square() for part in local])
+    is_part = torch.tensor([is_sharded(tensor) for tensor in every], device=squares.device)
+    parts = squares[is_part].sum()
+    mesh = next((tensor.device_mesh for tensor in every if isinstance(tensor, DTensor)), None)
+    if mesh is not None:
+        dist.all_reduce(parts, group=mesh.get_group())
+    return parts + squares[~is_part].sum()

@@ -51,6 +51,14 @@ class OptimSection(Section):
         return self
 
 
+def mixing_problems(optim: OptimSection, mixed: str) -> list[Problem]:
+    """Return what keeps `optim.in_backward` from updates made of rows that are `mixed`, such as "of several tasks"."""
+    if not optim.in_backward:
+        return []
+    found = f"takes an update as one batch, and here its rows are {mixed}"
+    return [Problem("optim.in_backward", found, remedy="leave out optim.in_backward")]
+
+
 def in_the_way_of_in_backward(tuner: Tuner, micro_batch_tokens: int | None) -> list[Problem]:
     """Return what in the rest of a recipe keeps `optim.in_backward` from saving memory."""
     problems, where = [], "optim.in_backward"

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from tenfold.errors import Problem, nearest
 from tenfold.recipe import Recipe
+from tenfold.recipe.optim import mixing_problems
 from tenfold.techniques.claims import keeps_general_text
 from tenfold.techniques.multi_task_claims import no_task_loses, no_worse_on_average, one_model_for_all
 from tenfold.techniques.technique import Options, Plan, Technique
@@ -116,7 +117,7 @@ def multi_task(run: Run, options: MultiTaskOptions) -> Generator[Stage, StageRes
 
 def check(recipe: Recipe, options: MultiTaskOptions) -> list[Problem]:
     """Return a problem if there are not several tasks, or weights that are for none or for nothing."""
-    problems = []
+    problems = mixing_problems(recipe.optim, "of several tasks")
     if len(recipe.tasks) < 2:
         remedy = "name them under data.tasks: {summaries: FILE, commands: FILE}, or set technique.kind: instruction"
         problems.append(Problem("data.tasks", "multi_task learns several tasks, and there is one", remedy=remedy))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tenfold.errors import Problem, nearest
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.recipe import Recipe
+from tenfold.recipe.optim import mixing_problems
 from tenfold.recipe.tuner_settings import TunerSettings
 from tenfold.recipe.tuners import Qlora
 from tenfold.techniques.sequential_options import SequentialOptions
@@ -17,7 +18,8 @@ def check(recipe: Recipe, options: SequentialOptions) -> list[Problem]:
     if not options.stages:
         remedy = "name a task in each: stages: [{task: general}, {task: specific}]"
         return [Problem("technique.stages", "no stage is named", allowed=", ".join(recipe.tasks), remedy=remedy)]
-    return [*_names(recipe, options), *_cures(options), *_tuners(recipe, options)]
+    replayed = mixing_problems(recipe.optim, "of several tasks (technique.replay)") if options.replay else []
+    return [*_names(recipe, options), *_cures(options), *_tuners(recipe, options), *replayed]
 
 
 def tuners_of(recipe: Recipe, options: SequentialOptions) -> list[TunerSettings]:

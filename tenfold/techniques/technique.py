@@ -163,8 +163,8 @@ class Technique:
     shards: bool = False
     """Whether weights may be sharded: it computes with the model by its stages and the run's scores alone."""
 
-    def require_ranks(self, count: int) -> None:
-        """Check that so many processes can carry it out together.
+    def require_ranks(self, recipe: Recipe, count: int) -> None:
+        """Check that so many processes can carry out `recipe` together.
 
         Raises:
             RecipeError: it is one for a single process.
@@ -172,6 +172,10 @@ class Technique:
         if count > 1 and self.alone:
             found = f"{self.kind} in {count} processes: {self.alone}"
             raise RecipeError(Problem("torchrun", found, "one process", "give the command without torchrun"))
+        if count > 1 and recipe.optim.in_backward:
+            found = f"{count} processes add up their gradients before anything moves"
+            remedy = "leave out optim.in_backward, or give the command without torchrun"
+            raise RecipeError(Problem("optim.in_backward", found, "one process", remedy))
 
     def starting(self, recipe: Recipe, options: Options) -> Callable[[], Start] | None:
         """Return what gives the run's model, or None where it is the recipe's own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,11 +11,11 @@ from torch import Tensor, nn
 from tenfold.engine.adamw_8bit import BLOCK, AdamW8bit
 from tenfold.engine.log import Log
 from tenfold.engine.optim import allot_state, make_optimizer
-from tenfold.engine.ranks import Ranks
 from tenfold.engine.stage import Stage
 from tenfold.errors import Interrupted, NonFiniteLoss, OutOfMemory, RecipeError
 from tenfold.recipe import OptimSection, Recipe
 from tenfold.recipe.tuners import Full, Lora, Partial, TunerSettings
+from tenfold.techniques.technique import find_technique
 from tests.engine.stages import FixedWindows, make_model, make_stage, run_stage, trained
 from tests.engine.test_fit import Exploding, Hungry
 
@@ -226,17 +225,37 @@ def test_in_backward_refuses_updates_of_several_batches(tmp_path: Path) -> None:
         run_stage(make_model(stage), stage, tmp_path)
 
 
-def test_in_backward_refuses_several_processes(tmp_path: Path) -> None:
-    ranks = Ranks()
-    ranks.count = 2
-    stage = in_backward_stage()
-    with pytest.raises(RecipeError, match="2 processes"):
-        run_stage(make_model(stage), replace(stage, windows=Ranked()), tmp_path, ranks=ranks)
+SEVERAL = {"tasks": {"en": "en.jsonl", "de": "de.jsonl"}}
+IN_ONE_PASS = {"optim": {"in_backward": True, "max_gradient_norm": None}, "tuner": {"kind": "full"}}
 
 
-class Ranked(FixedWindows):
-    def over_ranks(self, count: int) -> FixedWindows:
-        return self
+@pytest.mark.parametrize(
+    ("technique", "data"),
+    [
+        ({"kind": "multi_task"}, SEVERAL),
+        ({"kind": "sequential", "stages": [{"task": "en"}, {"task": "de"}], "replay": 0.1}, SEVERAL),
+        ({"kind": "cross_lingual", "source": ["en", "de"]}, SEVERAL),
+        ({"kind": "cross_lingual", "few_shot": [5], "language_column": "language"}, {"train": "all.jsonl"}),
+    ],
+)
+def test_in_backward_refuses_what_mixes_rows_before_any_are_read(
+    technique: dict[str, object], data: dict[str, object]
+) -> None:
+    recipe = Recipe(**IN_ONE_PASS, data=data, technique=technique)
+    with pytest.raises(RecipeError, match=r"its rows are of several [\s\S]*leave out optim\.in_backward"):
+        find_technique(recipe.technique.kind).require_fit(recipe)
+
+
+@pytest.mark.parametrize(
+    "technique",
+    [
+        {"kind": "sequential", "stages": [{"task": "en"}, {"task": "de"}], "ewc": 0.1},
+        {"kind": "cross_lingual", "source": ["en"], "few_shot": [5]},
+    ],
+)
+def test_in_backward_takes_several_tasks_one_at_a_time(technique: dict[str, object]) -> None:
+    recipe = Recipe(**IN_ONE_PASS, data=SEVERAL, technique=technique)
+    find_technique(recipe.technique.kind).require_fit(recipe)
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,18 @@ def test_a_technique_for_one_process_is_refused_in_two(begin: Begin, monkeypatch
     assert not (folder / "out").exists()
 
 
+def test_stepping_in_the_backward_pass_is_refused_in_two_before_anything_is_read(
+    begin: Begin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    optim = {"in_backward": True, "max_gradient_norm": None}
+    folder = begin("refused", Workload("instruction", {"tuner": {"kind": "full"}, "optim": optim}))
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match=r"optim\.in_backward: 2 processes add up[\s\S]*without torchrun"):
+        run(load_recipe(Path("recipe.yaml")))
+    assert not (folder / "out").exists()
+
+
 def test_other_commands_are_refused_in_two_processes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     done = desk.tenfold("check", desk.recipe())

@@ -22,7 +22,7 @@ from tenfold.data.batch import Batch
 from tenfold.engine.training import Training
 from tenfold.errors import RecipeError, UserError
 from tenfold.models.fused_blocks import BlockInParts
-from tenfold.models.sharding import Shards, own_part, sum_of_squares
+from tenfold.models.sharding import Shards, own_part, own_rows, sum_of_squares
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.objectives.objective import Loss
@@ -162,7 +162,7 @@ def test_blocks_in_parts_are_fused_as_whole_ones_are(tuner: str, begin: Begin, m
 
 def _storages(tensors: Sequence[Tensor]) -> dict[int, int]:
     """Return the bytes of what really holds the tensors' parts on this rank, by address: some share one."""
-    locals_ = [tensor.to_local() for tensor in tensors]  # type: ignore[attr-defined]
+    locals_ = [own_rows(tensor).part for tensor in tensors]
     return {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in locals_}
 
 
