@@ -73,19 +73,19 @@ class GrowingRow:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         texts = folder / "texts.jsonl"
+        usual = model_folder(options.model)  # by its folder: a built-in name would be converted anew in each cell's cache
         for length in self.lengths:
             batch_size = max(1, self.tokens // length)
-            yield "length", length, recipe_of(LORA, options.model, texts, length, batch_size, UPDATES)
+            yield "length", length, recipe_of(LORA, usual, texts, length, batch_size, UPDATES)
         length = self.lengths[1]
-        tokenizer = model_folder(options.model)
         for count in self.rows:
             write_job(folder / "prepared", count, {})
-            recipe = recipe_of(LORA, options.model, texts, self.row_length, ROWS_AN_UPDATE, UPDATES)
+            recipe = recipe_of(LORA, usual, texts, self.row_length, ROWS_AN_UPDATE, UPDATES)
             recipe["data"]["train"] = str(folder / "prepared/tenfold.jsonl")
             yield "rows", count, recipe
             shutil.rmtree(folder / "prepared")
         for name in self.shapes:
-            model = str(random_model(folder / name, SHAPES[name], tokenizer=Path(tokenizer)))
+            model = str(random_model(folder / name, SHAPES[name], tokenizer=Path(usual)))
             yield "parameters", 0, recipe_of(LORA, model, texts, length, self.tokens // length, UPDATES)
             shutil.rmtree(folder / name)
 
