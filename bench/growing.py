@@ -73,7 +73,8 @@ class GrowingRow:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         texts = folder / "texts.jsonl"
-        usual = model_folder(options.model)  # by its folder: a built-in name would be converted anew in each cell's cache
+        # by its folder: a built-in name would be converted anew in each cell's cache
+        usual = model_folder(options.model)
         for length in self.lengths:
             batch_size = max(1, self.tokens // length)
             yield "length", length, recipe_of(LORA, usual, texts, length, batch_size, UPDATES)

@@ -14,6 +14,7 @@ from bench import (
     encoding,
     estimating,
     growing,
+    others,
     preparing,
     quality,
     ranks,
@@ -32,6 +33,7 @@ SECTIONS: Mapping[str, Callable[[dict[str, Any]], str]] = {
     "encoding": encoding.section,
     "estimating": estimating.section,
     "growing": growing.section,
+    "others": others.section,
     "preparing": preparing.section,
     "quality": quality.section,
     "saving": saving.section,
@@ -65,6 +67,7 @@ TAIL = """## How to measure it again
 
 ```
 sh bench/peers.sh              # an environment for each: .venv-peers/trl and .venv-peers/tenfold
+sh bench/peers.sh others       # those of the row lora_cpu_others
 make bench ONLY=lora_cpu       # or without ONLY, for all
 python -m bench --only lora_cpu --cores all --pairs 5 --updates 6
 ```

@@ -94,17 +94,18 @@ class Sides:
 
     def peer(self) -> Measured:
         """Train with the peer."""
-        return self._run([trl_python(), str(ROOT / "bench/peers/trl_sft.py")], "trl")
+        return self.run([trl_python(), str(ROOT / "bench/peers/trl_sft.py")], "trl")
 
     def ours(self) -> Measured:
         """Train with Tenfold."""
-        return self._run([tenfold_python(), "-m", "bench.ours.train"], "tenfold")
+        return self.run([tenfold_python(), "-m", "bench.ours.train"], "tenfold")
 
     def ceiling(self) -> Measured:
         """Multiply matrices, and do nothing else."""
-        return self._run([sys.executable, "-m", "bench.ours.ceiling"], "ceiling")
+        return self.run([sys.executable, "-m", "bench.ours.ceiling"], "ceiling")
 
-    def _run(self, command: Sequence[str], name: str) -> Measured:
+    def run(self, command: Sequence[str], name: str) -> Measured:
+        """Run `command` on the job, and return what it wrote under `name`."""
         measured = run_process(
             [*command, str(self.folder)], result=self.folder / f"{name}.json", environment=self.environment
         )

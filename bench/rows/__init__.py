@@ -15,6 +15,7 @@ from bench.rows import (
     gpu,
     growth,
     lora_cpu,
+    lora_cpu_others,
     lora_cpu_usual,
     memory_estimate,
     quality_classes,
@@ -44,6 +45,7 @@ ROWS: dict[str, Row] = {
     for row in (
         lora_cpu.ROW,
         lora_cpu_usual.ROW,
+        lora_cpu_others.ROW,
         full_cpu.ROW,
         full_memory.ROW,
         encoder_cpu.ROW,
