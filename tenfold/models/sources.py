@@ -208,9 +208,6 @@ def _fetched(builtin: Builtin, folder: Path) -> Path:
 def _gguf(name: str, path: Path) -> ModelFiles:
     if not path.is_file():
         raise ModelError(Problem("model.name", f"no file {path}"))
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError(Problem("model.name", f"{path} does not start with GGUF", allowed="a GGUF file"))
     digest = sha256_file(path)
     converted = cache_folder("models") / f"{path.stem}-{digest[:12]}"
     if not converted.is_dir():
@@ -223,8 +220,10 @@ def _convert_gguf(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from tenfold.models.gguf_header import require_sound_gguf
     from tenfold.models.quiet import quiet_loading
 
+    require_sound_gguf(path)
     with quiet_loading():
         try:
             model = AutoModelForCausalLM.from_pretrained(

@@ -133,10 +133,9 @@ def test_an_index_that_fits_no_files_is_told(tmp_path: Path) -> None:
 def test_what_is_no_gguf_file_is_told(tmp_path: Path) -> None:
     assert "no file" in refused(str(tmp_path / "none.gguf"))
     (tmp_path / "text.gguf").write_text("hello")
-    assert "does not start with GGUF" in refused(str(tmp_path / "text.gguf"))
-    for name, content in {"cut": b"\x03\0\0\0" + bytes(8), "noise": bytes(range(200))}.items():
-        (tmp_path / f"{name}.gguf").write_bytes(b"GGUF" + content)
-        assert f"{name}.gguf cannot be read as a GGUF model" in refused(str(tmp_path / f"{name}.gguf"))
+    assert "text.gguf is no sound GGUF file: it does not start with GGUF" in refused(str(tmp_path / "text.gguf"))
+    (tmp_path / "none.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(16))
+    assert "none.gguf cannot be read as a GGUF model" in refused(str(tmp_path / "none.gguf"))
 
 
 def write_gguf(model: PreTrainedModel, path: Path) -> None:
