@@ -226,12 +226,12 @@ def _convert_gguf(path: Path, folder: Path) -> None:
     require_sound_gguf(path)
     with quiet_loading():
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.bfloat16,
+            options = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, output_loading_info=True, **options
             )
+            if report["missing_keys"]:  # transformers would make them up, at random
+                raise LookupError(f"it has no weights for {min(report['missing_keys'])}")
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         except Exception as error:  # a damaged file ends in errors of many unrelated types
             raise ModelError(

@@ -207,6 +207,17 @@ def test_a_gguf_file_is_converted_once_and_is_the_same_model(
     assert tokenizer.apply_chat_template(chat, tokenize=False) == own.apply_chat_template(chat, tokenize=False)
 
 
+def test_a_gguf_file_that_lacks_weights_is_refused(
+    model: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = gguf.GGUFWriter.add_tensor
+    lacking = "blk.1.ffn_down.weight"
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tensor", lambda *given: None if given[1] == lacking else add(*given))
+    write_gguf(model, tmp_path / "tiny.gguf")
+    told = refused(str(tmp_path / "tiny.gguf"))
+    assert "cannot be read as a GGUF model: it has no weights for model.layers.1.mlp.down_proj.weight" in told
+
+
 def test_a_changed_gguf_file_is_converted_anew(model: PreTrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     write_gguf(model, path)
