@@ -96,6 +96,8 @@ def _new_folder(path: Path) -> int:
 
 
 def _new_file(path: Path) -> int:
+    if path.parent.resolve() == Path("/dev"):  # for root, the file would take the place of a device
+        raise PermissionError(errno.EPERM, "a device", str(path))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 

@@ -74,6 +74,7 @@ ROOMS: dict[str, str] = {
 FENCES: dict[str, str] = {
     "bitsandbytes": "models/quantized.py",
     "datasets": "data/",
+    "gguf": "models/gguf_header.py",
     "huggingface_hub": "models/published.py models/sources.py",
     "jinja2": "data/render.py data/templates.py compare/report/page.py",
     "numpy": "compare/ data/ evaluation/ features/ models/processor.py tasks/task.py teaching/"

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from tenfold.data.checking import checking
+from tenfold.data.checking.finding import COUNTING
+from tenfold.errors import UserError
+from tenfold.files import write_atomic
 from tests.command import Desk, fits
 from tests.data.checking.planted import EMAIL, clean_rows
 
@@ -65,6 +70,35 @@ def test_a_strict_check_fails_for_what_is_to_mend_and_not_for_what_may_be_meant(
     assert some.code == 1 and some.out.splitlines()[-1] == "FAILED: exact_duplicates 2"
     both = desk.tenfold("data", "check", "mend.jsonl", "--strict", "--allow", "email", "--allow", "exact_duplicates")
     assert both.code == 0 and both.out.splitlines()[-1] == "passed"
+    listed = desk.tenfold("data", "check", "mend.jsonl", "--strict", "--allow", "email,exact_duplicates")
+    assert (listed.code, listed.out.splitlines()[-1]) == (0, "passed")
+
+
+def test_help_names_the_kinds_to_allow_and_the_exit_codes(desk: Desk) -> None:
+    told = " ".join(desk.tenfold("data", "check", "--help").out.split())
+    assert f"Kinds: {', '.join(COUNTING)}." in told
+    assert all(f"with {code} where" in told for code in (0, 1, 2))
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdout"])
+def test_figures_are_printed_alone_where_that_is_asked(desk: Desk, name: str) -> None:
+    desk.write("rows.jsonl", lines([*clean_rows(9), *clean_rows(1)]))
+    done = desk.tenfold("data", "check", "rows.jsonl", "--json", name, "--strict")
+    assert done.code == 1 and [each["kind"] for each in json.loads(done.out)["findings"]] == ["exact_duplicates"]
+    assert "FAILED: exact_duplicates 1" in done.err
+    assert list(desk.files()) == ["rows.jsonl"] and Path("/dev/stdout").is_symlink()
+
+
+def test_no_file_takes_the_place_of_a_device() -> None:
+    with pytest.raises(UserError, match="cannot be written: a device"):
+        write_atomic(Path("/dev/tenfold-none"), "")
+
+
+def test_rows_in_a_pipe_are_to_be_saved_first(desk: Desk) -> None:
+    os.mkfifo(desk.folder / "pipe.jsonl")
+    desk.write("held.jsonl", lines(clean_rows(4)))
+    done = desk.tenfold("data", "check", "held.jsonl", "pipe.jsonl", "--test", "-")
+    assert done.code == 2 and done.err.count("a pipe or device\n  allowed: a file\n  do: save the rows first") == 2
 
 
 def test_a_strict_check_fails_where_leaks_could_not_be_looked_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,6 +115,8 @@ def test_a_strict_check_fails_where_leaks_could_not_be_looked_for(desk: Desk, mo
     [
         (("--strict", "--allow", "emails"), "did you mean 'email'?"),
         (("--strict", "--allow", "near_duplicates"), "is no finding that fails"),
+        (("--strict", "--allow", "email,cards"), "did you mean 'card'?"),
+        (("--strict", "--allow", "x"), "allowed: held_out, near_held_out, exact_duplicates"),
         (("--allow", "email"), "give --strict too"),
     ],
 )

@@ -29,22 +29,21 @@ def check(
     test: Annotated[list[str] | None, typer.Option(help="Held-out rows, which must not be in FILE.")] = None,
     columns: options.Columns = None,
     out: Annotated[Path | None, typer.Option(help="Write a cleaned copy of FILE here, as JSON lines.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures here.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures here; `-` prints them alone.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 where anything is to mend.")] = False,
-    allow: Annotated[
-        list[str] | None, typer.Option(metavar="KIND", help="With --strict: accept this kind; may be repeated.")
-    ] = None,
+    allow: options.Allow = None,
 ) -> None:
     """Find what rows repeat, give away, contradict, break off or damage, and where; nothing is changed.
 
-    Strict, it fails wherever something stands under "To mend", in one row or more; for the checks of a data set's CI.
+    Strict, it exits with 0 where nothing stands under "To mend", with 1 where something does, in one row or more, and
+    with 2 where it could not check; for the CI of a data set. Not strict, what it finds does not change the 0.
     The cleaned copy leaves out exact duplicates, rows without an answer, and rows with the prompt of a held-out row.
     """
     from tenfold.terminal.data_check_view import show_data_check
 
     if allow and not strict:
         raise UserError(Problem("--allow", "says what --strict accepts", remedy="give --strict too"))
-    allowed = (allow or []) if strict else None
+    allowed = [kind for kinds in allow or [] for kind in kinds.split(",")] if strict else None
     columns_read = options.read_columns(columns)
     raise typer.Exit(
         not show_data_check(files, test or [], columns=columns_read, out=out, figures=json, allowed=allowed)

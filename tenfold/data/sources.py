@@ -141,6 +141,8 @@ def _table(source: str) -> tuple[str, str, Dataset]:
     path = Path(source).expanduser()
     if path.is_file():
         return _table_of_file(path)
+    if source == "-" or (path.exists() and not path.is_dir()):
+        raise DataError(Problem(source, "a pipe or device", "a file", "save the rows first, for example as rows.jsonl"))
     folder, _, split = source.rpartition(":") if not path.is_dir() else (source, "", "")
     folder_path = Path(folder or source).expanduser()
     if folder_path.is_dir():

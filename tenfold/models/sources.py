@@ -208,9 +208,6 @@ def _fetched(builtin: Builtin, folder: Path) -> Path:
 def _gguf(name: str, path: Path) -> ModelFiles:
     if not path.is_file():
         raise ModelError(Problem("model.name", f"no file {path}"))
-    with path.open("rb") as file:
-        if file.read(4) != b"GGUF":
-            raise ModelError(Problem("model.name", f"{path} does not start with GGUF", allowed="a GGUF file"))
     digest = sha256_file(path)
     converted = cache_folder("models") / f"{path.stem}-{digest[:12]}"
     if not converted.is_dir():
@@ -223,16 +220,18 @@ def _convert_gguf(path: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    from tenfold.models.gguf_header import require_sound_gguf
     from tenfold.models.quiet import quiet_loading
 
+    require_sound_gguf(path)
     with quiet_loading():
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                path.parent,
-                gguf_file=path.name,
-                quantization_config=GgufConfig(dequantize=True),
-                dtype=torch.bfloat16,
+            options = {"quantization_config": GgufConfig(dequantize=True), "dtype": torch.bfloat16}
+            model, report = AutoModelForCausalLM.from_pretrained(
+                path.parent, gguf_file=path.name, output_loading_info=True, **options
             )
+            if report["missing_keys"]:  # transformers would make them up, at random
+                raise LookupError(f"it has no weights for {min(report['missing_keys'])}")
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         except Exception as error:  # a damaged file ends in errors of many unrelated types
             raise ModelError(

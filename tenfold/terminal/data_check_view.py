@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,15 +34,17 @@ def show_data_check(
 ) -> bool:
     """Check the rows of `files` against each other and those of `test`, print it, and write what is asked for.
 
-    Return False where a strict check fails, in which the kinds `allowed` are accepted (None: it is not strict).
+    Figures for `-` are printed alone: all else goes to stderr then. Return False where a strict check fails, in which
+    the kinds `allowed` are accepted (None: it is not strict).
 
     Raises:
         DataError: a kind that is not known, files that cannot be read, or a copy that cannot be written as asked.
         UserError: nobody may write there.
     """
     require_counting(allowed or ())
-    console = Console(highlight=False)
-    for path in (out, figures):
+    prints_figures = str(figures) in ("-", "/dev/stdout")
+    console = Console(highlight=False, stderr=prints_figures)
+    for path in (out, None if prints_figures else figures):
         if path is not None:
             require_folder(path.parent)
     if out is not None:
@@ -64,8 +67,11 @@ def show_data_check(
         _show_cleaned(console, cleaned)
     elif any(finding.kind in DROPPED for finding in checked.findings):
         console.print("[dim]--out cleaned.jsonl writes a copy without what is safe to leave out[/dim]", soft_wrap=True)
-    if figures is not None:
-        write_json(figures, checked.to_json() | ({} if cleaned is None else {"cleaned": cleaned.to_json()}))
+    found = checked.to_json() | ({} if cleaned is None else {"cleaned": cleaned.to_json()})
+    if prints_figures:
+        print(json.dumps(found, indent=2))
+    elif figures is not None:
+        write_json(figures, found)
         console.print(f"written to {figures}", markup=False, soft_wrap=True)
     return allowed is None or _show_strict(console, checked, allowed)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tenfold.data.checking.finding import COUNTING
 from tenfold.errors import Problem, RecipeError
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ Columns = Annotated[
 ]
 SeveralData = Annotated[
     list[str], typer.Option("--data", help="File, folder, hub id, or sample:NAME; again for each task.")
+]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="KIND", help=f"With --strict: accept this kind; again for each, or a,b. Kinds: {', '.join(COUNTING)}."
+    ),
 ]
 ModelName = Annotated[str, typer.Option("--model", help="Alias, hub id, folder or .gguf file.")]
 DEFAULT_MODEL = "smollm2-135m-instruct"

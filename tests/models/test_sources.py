@@ -133,10 +133,9 @@ def test_an_index_that_fits_no_files_is_told(tmp_path: Path) -> None:
 def test_what_is_no_gguf_file_is_told(tmp_path: Path) -> None:
     assert "no file" in refused(str(tmp_path / "none.gguf"))
     (tmp_path / "text.gguf").write_text("hello")
-    assert "does not start with GGUF" in refused(str(tmp_path / "text.gguf"))
-    for name, content in {"cut": b"\x03\0\0\0" + bytes(8), "noise": bytes(range(200))}.items():
-        (tmp_path / f"{name}.gguf").write_bytes(b"GGUF" + content)
-        assert f"{name}.gguf cannot be read as a GGUF model" in refused(str(tmp_path / f"{name}.gguf"))
+    assert "text.gguf is no sound GGUF file: it does not start with GGUF" in refused(str(tmp_path / "text.gguf"))
+    (tmp_path / "none.gguf").write_bytes(b"GGUF\x03\0\0\0" + bytes(16))
+    assert "none.gguf cannot be read as a GGUF model" in refused(str(tmp_path / "none.gguf"))
 
 
 def write_gguf(model: PreTrainedModel, path: Path) -> None:
@@ -206,6 +205,17 @@ def test_a_gguf_file_is_converted_once_and_is_the_same_model(
     assert tokenizer(text)["input_ids"] == own(text)["input_ids"]
     chat = [{"role": "user", "content": text}]
     assert tokenizer.apply_chat_template(chat, tokenize=False) == own.apply_chat_template(chat, tokenize=False)
+
+
+def test_a_gguf_file_that_lacks_weights_is_refused(
+    model: PreTrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = gguf.GGUFWriter.add_tensor
+    lacking = "blk.1.ffn_down.weight"
+    monkeypatch.setattr(gguf.GGUFWriter, "add_tensor", lambda *given: None if given[1] == lacking else add(*given))
+    write_gguf(model, tmp_path / "tiny.gguf")
+    told = refused(str(tmp_path / "tiny.gguf"))
+    assert "cannot be read as a GGUF model: it has no weights for model.layers.1.mlp.down_proj.weight" in told
 
 
 def test_a_changed_gguf_file_is_converted_anew(model: PreTrainedModel, tmp_path: Path) -> None:

@@ -74,6 +74,9 @@ KINDS: Mapping[str, Kind] = {
 }
 """Every kind of finding, in the order in which they are told."""
 
+COUNTING = tuple(name for name, kind in KINDS.items() if not kind.may_be_meant)
+"""The kinds that fail a strict check, wherever one row has them."""
+
 
 @dataclass(frozen=True)
 class Shown:

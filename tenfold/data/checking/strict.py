@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from tenfold.data.checking.checking import Checked
-from tenfold.data.checking.finding import KINDS
+from tenfold.data.checking.finding import COUNTING
 from tenfold.errors import DataError, Problem, nearest
-
-COUNTING = tuple(name for name, kind in KINDS.items() if not kind.may_be_meant)
-"""The kinds that fail a strict check, wherever one row has them."""
 
 
 def require_counting(allowed: Collection[str]) -> None:
