@@ -149,9 +149,10 @@ The job of `lora_cpu`, given to each of these programs as tokens, in their own t
 
 {table(["", "tokens/s", "peak memory, GB", "settings", "versions"], given)}
 
-* {result["pairs"]} pairs of {result["updates_timed"]} timed updates each, {result["tokens_per_update"]} tokens an update \
-on average. All see the same tokens in the same order; the adapter starts from each program's own draw, so mean losses \
-may differ by {result["loss_tolerance"]:.0%}.
-* All three pad the rows of an update to the longest. What they offer for packing makes other updates, of more rows.{notes}{absent}
+* {result["pairs"]} pairs of {result["updates_timed"]} timed updates each, {result["tokens_per_update"]} tokens an \
+update on average. All see the same tokens in the same order; the adapter starts from each program's own draw, so mean
+losses may differ by {result["loss_tolerance"]:.0%}.
+* All pad the rows of an update to the longest: what they offer for packing makes other updates, of more rows.
+* Memory is the most up to the last update, what is loaded and converted before it included.{notes}{absent}
 * {line_of_machine(result)}
 """

@@ -40,7 +40,10 @@ class Notes:
 def rows_of(job: dict) -> list[tuple[list[int], list[int]]]:
     """Return the token ids and labels of every row, in the order of the updates."""
     return [
-        (row["input_ids"], [token if kept else IGNORED for token, kept in zip(row["input_ids"], row["supervised"])])
+        (
+            row["input_ids"],
+            [token if kept else IGNORED for token, kept in zip(row["input_ids"], row["supervised"], strict=True)],
+        )
         for window in job["windows"]
         for row in window
     ]
