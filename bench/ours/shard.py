@@ -12,14 +12,23 @@ from pathlib import Path
 
 from bench.ours.train import Watch
 from bench.peak import OwnMemory, own_bytes, resident_bytes
-from tenfold.engine.checkpoint import CheckpointFolder
+from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
+from tenfold.engine.ranks import ALONE, Ranks
 from tenfold.engine.runtime import open_ranks, open_runtime
-from tenfold.engine.training import Training
 from tenfold.recipe import Recipe
 from tenfold.techniques.context import Run
 from tenfold.techniques.world import open_world
+
+
+class Watched(CheckpointFolder):
+    """Checkpoints, and the memory that the last one took to write."""
+
+    def save(self, checkpoint: Checkpoint, ranks: Ranks = ALONE) -> Path:
+        """Write one."""
+        with OwnMemory() as self.saving:
+            return super().save(checkpoint, ranks)
 
 
 def main(job_folder: Path, result: Path) -> None:
@@ -35,12 +44,11 @@ def main(job_folder: Path, result: Path) -> None:
         run = Run(world, folder=Path(scratch), runtime=runtime, log=Log(None, (watch,)))
         with OwnMemory() as loading:
             stage = run.attach(run.stage("bench"))
-        checkpoints = CheckpointFolder(shared, keep=1)
+        checkpoints = Watched(shared, keep=1)
         with OwnMemory() as training:
-            fit(run.model, stage, log=run.log, checkpoints=checkpoints, checkpoint_every=10**9, ranks=ranks)
-        with OwnMemory() as saving:
-            checkpoints.save(Training.begin(run.model, stage, ranks).checkpoint(run.model, stage, ranks), ranks)
-    phases = {"loading": loading, "training": training, "saving": saving}
+            every = stage.total_updates
+            fit(run.model, stage, log=run.log, checkpoints=checkpoints, checkpoint_every=every, ranks=ranks)
+    phases = {"loading": loading, "training": training, "saving": checkpoints.saving}
     peaks = {name: {"own": of.peak_bytes, "resident": of.peak_resident_bytes} for name, of in phases.items()}
     facts = {"libraries": libraries, "peaks": peaks, "ends": watch.ends, "losses": watch.losses, "tokens": watch.tokens}
     result.write_text(json.dumps(facts))
