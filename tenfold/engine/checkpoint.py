@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -165,7 +166,7 @@ def write_tensors(folder: Path, parts: Mapping[str, Mapping[str, Tensor]]) -> di
     hashes = {}
     for name, tensors in parts.items():
         path = folder / f"{name}.safetensors"
-        save_file(on_cpu(tensors), path)
+        save_file(_writable(tensors), path)
         hashes[name] = sha256_file(path)
     return hashes
 
@@ -179,6 +180,18 @@ def read_tensors(folder: Path, hashes: Mapping[str, str]) -> dict[str, dict[str,
 
 def _are_whole(folder: Path, hashes: Mapping[str, str]) -> bool:
     return all(sha256_file(folder / f"{name}.safetensors") == sha256 for name, sha256 in hashes.items())
+
+
+def _writable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as safetensors can write them: on the CPU, contiguous, in memory of their own.
+
+    Those that are so already are not copied: of AdamW's state a copy is as large as what training holds of it.
+    """
+    held_by = Counter(value.untyped_storage().data_ptr() for value in tensors.values())
+    return {
+        name: value.detach().to("cpu", copy=held_by[value.untyped_storage().data_ptr()] > 1).contiguous()
+        for name, value in tensors.items()
+    }
 
 
 def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from tenfold.engine import checkpoint as checkpoint_file
 from tenfold.engine.checkpoint import Checkpoint, CheckpointFolder, Position, random_state, restore_random
 from tenfold.errors import DiskFull, UserError
 
@@ -147,3 +149,21 @@ def test_saving_again_replaces_a_damaged_one_and_keeps_the_sound_ones(tmp_path: 
     assert found is not None
     assert (found.position.update, notes) == (6, [])
     assert [path.name for path in tmp_path.iterdir()] == ["update-00000006"]
+
+
+def test_what_can_be_written_as_it_lies_is_not_copied_and_what_shares_memory_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = torch.arange(8.0)
+    large = {"own": torch.rand(4, 3), "turned": torch.rand(2, 5).T, "first": both[:6], "second": both[2:]}
+    handed: dict[str, torch.Tensor] = {}
+
+    def noted(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        handed.update(tensors)
+        save_file(tensors, path)
+
+    monkeypatch.setattr(checkpoint_file, "save_file", noted)
+    checkpoint_file.write_tensors(tmp_path, {"optimizer": large})
+    assert [name for name in large if handed[name].data_ptr() == large[name].data_ptr()] == ["own"]
+    read = load_file(tmp_path / "optimizer.safetensors")
+    assert all(torch.equal(read[name], value) for name, value in large.items())
