@@ -49,10 +49,11 @@ def run_process(command: Sequence[str], *, result: Path, environment: dict[str, 
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} failed:\n{log.read_text()[-3000:]}")
-    return Measured(json.loads(result.read_text()), _peak_bytes(usage))
+    return Measured(json.loads(result.read_text()), peak_bytes_of(usage))
 
 
-def _peak_bytes(usage: resource.struct_rusage) -> int:
+def peak_bytes_of(usage: resource.struct_rusage) -> int:
+    """Return the most memory that a process held."""
     return usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024  # Linux counts in KiB
 
 

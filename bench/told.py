@@ -7,7 +7,9 @@ from typing import Any
 
 
 def range_of(values: Mapping[str, float], digits: int) -> str:
-    """Return `4.11 (3.68–4.19)`: median, smallest and largest."""
+    """Return `4.11 (3.68–4.19)`: median, smallest and largest; `4.11` alone where they are one figure."""
+    if values["min"] == values["max"]:
+        return f"{values['median']:,.{digits}f}"
     middle, low, high = (f"{values[name]:,.{digits}f}" for name in ("median", "min", "max"))
     return f"{middle} ({low}–{high})"
 

@@ -96,8 +96,6 @@ def _new_folder(path: Path) -> int:
 
 
 def _new_file(path: Path) -> int:
-    if path.parent.resolve() == Path("/dev"):  # for root, the file would take the place of a device
-        raise PermissionError(errno.EPERM, "a device", str(path))
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
 
 
@@ -168,12 +166,15 @@ def new_file(path: Path, *, remedy: str = "") -> Iterator[BinaryIO]:
         DiskFull: no space is left on the device.
         UserError: nobody may write there.
     """
-    with writing(path, remedy=remedy), _begun(path, _new_file) as (partial, descriptor):
-        with open(descriptor, "wb", closefd=False) as file:
-            yield file
-        os.fsync(descriptor)
-        os.replace(partial, path)
-        _sync(path.parent)
+    with writing(path, remedy=remedy):
+        if path.exists() and not (path.is_file() or path.is_dir()):  # the file would take its place
+            raise PermissionError(errno.EPERM, "a pipe or device", str(path))
+        with _begun(path, _new_file) as (partial, descriptor):
+            with open(descriptor, "wb", closefd=False) as file:
+                yield file
+            os.fsync(descriptor)
+            os.replace(partial, path)
+            _sync(path.parent)
 
 
 def write_json(path: Path, value: object) -> None:

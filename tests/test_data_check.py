@@ -89,9 +89,12 @@ def test_figures_are_printed_alone_where_that_is_asked(desk: Desk, name: str) ->
     assert list(desk.files()) == ["rows.jsonl"] and Path("/dev/stdout").is_symlink()
 
 
-def test_no_file_takes_the_place_of_a_device() -> None:
-    with pytest.raises(UserError, match="cannot be written: a device"):
-        write_atomic(Path("/dev/tenfold-none"), "")
+def test_no_file_takes_the_place_of_a_pipe_or_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for there in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(UserError, match="cannot be written: a pipe or device"):
+            write_atomic(there, "")
+    assert not (tmp_path / "pipe").is_file()
 
 
 def test_rows_in_a_pipe_are_to_be_saved_first(desk: Desk) -> None:

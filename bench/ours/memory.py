@@ -43,7 +43,7 @@ def main(job_folder: Path, result: Path) -> None:
 def _foretold(run: Run, plan: Plan) -> int:
     if not plan.stages:
         return try_reading(run.model, run.tasks[0].windows).peak_memory_bytes
-    stage = run.attach(plan.stages[0])
+    stage = run.attach(plan.stages[plan.tried])
     return try_updates(run.model, stage).peak_memory_bytes + plan.held_bytes
 
 

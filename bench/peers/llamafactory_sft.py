@@ -1,4 +1,4 @@
-"""LLaMA-Factory on a prepared job, with the settings for a CPU that its examples and our trials found fastest.
+"""LLaMA-Factory on a prepared job, in bf16 under autocast: `pure_bf16` it refuses on a CPU.
 
 Run by LLaMA-Factory's own interpreter: python llamafactory_sft.py JOB_FOLDER RESULT.json
 """

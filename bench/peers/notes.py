@@ -8,6 +8,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.pairs import peak_bytes_of
+
 IGNORED = -100
 """The label of a token that is not in the loss."""
 
@@ -29,7 +31,7 @@ class Notes:
         self.losses.append(float(loss))
         self.tokens.append(int(tokens))
         # what a peer does after its last update, such as merging the adapter, is not part of training
-        self.peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        self.peak_bytes = peak_bytes_of(resource.getrusage(resource.RUSAGE_SELF))
 
     def write(self, result: Path, *, settings: dict[str, object], packages: tuple[str, ...]) -> None:
         """Write it all to `result`."""

@@ -11,7 +11,12 @@ ROW = OthersRow(
     replace(lora_cpu.ROW, name="lora_cpu_others", title="LoRA on a CPU, other programs"),
     (
         Peer("llamafactory", "LLaMA-Factory", "a bf16 base under autocast, trained weights in fp32, as TRL has it."),
-        Peer("litgpt", "LitGPT", "all in bf16, the trained weights and AdamW's state too; it does not clip gradients."),
+        Peer(
+            "litgpt",
+            "LitGPT",
+            "all in bf16, the trained weights and AdamW's state too; it does not clip gradients, and always computes "
+            "the output layer in pieces of 128 tokens of every row.",
+        ),
         Peer("torchtune", "torchtune", "all in bf16, the trained weights and AdamW's state too."),
     ),
 )

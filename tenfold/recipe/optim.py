@@ -53,7 +53,7 @@ class OptimSection(Section):
 
 def mixing_problems(optim: OptimSection, mixed: str) -> list[Problem]:
     """Return what keeps `optim.in_backward` from updates made of rows that are `mixed`, such as "of several tasks"."""
-    if not optim.in_backward:
+    if not optim.in_backward or optim.batch_size == 1:
         return []
     found = f"takes an update as one batch, and here its rows are {mixed}"
     return [Problem("optim.in_backward", found, remedy="leave out optim.in_backward")]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from tenfold.errors import Problem
 from tenfold.recipe import Recipe
-from tenfold.recipe.optim import mixing_problems
 from tenfold.techniques.cross_lingual_claims import (
     COMMONEST,
     better_than_alone,
@@ -95,9 +94,8 @@ def check(recipe: Recipe, options: CrossLingualOptions) -> list[Problem]:
     """Return what does not fit before any row is read."""
     from tenfold.techniques.languages import language_problems
 
+    problems = []
     tasks = recipe.data.tasks
-    is_mixed = len(options.source) > 1 or (options.few_shot and len(tasks) != 2)
-    problems = mixing_problems(recipe.optim, "of several languages") if is_mixed else []
     if options.language_column is not None and tasks:
         remedy = "remove one of them: tasks are languages by themselves"
         problems.append(Problem("technique.language_column", "data.tasks are named too", remedy=remedy))

@@ -17,6 +17,7 @@ from tenfold.models.trunk import Trunk
 from tenfold.objectives.objective import Loss, Objective
 from tenfold.recipe import Recipe
 from tenfold.recipe.adapters import Bottleneck
+from tenfold.recipe.optim import mixing_problems
 from tenfold.tasks.task import Task
 from tenfold.techniques.context import Run
 from tenfold.techniques.cross_lingual_options import FEW_SHOT, TEXT, ZERO_SHOT, CrossLingualOptions, few_shot_name
@@ -56,9 +57,12 @@ def require_fitting(world: World, options: CrossLingualOptions) -> None:
     Raises:
         UserError: with every problem of both.
     """
-    most, problems = max(options.few_shot, default=0), []
+    targets = [name for name in world.tasks if name not in options.source and not name.startswith(TEXT)]
+    is_mixed = len(options.source) > 1 or (options.few_shot and len(targets) > 1)
+    problems = mixing_problems(world.recipe.optim, "of several languages") if is_mixed else []
+    most = max(options.few_shot, default=0)
     for task in world.tasks.values():
-        if len(task.train) < most and task.name not in options.source and not task.name.startswith(TEXT):
+        if len(task.train) < most and task.name in targets:
             found, allowed = f"{len(task.train)} training rows", f"at least {most} (technique.few_shot)"
             remedy = f"set technique.few_shot to {len(task.train)} at most, or add rows"
             problems.append(Problem(f"language {task.name}", found, allowed, remedy))

@@ -65,7 +65,10 @@ def distillation(run: Run, options: DistillationOptions) -> Generator[Stage, Sta
 
 
 def plan(run: Run, options: DistillationOptions) -> Plan:
-    """Return the stages as far as they are known before the teacher has been asked: their loss is plain here."""
+    """Return the stages as far as they are known before the teacher has been asked.
+
+    With hidden states the student's is whole, teacher and all. Elsewhere its loss is plain here.
+    """
     from tenfold.teaching.teacher import find_teacher, shape_of
 
     alone = (run.stage(ALONE),) if options.compare else ()
@@ -75,7 +78,8 @@ def plan(run: Run, options: DistillationOptions) -> Plan:
         "on_policy": "stays in memory and reads every batch",
     }
     how = options.level if options.hidden is None else "on_policy"
-    held = find_teacher(options.teacher).num_parameters if how == "on_policy" else 0
+    is_whole = options.hidden is not None and options.level != "on_policy"  # drawing replies is too long for a trial
+    held = find_teacher(options.teacher).num_parameters if how == "on_policy" and not is_whole else 0
     notes = [f"the teacher, {options.teacher}, {reads[how]}"]
     layers = shape_of(run.world.files).blocks
     others = curve.sizes(options, main=layers)
@@ -85,8 +89,12 @@ def plan(run: Run, options: DistillationOptions) -> Plan:
             f"the curve's students have {told} layers; what one takes is told for the {layers} of the main one"
         )
     stages = tuple(run.stage(curve.name_of(size)) for size in others)
+    stages += (*alone, Lessons(run, options).stage(run) if is_whole else run.stage(STUDENT))
     return Plan(
-        (*stages, *alone, run.stage(STUDENT)), tuple(notes), held_bytes=held * run.runtime.compute_dtype.itemsize
+        stages,
+        tuple(notes),
+        held_bytes=held * run.runtime.compute_dtype.itemsize,
+        tried=len(stages) - 1 if is_whole else 0,
     )
 
 

@@ -131,7 +131,9 @@ class Plan:
     compared: tuple[Callable[[Task], Score], ...] = ()
     """What a run scores beside its stages, on the rows of the task it is given: to be timed on a few of them."""
     held_bytes: int = 0
-    """Weights that stay in memory beside the model's while it trains, such as a teacher's."""
+    """Weights that stay in memory beside the model's while it trains, such as a teacher's, and are not in `tried`."""
+    tried: int = 0
+    """Which of the stages stands for all where memory and time are tried: the one that needs most."""
 
 
 def first_stage(run: Run, options: Any) -> Plan:

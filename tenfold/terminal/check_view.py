@@ -167,7 +167,7 @@ def _show_plan(console: Console, plan: Plan) -> None:
 
 
 def _show_training(console: Console, run: Run, plan: Plan, *, trial: bool) -> None:
-    stage = run.attach(plan.stages[0])
+    stage = run.attach(plan.stages[plan.tried])
     _show_plan(console, plan)
     _show_size(console, run, stage)
     if trial:

@@ -37,6 +37,4 @@ def test_each_way_is_trained_beside_the_peer(
     assert losses["TRL"] == losses["Tenfold"]
     assert all(loss == pytest.approx(losses["Tenfold"], rel=0.03) for loss in losses.values())
     told = SECTIONS[found["kind"]](found)
-    assert (
-        '| Tenfold, 8 bits | `optimizer: "adamw_8bit"` | 1.00 (1.00–1.00) | 1.00 |' in told and "updates, once." in told
-    )
+    assert '| Tenfold, 8 bits | `optimizer: "adamw_8bit"` | 1.00 | 1.00 |' in told and "updates, once." in told

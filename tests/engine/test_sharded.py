@@ -22,7 +22,7 @@ from tenfold.data.batch import Batch
 from tenfold.engine.training import Training
 from tenfold.errors import RecipeError, UserError
 from tenfold.models.fused_blocks import BlockInParts
-from tenfold.models.sharding import Shards, own_part, own_rows, sum_of_squares
+from tenfold.models.sharding import Shards, is_sharded, own_part, own_rows, sum_of_squares
 from tenfold.models.trunk import Trunk
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.objectives.objective import Loss
@@ -107,6 +107,24 @@ def test_in_bf16_parts_train_as_a_whole_up_to_its_rounding(begin: Begin) -> None
     alone, together = begin("alone", workload), begin("together", sharded(workload))
     assert run_in_ranks(alone, 1) == [0] and run_in_ranks(together, 2) == [0, 0], told(together, 0)
     assert apart(losses(alone), losses(together)) < 1e-2, "bf16 keeps 8 bits"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_norms_of_blocks_stay_whole_and_wide(precision: str, begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = begin("norms", sharded(INSTRUCTION, precision=precision))
+    block = BlockInParts.__call__
+
+    def noted(self: BlockInParts, *args: Any) -> Tensor:
+        named = dict(self.layer.named_parameters())
+        norms = {name: value for name, value in named.items() if not is_sharded(value)}
+        assert norms.keys() == {name for name, value in named.items() if value.dim() == 1} != set()
+        assert {value.dtype for value in norms.values()} == {torch.float32}
+        (folder / "looked").touch()
+        return block(self, *args)
+
+    monkeypatch.setattr(BlockInParts, "__call__", noted)
+    assert run_in_ranks(folder, 2) == [0, 0], told(folder, 0)
+    assert (folder / "looked").exists()
 
 
 def test_each_process_holds_its_part_of_weights_gradients_and_state(

@@ -12,7 +12,7 @@ from gguf import GGMLQuantizationType as Quant
 from gguf import GGUFValueType as Kind
 
 from tenfold.errors import ModelError
-from tenfold.models.gguf_header import MOST_VALUES, require_sound_gguf
+from tenfold.models.gguf_header import MOST_KEYS, MOST_VALUES, require_sound_gguf
 from tenfold.models.sources import resolve
 from tenfold.recipe import ModelSection
 
@@ -42,8 +42,10 @@ NESTED = array(Kind.ARRAY, 1) * 9 + array(Kind.UINT8, 1, b"a")
 
 HOSTILE = {
     "empty": (b"", "empty file"),
-    "counts beyond the file": (b"GGUF" + struct.pack("<IQQ", 3, 2**64 - 1, 0), "of which 0 are there"),
-    "keys beyond the file": (b"GGUF" + struct.pack("<IQQ", 3, 0, 2**64 - 1), "of which 0 are there"),
+    "tensors beyond the file": (b"GGUF" + struct.pack("<IQQ", 3, MOST_KEYS, 0), "of which 0 are there"),
+    "keys beyond the file": (b"GGUF" + struct.pack("<IQQ", 3, 0, MOST_KEYS), "of which 0 are there"),
+    "too many tensors": (b"GGUF" + struct.pack("<IQQ", 3, MOST_KEYS + 1, 0), "more than 65536"),
+    "too many keys": (b"GGUF" + struct.pack("<IQQ", 3, 0, MOST_KEYS + 1), "more than 65536"),
     "version 1": (file(version=1), "version 1, not 2 or 3"),
     "big-endian": (file(version=3 << 24), "version 50331648"),
     "endless text": (file((pair(b"a", Kind.STRING, struct.pack("<Q", 2**63)),)), "9223372036854775808 bytes"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tenfold.techniques.cross_lingual import TECHNIQUE, plan
 from tenfold.techniques.cross_lingual_claims import COMMONEST, better_than_alone, few_rows_add, transfers_zero_shot
 from tenfold.techniques.cross_lingual_options import few_shot_name
 from tenfold.techniques.languages import fertility
+from tenfold.techniques.opened import open_recipe
 from tenfold.techniques.technique import Evidence
 from tenfold.techniques.world import open_world
 from tenfold.terminal.check_view import show_check
@@ -238,6 +240,25 @@ def test_what_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(error, match=told):
         run(speak({**KIND, **technique}))
+
+
+@pytest.mark.parametrize(
+    ("technique", "is_mixed"),
+    [
+        ({"few_shot": [2]}, True),
+        ({"few_shot": [2], "languages": ["de"]}, False),
+        ({"source": ["en", "de"]}, True),
+        ({}, False),
+    ],
+)
+def test_stepping_in_the_backward_pass_is_refused_only_where_languages_are_mixed(
+    technique: dict[str, Any], is_mixed: bool, speak: Speak
+) -> None:
+    optim = {"in_backward": True, "max_gradient_norm": None}
+    recipe = speak({**KIND, **technique}, tuner={"kind": "full"}, optim=optim)
+    refused = pytest.raises(UserError, match="its rows are of several languages")
+    with refused if is_mixed else nullcontext():
+        open_recipe(recipe)
 
 
 @pytest.mark.parametrize(

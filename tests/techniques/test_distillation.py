@@ -19,6 +19,7 @@ from tenfold.recipe import Recipe, parse_recipe
 from tenfold.running import run
 from tenfold.teaching import targets
 from tenfold.teaching.serving import read_timings
+from tenfold.teaching.teacher import Teacher
 from tenfold.techniques.distillation_start import start
 from tenfold.techniques.technique import find_technique
 from tenfold.techniques.trial import Trial
@@ -277,9 +278,23 @@ def test_check_counts_a_teacher_that_stays_in_memory(
     found = Trial(3, 2 * 10**9, 1.0, 1.0, 1.0)
     monkeypatch.setattr("tenfold.terminal.check_view.try_updates", lambda *_: found)
     monkeypatch.setattr("tenfold.teaching.teacher.Teacher.num_parameters", 10**9)
-    for options, peak in (({}, "2.00 GB"), ({"hidden": {}}, "6.00 GB"), ({"level": "on_policy"}, "6.00 GB")):
+    both = {"level": "on_policy", "hidden": {}}
+    for options, peak in (({}, "2.00 GB"), ({"level": "on_policy"}, "6.00 GB"), (both, "6.00 GB")):
         show_check(distilled(options), trial=True)
         assert f"peak memory {peak}" in " ".join(capsys.readouterr().out.split()), options
+
+
+def test_check_tries_updates_with_the_teacher_where_hidden_states_are_learned(
+    distilled: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded = []
+    load = Teacher.load
+    monkeypatch.setattr(Teacher, "load", lambda self, runtime: loaded.append(self.name) or load(self, runtime))
+    show_check(distilled({"hidden": {}, "compare": True}), trial=True)
+    told = " ".join(capsys.readouterr().out.split())
+    assert len(loaded) == 1 and "peak memory" in told and "alone" in told
+    show_check(distilled({}), trial=True)
+    assert len(loaded) == 1, "whose targets come from disk it is not loaded for a trial"
 
 
 def test_a_teacher_that_never_ends_its_answers_is_told(distilled: Any, teacher_folder: Path) -> None:
