@@ -1,7 +1,7 @@
 """How tensors that lie in parts on several ranks are written and read again, by any number of ranks.
 
-It is torch's distributed checkpoint over safetensors: one file a rank, each of which says what rows of which tensor it
-holds. No file is a pickle, and nobody reads more than its own parts.
+It is torch's distributed checkpoint over safetensors: files of each rank's own, each of which says what rows of which
+tensor it holds. No file is a pickle, and nobody reads more than its own parts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -27,9 +28,19 @@ def write_parts(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> No
 
     Of what is whole on every rank one of them writes it.
     """
-    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    writer = HuggingFaceStorageWriter(str(folder), _files(tensors), save_distributed=True)
     with _plainly():
         save(dict(tensors), storage_writer=writer, process_group=ranks.beside)
+
+
+FILE_BYTES = 2**28
+"""Of tensors whose parts go into one file of every rank: torch holds a copy of what it writes, a file at a time."""
+
+
+def _files(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the number of the file, from 1 on, that each tensor goes into."""
+    ends = accumulate(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    return {name: 1 + end // FILE_BYTES for name, end in zip(tensors, ends, strict=True)}
 
 
 def read_parts(folder: Path, tensors: Mapping[str, Tensor]) -> None:
