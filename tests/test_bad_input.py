@@ -57,6 +57,7 @@ DATA: dict[str, tuple[str, str | bytes | None, list[str]]] = {
     "ragged CSV": ("a.csv", "prompt,completion\na,b\nc\n", ["a.csv, line 3: 1 cells where the header has 2"]),
     "no Parquet": ("a.parquet", b"no parquet", ["a.parquet: not a readable Parquet file"]),
     "no gzip": ("a.jsonl.gz", b"no gzip", ["a.jsonl.gz: a damaged gzip file"]),
+    "CSV by semicolons": ("a.csv", "prompt;completion\na;b\n", ["columns stand apart by ';': save it with commas"]),
     "unknown kind": ("a.xlsx", "x", ["unknown kind of file '.xlsx'", ".jsonl, .ndjson, .json, .csv"]),
     "wrong columns": (
         "a.jsonl",

@@ -222,6 +222,12 @@ def test_too_few_test_rows_are_told_by_check_and_by_show(desk: Desk) -> None:
     assert "can never show" not in desk.tenfold("run", desk.recipe("other.yaml", output="other")).out
 
 
+def test_check_says_where_epochs_end_before_the_updates_that_are_asked_for(desk: Desk) -> None:
+    told = " ".join(desk.tenfold("check", desk.recipe(optim={"max_updates": 5000, "epochs": 1})).out.split())
+    assert "optim.max_updates: 5,000 is not reached within optim.epochs: 1" in told
+    assert "is not reached" not in desk.tenfold("check", desk.recipe(optim={"max_updates": 1, "epochs": 1})).out
+
+
 def test_check_shows_of_the_recipe_what_is_no_default_and_all_of_it_when_asked(desk: Desk) -> None:
     desk.recipe(technique={"kind": "parameter_efficient"}, optim={"warmup_share": 0.2})
     short = desk.tenfold("check", "recipe.yaml", "--no-trial").out.partition("Recipe, what is no default")[2]

@@ -152,6 +152,8 @@ def _check_columns(found: Sequence[str], columns: Mapping[str, str], where: str)
 
 def _suggestion(found: Sequence[str], format: str, needed: Mapping[str, Sequence[str]]) -> str:
     """Return a `columns:` line that would fit one of the `needed` formats, made from the usual names, or advice."""
+    if len(found) == 1 and (apart := next((sign for sign in ";\t|" if sign in found[0]), None)):
+        return f"its columns stand apart by {apart!r}: save it with commas, or with tabs as .tsv"
     lowered = {column.lower(): column for column in found}
     others = [column for column in found if column != lowered.get("audio")]
     if format in ("auto", "speech") and "speech" in needed and "audio" in lowered and others:

@@ -128,11 +128,12 @@ def _read_json(file: BinaryIO, name: str) -> Iterator[Record]:
         return
     try:
         with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
-            for line, row in JsonDocument(text, name).rows():
+            for number, (line, row) in enumerate(JsonDocument(text, name).rows(), 1):
+                where = f"{name}, line {line}, row {number}"  # many may stand on one line
                 if not isinstance(row, dict):
-                    raise not_an_object(f"{name}, line {line}", row)
-                require_shallow(f"{name}, line {line}", row)
-                yield f"{name}, line {line}", _as_json(row)
+                    raise not_an_object(where, row)
+                require_shallow(where, row)
+                yield where, _as_json(row)
     except UnicodeDecodeError as error:
         raise _not_utf8(name, error) from None
 

@@ -199,6 +199,9 @@ def _show_size(console: Console, run: Run, stage: Stage) -> None:
     route = run.model.route
     console.print(f"trains {trainable:,} of {total:,} parameters ({share_text(trainable / total)})")
     console.print(f"{stage.total_updates:,} updates of {stage.optim.batch_size} rows, {run.runtime.precision}")
+    most = stage.optim.max_updates
+    if most is not None and stage.total_updates < most and run.recipe.optim.total_updates is None:
+        console.print(f"optim.max_updates: {most:,} is not reached within optim.epochs: {stage.optim.epochs:g}")
     packed = "rows packed without padding" if route.packs else "rows padded: packing is not right for this model"
     head = "output layer at supervised positions" if route.splits_head else "the model's own output layer"
     console.print(packed if run.world.first.train.form else f"{packed}; {head}")

@@ -73,7 +73,7 @@ def test_origin_names_file_and_line_and_survives_selection(write_rows: Writer, t
     assert contents(chosen) == [PAIRS[4], PAIRS[1]]
     assert chosen.select(np.array([1])).origin(0) == "rows.jsonl, line 3"
     (tmp_path / "list.json").write_text(json.dumps(PAIRS, indent=1), encoding="utf-8")
-    assert open_rows(str(tmp_path / "list.json")).origin(1) == "list.json, line 6"
+    assert open_rows(str(tmp_path / "list.json")).origin(1) == "list.json, line 6, row 2"
     (tmp_path / "t.csv").write_text('prompt,completion\n"a\nb",c\nd,e\n', encoding="utf-8")
     assert open_rows(str(tmp_path / "t.csv")).origin(1) == "t.csv, line 4"
 
@@ -160,7 +160,7 @@ def test_second_opening_reads_the_cache_and_leaves_no_unfinished_file(write_rows
         ("a.json", b'[\n{"text": "a"},\n{"text": }]', r"a\.json, line 3: malformed JSON"),
         ("a.json", b'[{"text": "a"}', r"line 1: malformed JSON: ends too early"),
         ("a.json", b'[{"text": "a"}] x', r"line 1: malformed JSON: text after the end"),
-        ("a.json", b'[{"text": "a"},\n 3]', r"a\.json, line 2: a number, not a row"),
+        ("a.json", b'[{"text": "a"},\n 3]', r"a\.json, line 2, row 2: a number, not a row"),
         ("a.json", b'{\n"rows": {"a": 1}}', r"one object without a list `data`"),
         ("a.json", b'"text"', r"a document that starts with"),
         ("a.json", b'[{"text": "\xe9"}]', r"a\.json: not UTF-8"),
