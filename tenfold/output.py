@@ -13,7 +13,8 @@ from typing import Any
 
 from tenfold.artifact import Artifact
 from tenfold.errors import ArtifactError, Problem
-from tenfold.files import clear_unfinished, is_unfinished, open_lock, require_folder, write_json, writing
+from tenfold.files import clear_unfinished, open_lock, write_json, writing
+from tenfold.places import others_in, require_folder
 from tenfold.recipe import FREE_TO_CHANGE, Recipe
 from tenfold.records import read_json
 
@@ -80,11 +81,7 @@ def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
         if begun["fingerprint"] != fingerprint:
             raise ArtifactError(_belongs_elsewhere(folder, begun, recipe, parts))
         return begun
-    others = (
-        sorted(path.name for path in folder.iterdir() if path.name != ".lock" and not is_unfinished(path.name))
-        if folder.is_dir()
-        else []
-    )
+    others = others_in(folder)
     if others:
         found = f"{folder} holds files that are not a run's: {', '.join(others[:5])}"
         allowed = "a new folder, or the folder of this recipe's own run"

@@ -11,7 +11,8 @@ from rich.text import Text
 from tenfold.artifact import Artifact
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.duration import duration
-from tenfold.files import require_folder, write_json
+from tenfold.files import write_json
+from tenfold.places import is_json_with, require_free
 from tenfold.recipe import Recipe, load_recipe
 from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
@@ -30,7 +31,7 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     """Check the recipe or artifact at `subject`, print and write what was found; return whether nothing failed.
 
     Raises:
-        UserError: it cannot be used as asked.
+        UserError: it cannot be used as asked, or a file stands at `out` that is not an earlier verification.
     """
     console = Console()
     if subject.is_dir() and overrides:
@@ -39,7 +40,8 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     recipe = of_run.recipe if isinstance(of_run, Artifact) else of_run
     output = of_run.folder if isinstance(of_run, Artifact) else Path(recipe.output)
     out = out or output.with_name(f"{output.name}.verify.json")
-    require_folder(out.parent)
+    is_earlier = is_json_with("subject", "passed", "findings")
+    require_free(out, unless=is_earlier, what="what an earlier `tenfold verify` found")
     announce_model(recipe.model)
     console.print(Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold"))
     started = time.perf_counter()
