@@ -344,6 +344,25 @@ def test_damaged_artifacts(desk: Desk) -> None:
     assert "adapter: missing" in refused(desk, "predict", "out", "--prompt", "a").err
 
 
+def test_a_finished_run_that_is_damaged_is_neither_well_nor_verified(desk: Desk) -> None:
+    assert desk.tenfold("run", desk.recipe()).code == 0
+    weights = desk.folder / "out" / "adapter" / "adapter_model.safetensors"
+    kept = weights.read_bytes()
+    flipped = bytearray(kept)
+    flipped[len(kept) // 2] ^= 1
+    for content, found in ((flipped, "not the file that was saved: its hash does not hold"), (None, "missing")):
+        weights.unlink() if content is None else weights.write_bytes(content)
+        for command in (("run", "recipe.yaml"), ("verify", "out")):
+            done = refused(desk, *command)
+            assert done.out == ""
+            assert done.err.startswith(f"tenfold: out/adapter/{weights.name}: {found}\n  do: remove out and run"), (
+                done.err
+            )
+    assert not (desk.folder / "out.verify.json").exists()
+    weights.write_bytes(kept)
+    assert "Nothing has changed" in desk.tenfold("run", "recipe.yaml").out
+
+
 def test_artifact_commands_given_wrongly(desk: Desk) -> None:
     assert desk.tenfold("run", desk.recipe()).code == 0
     desk.write("empty.jsonl", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.text import Text
@@ -43,12 +44,8 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     is_earlier = is_json_with("subject", "passed", "findings")
     require_free(out, unless=is_earlier, what="what an earlier `tenfold verify` found")
     announce_model(recipe.model)
-    console.print(Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold"))
     started = time.perf_counter()
-
-    def tell(finding: Finding) -> None:
-        _show(console, finding)
-
+    tell = _teller(console)
     if isinstance(of_run, Artifact):
         verification = verify_artifact(of_run, tell=tell)
     else:
@@ -63,6 +60,18 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     console.print(f"{of}, {facts['tuner']}, {chosen['precision']} on {chosen['device']}", markup=False)
     console.print(f"written to {out}", soft_wrap=True, markup=False)
     return verification.is_passed
+
+
+def _teller(console: Console) -> Callable[[Finding], None]:
+    """Return what shows each finding; the heading comes with the first one, for there may be none."""
+    heading = [Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold")]
+
+    def tell(finding: Finding) -> None:
+        while heading:
+            console.print(heading.pop())
+        _show(console, finding)
+
+    return tell
 
 
 def _show(console: Console, finding: Finding) -> None:
