@@ -50,7 +50,7 @@ WEIGHTS = "*.safetensors"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` for the provenance record."""
+    """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` (first of which kind it is)."""
 
     name: str
     folder: Path
