@@ -12,11 +12,12 @@ from tenfold.data.gate import require_whole_replies
 from tenfold.data.prepare import prepare
 from tenfold.data.seen import count_seen
 from tenfold.data.sources import Rows, open_rows
-from tenfold.errors import DataError, Problem, UserError
+from tenfold.errors import DataError, Problem
 from tenfold.evaluation.scorecard import Score
-from tenfold.files import require_folder, write_atomic
+from tenfold.files import write_atomic
 from tenfold.models.open import processor_of
 from tenfold.models.trunk import Trunk
+from tenfold.places import require_free
 from tenfold.tasks.kind import TaskKind
 from tenfold.tasks.task import readable, reopen_kind
 
@@ -40,9 +41,7 @@ def predict_rows(
         UserError: the artifact, its base or the rows cannot be used.
     """
     if out is not None:
-        require_folder(out.parent)
-        if out.exists():
-            raise UserError(Problem(str(out), "exists already", remedy="choose another name with --out"))
+        require_free(out)
     artifact = Artifact.open(folder)
     name = artifact.task(task)
     rows = None if data is None else _open_rows(artifact, name, data, columns, needed=PROMPTS)

@@ -138,6 +138,16 @@ class Artifact:
         """The folder with what was learned: `adapter/`, `model/`, or over a frozen one `heads/` or `estimators/`."""
         return self.folder / str(self.facts["weights"])
 
+    def require_saved(self) -> None:
+        """Read every file that the run has saved to be opened again, and compare its hash.
+
+        Raises:
+            ArtifactError: one is missing, or has another content than it was saved with.
+        """
+        for name in self.facts.get("sha256", {}):
+            if not self._as_saved(name).is_file():
+                raise damaged(self.folder / name, "missing", run=self.folder)
+
     def _as_saved(self, name: str) -> Path:
         """Return the path of a file that `artifact.json` has the hash of, unless there is another content there now."""
         path = self.folder / name

@@ -10,6 +10,7 @@ from tenfold.evaluation.figures import share_text
 from tenfold.evaluation.scorecard_view import markdown_table
 from tenfold.evaluation.transfer_view import matrix_markdown
 from tenfold.models.load import OPENERS
+from tenfold.models.sources import ModelFiles
 from tenfold.plain import as_code, in_markdown
 from tenfold.techniques.context import Run
 
@@ -114,7 +115,7 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
         folder = "model"
     else:
         opening = (
-            f"base = {opener}.from_pretrained(BASE)  # {json.dumps(run.world.files.name)}\n"
+            f"base = {opener}.from_pretrained({base_arguments(run.world.files)})\n"
             'model = PeftModel.from_pretrained(base, "adapter")'
         )
         imports = f"from peft import PeftModel\nfrom transformers import {opener}, AutoTokenizer"
@@ -123,7 +124,29 @@ def _usage(run: Run, facts: Mapping[str, object]) -> str:
     if hears:
         imports = imports.replace("AutoTokenizer", "AutoFeatureExtractor, AutoTokenizer")
         prepared += f'\nfeatures = AutoFeatureExtractor.from_pretrained("{folder}")'
-    return f"{commands}\n\nWithout Tenfold, in this folder:\n\n```python\n{imports}\n\n{opening}\n{prepared}\n```"
+    note = "" if folder == "model" else _where_base_is(run.world.files)
+    return f"{commands}\n\nWithout Tenfold, in this folder:\n\n```python\n{imports}\n\n{opening}\n{prepared}\n```{note}"
+
+
+def base_arguments(files: ModelFiles) -> str:
+    """Return what `from_pretrained` is given for the base, as Python: its folder, or a hub's name and revision."""
+    if _kind(files) == "hub":
+        return f"{files.name!r}, revision={files.folder.name!r}"
+    return repr(str(files.folder))
+
+
+def _kind(files: ModelFiles) -> str:
+    """Return `package` or `file`, which are converted into the cache, or `folder` or `hub`, which are as they were."""
+    return files.origin.partition(" ")[0]
+
+
+def _where_base_is(files: ModelFiles) -> str:
+    if _kind(files) not in ("package", "file"):
+        return ""
+    return (
+        f"\n\nThe base, {as_code(files.name)}, lies in Tenfold's cache (`tenfold cache` says where that is on another "
+        "machine); `tenfold predict` makes it there again."
+    )
 
 
 def _allowed(run: Run) -> list[str]:

@@ -12,12 +12,13 @@ from tenfold.data.fields import RowFault
 from tenfold.data.identity import hash_of
 from tenfold.data.sources import Rows
 from tenfold.data.splits import open_splits
-from tenfold.errors import DataError, Problem, UserError
-from tenfold.files import atomic_folder, require_folder
+from tenfold.errors import DataError, Problem
+from tenfold.files import atomic_folder
 from tenfold.models.load import load_network, load_tokenizer
 from tenfold.models.save import save_model
 from tenfold.models.sources import resolve
 from tenfold.models.vocabulary import Fertility, Init, extend_embeddings, extended_tokenizer, fertility
+from tenfold.places import require_free
 from tenfold.recipe import DataSection, ModelSection
 
 HELD_OUT = 10
@@ -52,9 +53,7 @@ def extend(
     Raises:
         UserError: `out` exists; the model, its tokenizer or the rows cannot be used.
     """
-    if out.exists():
-        raise UserError(Problem(str(out), "exists already", remedy="choose another folder with --out"))
-    require_folder(out.parent)
+    require_free(out)
     files = resolve(ModelSection(name=model))
     old = load_tokenizer(files.folder)
     section = DataSection(train=data, columns=columns or {}, where=where or {}, test_share=0.0)

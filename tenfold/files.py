@@ -230,19 +230,6 @@ def writing(place: Path, *, remedy: str = "") -> Iterator[None]:
         raise
 
 
-def require_folder(folder: Path) -> None:
-    """Check that `folder` can be written in, or could be made; writes nothing.
-
-    Raises:
-        UserError: it cannot: a file is in the way, or nobody may write there.
-    """
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise UserError(Problem(str(folder), f"{there} is a file", allowed="a folder", remedy="choose another place"))
-    if not os.access(there, os.W_OK):
-        raise UserError(Problem(str(folder), f"no permission to write in {there}", remedy="choose another place"))
-
-
 def _no_room(error: Exception) -> str:
     """Return how the system said that no more can be written, if it did: disk, quota or a file's largest size."""
     told = {

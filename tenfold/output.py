@@ -13,7 +13,8 @@ from typing import Any
 
 from tenfold.artifact import Artifact
 from tenfold.errors import ArtifactError, Problem
-from tenfold.files import clear_unfinished, is_unfinished, open_lock, require_folder, write_json, writing
+from tenfold.files import clear_unfinished, open_lock, write_json, writing
+from tenfold.places import others_in, require_folder
 from tenfold.recipe import FREE_TO_CHANGE, Recipe
 from tenfold.records import read_json
 
@@ -41,7 +42,8 @@ def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
     """Yield the recipe's output folder, locked for this process; the lock dies with it.
 
     Raises:
-        ArtifactError: another process works in it, or it belongs to a different recipe, or holds other files.
+        ArtifactError: another process works in it, it belongs to a different recipe, holds other files, or an artifact
+            of which a file has changed since it was saved.
         UserError: nobody may write there.
     """
     folder = Path(recipe.output)
@@ -57,11 +59,19 @@ def claim_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
                 Problem("output", f"another process is working in {folder}", remedy="wait for it, or set `output`")
             ) from None
         begun = check_output(recipe, fingerprint, parts=parts)  # again: another process may have begun a run meanwhile
-        is_finished = (folder / "artifact.json").is_file()
-        if is_finished:  # and killed before the rest was done
+        finished = _finished(folder)
+        if finished is not None:  # and killed before the rest was done
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         clear_unfinished(folder)
-        yield Output(folder, finished=Artifact.open(folder) if is_finished else None, machine=begun.get("machine", {}))
+        yield Output(folder, finished=finished, machine=begun.get("machine", {}))
+
+
+def _finished(folder: Path) -> Artifact | None:
+    if not (folder / "artifact.json").is_file():
+        return None
+    artifact = Artifact.open(folder)
+    artifact.require_saved()
+    return artifact
 
 
 def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) -> dict[str, Any]:
@@ -80,11 +90,7 @@ def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
         if begun["fingerprint"] != fingerprint:
             raise ArtifactError(_belongs_elsewhere(folder, begun, recipe, parts))
         return begun
-    others = (
-        sorted(path.name for path in folder.iterdir() if path.name != ".lock" and not is_unfinished(path.name))
-        if folder.is_dir()
-        else []
-    )
+    others = others_in(folder)
     if others:
         found = f"{folder} holds files that are not a run's: {', '.join(others[:5])}"
         allowed = "a new folder, or the folder of this recipe's own run"

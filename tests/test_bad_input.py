@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -260,10 +261,35 @@ def test_recipe_files(desk: Desk) -> None:
             lambda folder: change_json(folder / "config.json", vocab_size=9),
             "weights of another shape for",
         ),
-        "weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "cannot be opened"),
+        "weights": (
+            lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99),
+            "mine/model.safetensors: no safetensors file: it has no header of one\n  do: get the model again",
+        ),
+        "empty weights": (
+            lambda folder: (folder / "model.safetensors").write_bytes(b""),
+            "mine/model.safetensors: cut short: 0 bytes are there",
+        ),
         "cut weights": (
             lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-9]),
-            "cannot be opened",
+            "and its header tells of",
+        ),
+        "cut in the header": (
+            lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:99]),
+            "mine/model.safetensors: cut short: 99 bytes are there, and its header alone has",
+        ),
+        "longer weights": (
+            lambda folder: (folder / "model.safetensors").write_bytes(
+                (folder / "model.safetensors").read_bytes() + b"more"
+            ),
+            "mine/model.safetensors: no safetensors file: 4 bytes more than its header tells of",
+        ),
+        "pointer": (
+            lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n"),
+            "do: fetch the file itself: git lfs pull",
+        ),
+        "pickle by another name": (
+            lambda folder: (folder / "model.safetensors").write_bytes(pickle.dumps({"a": 1})),
+            "model.safetensors: no safetensors file: by its first bytes a pickle\n  do: get the model with safetensors",
         ),
         "tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{"), "no usable tokenizer"),
         "template": (
@@ -342,6 +368,25 @@ def test_damaged_artifacts(desk: Desk) -> None:
         path.write_bytes(kept[path])
     shutil.rmtree(desk.folder / "out" / "adapter")
     assert "adapter: missing" in refused(desk, "predict", "out", "--prompt", "a").err
+
+
+def test_a_finished_run_that_is_damaged_is_neither_well_nor_verified(desk: Desk) -> None:
+    assert desk.tenfold("run", desk.recipe()).code == 0
+    weights = desk.folder / "out" / "adapter" / "adapter_model.safetensors"
+    kept = weights.read_bytes()
+    flipped = bytearray(kept)
+    flipped[len(kept) // 2] ^= 1
+    for content, found in ((flipped, "not the file that was saved: its hash does not hold"), (None, "missing")):
+        weights.unlink() if content is None else weights.write_bytes(content)
+        for command in (("run", "recipe.yaml"), ("verify", "out")):
+            done = refused(desk, *command)
+            assert done.out == ""
+            assert done.err.startswith(f"tenfold: out/adapter/{weights.name}: {found}\n  do: remove out and run"), (
+                done.err
+            )
+    assert not (desk.folder / "out.verify.json").exists()
+    weights.write_bytes(kept)
+    assert "Nothing has changed" in desk.tenfold("run", "recipe.yaml").out
 
 
 def test_artifact_commands_given_wrongly(desk: Desk) -> None:
@@ -509,9 +554,8 @@ def test_a_read_only_output(desk: Desk) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a system without /proc")
-@pytest.mark.parametrize("place", ["/proc/none", "/proc"])
-def test_a_folder_where_nothing_can_be_made(desk: Desk, place: str) -> None:
-    told = f"tenfold: {place}: cannot be written: no such file or directory\n  do: choose another place\n"
-    assert refused(desk, "compare", desk.recipe(), "--plan", "--out", place).err == told
-    if place == "/proc/none":
-        assert refused(desk, "run", desk.recipe(output=place)).err == told
+def test_a_folder_where_nothing_can_be_made(desk: Desk) -> None:
+    told = "tenfold: /proc/none: cannot be written: no such file or directory\n  do: choose another place\n"
+    assert refused(desk, "compare", desk.recipe(), "--plan", "--out", "/proc/none").err == told
+    assert refused(desk, "run", desk.recipe(output="/proc/none")).err == told
+    assert "/proc: holds files that are not" in refused(desk, "compare", desk.recipe(), "--plan", "--out", "/proc").err

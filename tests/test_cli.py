@@ -333,7 +333,7 @@ def test_report_names_a_folder_that_is_no_run_and_a_place_that_cannot_be_written
     told = done.tenfold("report", "out", "nowhere")
     assert (told.code, "nowhere: no such folder" in told.err) == (2, True)
     told = done.tenfold("report", "out", "--out", "out")
-    assert (told.code, "out: cannot be written: is a directory" in told.err) == (2, True), told.text
+    assert (told.code, "out: exists already, and is not a page" in told.err) == (2, True), told.text
 
 
 def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -18,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tenfold.answering import predict_rows
 from tenfold.artifact import Artifact
+from tenfold.card import base_arguments
 from tenfold.data.examples import Example, Turn
 from tenfold.data.render import Renderer
 from tenfold.engine import trackers
@@ -25,6 +28,7 @@ from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Judgement, Learned, Selection, Stage
 from tenfold.errors import ArtifactError, Interrupted, RecipeError, SignalError
+from tenfold.models.sources import ModelFiles
 from tenfold.objectives.causal_lm import CausalLanguageModelling
 from tenfold.recipe import OptimSection, Recipe, load_recipe, parse_recipe
 from tenfold.recipe.tuners import Lora
@@ -84,6 +88,32 @@ def test_every_tuner_runs_saves_and_answers_as_it_did_in_training(tuner: Setting
     events = Log(artifact.folder / "log.jsonl").events()
     losses = [float(str(event["loss"])) for event in events if event["event"] == "update"]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")  # plain PEFT's own
+def test_the_cards_example_runs_as_it_is_pasted(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = 'it\'s a "tiny" ``` \N{SLIGHTLY SMILING FACE}'
+    save_tiny_model(tmp_path / name)
+    artifact = run(varied(settings, model={"name": name}))
+    card = (artifact.folder / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", card, flags=re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(artifact.folder)
+    names: dict[str, object] = {}
+    exec(example, names)
+    assert isinstance(names["model"], PeftModel)
+
+
+def test_a_card_names_the_base_as_python_whatever_it_is_called(tmp_path: Path) -> None:
+    for name in ("tiny", "a'b", 'a"b', "a\nb = 1", "\\", "\u202e", "\ud800"):
+        for kind in ("package p 1", "file f", "folder f"):
+            files = ModelFiles(name, tmp_path / name, kind)
+            assert ast.literal_eval(base_arguments(files)) == str(tmp_path / name)
+            assert base_arguments(files).isprintable()
+    hub = ModelFiles("org/name", tmp_path / "0123", "hub org/name, snapshot 0123")
+    assert base_arguments(hub) == "'org/name', revision='0123'"
 
 
 @pytest.mark.parametrize("above", ["stack", "fusion"])

@@ -15,6 +15,7 @@ from tenfold.compare.planning import Allowance, Pace
 from tenfold.compare.split import Drawn, Sides, draw_split, kept_split
 from tenfold.errors import DataError, Problem, RecipeError, UserError
 from tenfold.files import open_lock, sha256_text, write_json, writing
+from tenfold.places import is_json_with, others_in
 from tenfold.recipe import Recipe
 from tenfold.recipe.sections import SIDES
 
@@ -129,13 +130,24 @@ def kept_plan(folder: Path, fingerprint: str) -> Plan | None:
     raise RecipeError(Problem(str(folder), found, remedy="choose another folder with --out"))
 
 
+def _require_own(folder: Path) -> None:
+    """Refuse a folder of other files: its names, such as `report.html`, may be those that are written there."""
+    if is_json_with("fingerprint", "paces")(folder / PLAN):
+        return
+    rows = [path.name for path in folder.glob("rows*") if path.is_dir()]  # written before the plan
+    if others := others_in(folder, *rows):
+        found = f"holds files that are not a comparison's: {', '.join(others[:5])}"
+        raise UserError(Problem(str(folder), found, remedy="choose another folder with --out"))
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keep other comparisons out of `folder` inside the block; the hold ends with the process.
 
     Raises:
-        UserError: another process holds it, or nobody may write there.
+        UserError: another process holds it, nobody may write there, or it holds files that are not a comparison's.
     """
+    _require_own(folder)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         lock = open_lock(folder / ".lock")

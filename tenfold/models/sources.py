@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tenfold.errors import ModelError, Problem, nearest, shown
 from tenfold.files import atomic_folder, sha256_file
-from tenfold.models.weights_header import num_parameters
+from tenfold.models.weights_header import num_parameters, require_safetensors
 from tenfold.paths import cache_folder
 from tenfold.recipe import ModelSection
 
@@ -50,7 +50,7 @@ WEIGHTS = "*.safetensors"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` for the provenance record."""
+    """A model on disk: `name` as the user wrote it, `folder` with its files, `origin` (first of which kind it is)."""
 
     name: str
     folder: Path
@@ -68,7 +68,7 @@ class ModelFiles:
         """Parameters in the weight files, tied ones once; reads the files' headers only.
 
         Raises:
-            ModelError: a file is no safetensors file.
+            ModelError: a file is no sound safetensors file.
         """
         return sum(num_parameters(path) for path in self.weight_files)
 
@@ -278,7 +278,10 @@ def _hub(section: ModelSection, *more: str) -> ModelFiles:
 def _require_safetensors(folder: Path, name: str) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(Problem("model.name", f"{name} has no config.json", allowed="a folder in Hugging Face layout"))
-    if weight_files(folder):
+    files = weight_files(folder)
+    for path in files:
+        require_safetensors(path)
+    if files:
         return
     pickled = sorted(path.name for path in folder.glob("*.bin"))
     found = f"only pickled weights ({', '.join(pickled)})" if pickled else "no weights"

@@ -14,7 +14,9 @@ from tenfold.data.checking.checking import Checked, check_rows
 from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_cleaned
 from tenfold.data.checking.finding import KINDS, Finding
 from tenfold.data.checking.strict import failing, require_counting
-from tenfold.files import require_folder, write_json
+from tenfold.errors import Problem, UserError
+from tenfold.files import write_json
+from tenfold.places import is_json_with, require_free
 from tenfold.terminal.console import Console
 
 COUNT = 9
@@ -39,16 +41,12 @@ def show_data_check(
 
     Raises:
         DataError: a kind that is not known, files that cannot be read, or a copy that cannot be written as asked.
-        UserError: nobody may write there.
+        UserError: nobody may write there, or a file stands there that is not an earlier check's figures.
     """
     require_counting(allowed or ())
     prints_figures = str(figures) in ("-", "/dev/stdout")
     console = Console(highlight=False, stderr=prints_figures)
-    for path in (out, None if prints_figures else figures):
-        if path is not None:
-            require_folder(path.parent)
-    if out is not None:
-        require_new(out, [*files, *test])
+    _require_free(out, None if prints_figures else figures, sources=[*files, *test])
     with Progress(
         TextColumn("reading rows"),
         BarColumn(),
@@ -74,6 +72,16 @@ def show_data_check(
         write_json(figures, found)
         console.print(f"written to {figures}", markup=False, soft_wrap=True)
     return allowed is None or _show_strict(console, checked, allowed)
+
+
+def _require_free(out: Path | None, figures: Path | None, *, sources: list[str]) -> None:
+    if out is not None:
+        require_new(out, sources)
+    if figures is not None:
+        is_earlier = is_json_with("files", "rows_per_second", "findings")
+        require_free(figures, option="--json", unless=is_earlier, what="the figures of an earlier check")
+        if out is not None and figures.resolve() == out.resolve():
+            raise UserError(Problem("--json", f"{figures} is to take the rows of --out", remedy="name another file"))
 
 
 def _show(console: Console, checked: Checked) -> None:

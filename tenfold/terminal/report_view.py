@@ -9,8 +9,9 @@ from rich.markup import escape
 
 from tenfold.artifact import Artifact
 from tenfold.compare.gather import comparison_of
-from tenfold.compare.report import write_report
+from tenfold.compare.report import is_report, write_report
 from tenfold.compare.verdict import standings_of, verdict
+from tenfold.places import require_free
 from tenfold.terminal.console import Console
 
 
@@ -18,8 +19,9 @@ def report_and_show(folders: Sequence[Path], out: Path) -> None:
     """Write the report on the artifacts in `folders` to `out`, and print the verdict.
 
     Raises:
-        UserError: the runs cannot be compared, or nobody may write at `out`.
+        UserError: the runs cannot be compared, nobody may write at `out`, or a file stands there that is no report.
     """
+    require_free(out, unless=is_report, what="a page that Tenfold has written")
     comparison = comparison_of([Artifact.open(folder) for folder in folders])
     standings = standings_of(comparison)
     write_report(comparison, out, standings=standings)

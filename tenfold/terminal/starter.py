@@ -11,8 +11,8 @@ from string import Template
 
 from rich.markup import escape
 
-from tenfold.errors import Problem, RecipeError
-from tenfold.files import require_folder, write_atomic
+from tenfold.files import write_atomic
+from tenfold.places import require_free
 from tenfold.techniques.technique import find_technique
 from tenfold.terminal.console import Console
 from tenfold.terminal.starter_parts import Given, open_given, part_of
@@ -74,13 +74,12 @@ def write_starter(
     """Write a starter recipe over the rows of `data`, a task each, to `out` and say what to do next.
 
     Raises:
-        RecipeError: unknown technique, `out` exists already, or the technique cannot work with rows like these.
+        RecipeError: unknown technique, or it cannot work with rows like these.
         DataError: rows cannot be read.
+        UserError: `out` exists already.
     """
     found = find_technique(technique)
-    if out.exists():
-        raise RecipeError(Problem(str(out), "exists already", remedy="choose another name with --out"))
-    require_folder(out.parent)
+    require_free(out)
     given = open_given(technique, data, columns)
     own = part_of(technique, given)
     rows, formats = given.num_rows, " and ".join(given.formats)

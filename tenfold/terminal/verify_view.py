@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from rich.text import Text
@@ -11,7 +12,8 @@ from rich.text import Text
 from tenfold.artifact import Artifact
 from tenfold.errors import Problem, RecipeError
 from tenfold.evaluation.duration import duration
-from tenfold.files import require_folder, write_json
+from tenfold.files import write_json
+from tenfold.places import is_json_with, require_free
 from tenfold.recipe import Recipe, load_recipe
 from tenfold.terminal.console import Console
 from tenfold.terminal.model_notice import announce_model
@@ -30,7 +32,7 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     """Check the recipe or artifact at `subject`, print and write what was found; return whether nothing failed.
 
     Raises:
-        UserError: it cannot be used as asked.
+        UserError: it cannot be used as asked, or a file stands at `out` that is not an earlier verification.
     """
     console = Console()
     if subject.is_dir() and overrides:
@@ -39,14 +41,11 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     recipe = of_run.recipe if isinstance(of_run, Artifact) else of_run
     output = of_run.folder if isinstance(of_run, Artifact) else Path(recipe.output)
     out = out or output.with_name(f"{output.name}.verify.json")
-    require_folder(out.parent)
+    is_earlier = is_json_with("subject", "passed", "findings")
+    require_free(out, unless=is_earlier, what="what an earlier `tenfold verify` found")
     announce_model(recipe.model)
-    console.print(Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold"))
     started = time.perf_counter()
-
-    def tell(finding: Finding) -> None:
-        _show(console, finding)
-
+    tell = _teller(console)
     if isinstance(of_run, Artifact):
         verification = verify_artifact(of_run, tell=tell)
     else:
@@ -61,6 +60,18 @@ def show_verification(subject: Path, overrides: list[str], out: Path | None) -> 
     console.print(f"{of}, {facts['tuner']}, {chosen['precision']} on {chosen['device']}", markup=False)
     console.print(f"written to {out}", soft_wrap=True, markup=False)
     return verification.is_passed
+
+
+def _teller(console: Console) -> Callable[[Finding], None]:
+    """Return what shows each finding; the heading comes with the first one, for there may be none."""
+    heading = [Text(f"{'':<{INDENT}}{'what holds':<{PROMISE - 1}}deviation of tolerance", style="bold")]
+
+    def tell(finding: Finding) -> None:
+        while heading:
+            console.print(heading.pop())
+        _show(console, finding)
+
+    return tell
 
 
 def _show(console: Console, finding: Finding) -> None:

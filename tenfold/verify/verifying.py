@@ -73,8 +73,9 @@ def verify_artifact(artifact: Artifact, *, tell: Tell = lambda finding: None) ->
     """Check what a finished run has saved; `tell` hears each finding at once.
 
     Raises:
-        UserError: the artifact, its base or its rows cannot be used.
+        UserError: the artifact, its base or its rows cannot be used; an ArtifactError names the file that has changed.
     """
+    artifact.require_saved()
     checks = (KEPT, *(check for check in CHECKS if check.name in OF_ARTIFACT))
     with unfinished(cache_folder("verify") / "verify") as folder:
         return _verified(Finished(artifact, folder), checks, subject=str(artifact.folder), tell=tell)

@@ -26,6 +26,9 @@ from tenfold.files import write_atomic
 
 FOLDER = Path(__file__).parent
 
+MARK = b'<meta name="generator" content="tenfold">'
+"""Stands near the beginning of every page."""
+
 
 def write_report(comparison: Comparison, path: Path, *, standings: Sequence[Standing] | None = None) -> None:
     """Write the comparison to `path` as one HTML file that loads nothing; its one script sorts tables.
@@ -39,6 +42,15 @@ def write_report(comparison: Comparison, path: Path, *, standings: Sequence[Stan
     page = report(comparison, standings_of(comparison) if standings is None else standings)
     # a lone half of a character, which JSON may hold, is no UTF-8
     write_atomic(path, page.encode("utf-8", "replace"))
+
+
+def is_report(path: Path) -> bool:
+    """Return whether the file at `path` is a page that `write_report` has written."""
+    try:
+        with path.open("rb") as file:
+            return MARK in file.read(1000)
+    except OSError:
+        return False
 
 
 def report(comparison: Comparison, standings: Sequence[Standing]) -> str:

@@ -14,6 +14,7 @@ from tenfold.data.checking.repeats import duplicates, held_out
 from tenfold.data.checking.sides import Sides
 from tenfold.errors import DataError, Problem
 from tenfold.files import write_lines
+from tenfold.places import require_free
 
 DROPPED = ("held_out", "exact_duplicates", "empty_answers")
 """The kinds whose rows a cleaned copy leaves out."""
@@ -40,11 +41,13 @@ def require_new(out: Path, sources: list[str]) -> None:
 
     Raises:
         DataError: it is one of them, or its name does not say JSON Lines.
+        UserError: something stands there already, or nobody may write there.
     """
     if any(out.resolve() == Path(source).expanduser().resolve() for source in sources):
         raise DataError(Problem("--out", f"{out} is a file that is checked", remedy="name another: nothing is changed"))
     if out.suffix not in (".jsonl", ".ndjson"):
         raise DataError(Problem("--out", f"{out} does not end in .jsonl", "a name ending in .jsonl (or .ndjson)"))
+    require_free(out)
 
 
 def write_cleaned(checked: Checked, out: Path) -> Cleaned:
