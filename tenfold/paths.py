@@ -14,6 +14,11 @@ from pathlib import Path
 
 from tenfold.files import writing
 
+TAG = "CACHEDIR.TAG"
+"""The file that says of a folder that it was made as a cache (https://bford.info/cachedir/): backups leave it out."""
+
+_TAGGED = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by Tenfold; `tenfold cache --clear` empties it.\n"
+
 
 def cache_folder(name: str) -> Path:
     """Return the cache folder for one purpose (`data`, `models` …), made if it is not there.
@@ -23,9 +28,13 @@ def cache_folder(name: str) -> Path:
     Raises:
         UserError: nobody may write there.
     """
-    folder = cache_root() / name
+    root = cache_root()
+    folder = root / name
     with writing(folder, remedy="set the environment variable TENFOLD_CACHE to a folder that can be written"):
+        is_ours = not root.exists() or not any(root.iterdir())
         folder.mkdir(parents=True, exist_ok=True)
+        if is_ours:
+            (root / TAG).write_text(_TAGGED, encoding="ascii")
     return folder
 
 

@@ -410,6 +410,15 @@ def test_cache_is_shown_and_cleared_and_can_be_made_again(done: Desk, cache: Pat
     assert done.tenfold("run", "recipe.yaml", "--set", "output=again").code == 0
 
 
+def test_a_folder_that_was_not_made_as_a_cache_is_not_cleared(desk: Desk, cache: Path) -> None:
+    cache.mkdir()
+    (cache / "thesis.txt").write_text("years of work")
+    assert desk.tenfold("check", desk.recipe()).code == 0
+    told = desk.tenfold("cache", "--clear")
+    assert told.code == 2 and "it was there before Tenfold kept anything in it" in told.err
+    assert (cache / "thesis.txt").read_text() == "years of work"
+
+
 def test_an_unforeseen_error_is_one_message_with_a_report(desk: Desk, cache: Path) -> None:
     def broken(**_: object) -> None:
         raise ZeroDivisionError("a fault of ours\nwith more lines")

@@ -6,7 +6,8 @@ import shutil
 
 from rich.table import Table
 
-from tenfold.paths import cache_root
+from tenfold.errors import Problem, UserError
+from tenfold.paths import TAG, cache_root
 from tenfold.recipe.tuners import TUNERS
 from tenfold.techniques.technique import BUILTIN, find_technique
 from tenfold.terminal.console import Console
@@ -32,12 +33,19 @@ def show_techniques() -> None:
 
 
 def show_cache(*, clear: bool) -> None:
-    """Print each part of the cache with its size; with `clear`, remove it all first."""
+    """Print each part of the cache with its size; with `clear`, remove it all first.
+
+    Raises:
+        UserError: it is to be removed, and the folder was not made as a cache.
+    """
     console = Console()
     root = cache_root()
-    if clear:
+    if clear and root.is_dir():
+        if not (root / TAG).is_file():
+            found = f"it holds no {TAG}: it was there before Tenfold kept anything in it"
+            raise UserError(Problem(str(root), found, remedy="remove by hand what you do not need"))
         shutil.rmtree(root, ignore_errors=True)
     console.print(f"{root}", soft_wrap=True)
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()) if root.is_dir() else []:
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         console.print(f"  {folder.name:<12} {size / 1e6:10.1f} MB")
