@@ -52,7 +52,11 @@ DATA: dict[str, tuple[str, str | bytes | None, list[str]]] = {
     "empty": ("a.jsonl", "", ["a.jsonl: holds no rows"]),
     "blank": ("a.txt", " \n\n", ["a.txt: holds no rows"]),
     "not UTF-8": ("a.jsonl", b'{"prompt": "caf\xe9", "completion": "x"}\n', ["a.jsonl, line 1: not UTF-8 (byte 0xe9)"]),
-    "malformed JSON": ("a.jsonl", rows('{"prompt": "a",'), ["a.jsonl, line 21: malformed JSON", "mend the line"]),
+    "malformed JSON": (
+        "a.jsonl",
+        rows('{"prompt": "a",'),
+        ["a.jsonl, line 21: malformed JSON: ", " at column ", "mend the line"],
+    ),
     "malformed document": ("a.json", '[{"prompt": "a"},\n{"prompt":}]', ["a.json, line 2: malformed JSON"]),
     "no object": ("a.jsonl", "[1, 2]\n", ["a.jsonl, line 1: a list, not a row"]),
     "ragged CSV": ("a.csv", "prompt,completion\na,b\nc\n", ["a.csv, line 3: 1 cells where the header has 2"]),

@@ -110,11 +110,17 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
             remedy = "mend the line; every line is one JSON object"
             if number == 1 and line in ("[", "{"):
                 remedy = "this looks like one JSON document over many lines: rename the file to end in .json"
-            raise DataError(Problem(where, f"malformed JSON: {error}", remedy=remedy)) from None
+            raise DataError(Problem(where, f"malformed JSON: {_told(error)}", remedy=remedy)) from None
         if not isinstance(row, dict):
             raise not_an_object(where, row)
         require_shallow(where, row)
         yield where, line
+
+
+def _told(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "lists and objects too deep within one another"
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 def not_an_object(where: str, value: object) -> DataError:

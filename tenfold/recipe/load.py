@@ -172,7 +172,9 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(Problem(f"{where}{line}", f"not valid YAML: {error.problem}")) from None
-    except (yaml.YAMLError, RecursionError) as error:
+    except RecursionError:
+        raise RecipeError(Problem(where, "not valid YAML: lists and mappings too deep within one another")) from None
+    except yaml.YAMLError as error:
         raise RecipeError(Problem(where, f"not valid YAML: {str(error).splitlines()[0]}")) from None
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
         # a date such as 2024-13-01, or text under a tag that it does not fit, such as !!int ''

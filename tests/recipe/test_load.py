@@ -121,7 +121,7 @@ WRONG = {
     "number as key": ("1: 2\n", r"line 1: .*key 1 is not a name"),
     "list as key": ("model:\n  ? [a]\n  : 2\n", r"line 2: .*is not a name"),
     "no date": ("output: 2024-13-01\n", r"not valid YAML: .*\n.*in quotes"),
-    "deep": ("a: " + "[" * 5000, r"recipe\.yaml.*not valid YAML"),
+    "deep": ("a: " + "[" * 5000, r"recipe\.yaml.*not valid YAML: lists and mappings too deep"),
     "list": ("- a\n", r"recipe\.yaml: a list\n  allowed: sections"),
     "empty": ("# nothing\n", r"recipe\.yaml: empty\n  do: write one with `tenfold init"),
     "not UTF-8": (b"model: caf\xe9\n", r"recipe\.yaml: not UTF-8 \(byte 10\)"),
