@@ -14,10 +14,20 @@ from pathlib import Path
 
 from tenfold.files import writing
 
-TAG = "CACHEDIR.TAG"
-"""The file that says of a folder that it was made as a cache (https://bford.info/cachedir/): backups leave it out."""
-
-_TAGGED = "Signature: 8a477f597d28d172789f06886806bc55\n# Made by Tenfold; `tenfold cache --clear` empties it.\n"
+ROOMS = (
+    "answers",
+    "crashes",
+    "data",
+    "features",
+    "hashes",
+    "lessons",
+    "models",
+    "precision",
+    "scores",
+    "stages",
+    "verify",
+)
+"""All that the cache's folder holds; what else lies there is not ours."""
 
 
 def cache_folder(name: str) -> Path:
@@ -28,13 +38,10 @@ def cache_folder(name: str) -> Path:
     Raises:
         UserError: nobody may write there.
     """
-    root = cache_root()
-    folder = root / name
+    assert name in ROOMS, "what --clear knows"
+    folder = cache_root() / name
     with writing(folder, remedy="set the environment variable TENFOLD_CACHE to a folder that can be written"):
-        is_ours = not root.exists() or not any(root.iterdir())
         folder.mkdir(parents=True, exist_ok=True)
-        if is_ours:
-            (root / TAG).write_text(_TAGGED, encoding="ascii")
     return folder
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tenfold.errors import Problem, UserError
-from tenfold.files import is_unfinished
 
 OWN_AT_MOST = 1 << 24
 """Bytes of a file that could be one of our small ones: a larger one is not read to find out."""
@@ -28,20 +27,27 @@ def require_folder(folder: Path) -> None:
 
 
 def require_free(
-    path: Path, *, option: str = "--out", unless: Callable[[Path], bool] = lambda path: False, what: str = ""
+    path: Path,
+    *,
+    option: str = "--out",
+    unless: Callable[[Path], bool] = lambda path: False,
+    what: str = "",
+    again: str = "",
 ) -> None:
     """Check, before any work begins, that a file or folder can be made at `path` and that nothing is lost by it.
 
-    A file that stands there may be replaced where `unless` says that it is one of `what` an earlier command wrote.
+    A file that stands there may be replaced where it is empty, or `unless` says that it is one of `what` an earlier
+    command wrote.
 
     Raises:
         UserError: something else stands there, or its folder cannot be written in.
     """
     require_folder(path.parent)
-    if not os.path.lexists(path) or (path.is_file() and unless(path)):
+    if not os.path.lexists(path) or (what and path.is_file() and (path.stat().st_size == 0 or unless(path))):
         return
     found = f"exists already, and is not {what}" if what else "exists already"
-    raise UserError(Problem(str(path), found, remedy=f"choose another name with {option}"))
+    remedy = f"choose another name with {option}" + (f", or {again}" if again else "")
+    raise UserError(Problem(str(path), found, remedy=remedy))
 
 
 def is_json_with(*keys: str) -> Callable[[Path], bool]:
@@ -60,7 +66,6 @@ def is_json_with(*keys: str) -> Callable[[Path], bool]:
 
 
 def others_in(folder: Path, *own: str) -> list[str]:
-    """Return the names in `folder`, if it is there, but for locks, what was begun here, and those of `own`."""
-    known = {".lock", *own}
+    """Return the names in `folder`, if it is there, but for hidden ones and those of `own`."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return [name for name in names if name not in known and not is_unfinished(name)]
+    return [name for name in names if not name.startswith(".") and name not in own]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tenfold.errors import ArtifactError, Problem, shown
@@ -54,6 +54,13 @@ def require_sound(path: Path, facts: Mapping[str, Any]) -> None:
     )
     if not named or not tasks or not isinstance(facts["reported"], dict):
         raise damaged(path, "damaged: its tasks are not tasks by name")
+    hashes = facts.get("sha256", {})
+    if not isinstance(hashes, dict) or not all(isinstance(value, str) for value in hashes.values()):
+        raise damaged(path, "damaged: its hashes are not hashes by file")
+    if outside := [
+        name for name in hashes if "\0" in name or PurePath(name).is_absolute() or ".." in PurePath(name).parts
+    ]:
+        raise damaged(path, f"damaged: {shown(outside[0])} is no file of this folder")
 
 
 def checked_rows(path: Path, rows: object, keys: Sequence[str]) -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding
 ROOMS: dict[str, str] = {
     "errors": "",
     "files": "errors",
-    "places": "errors files",
+    "places": "errors",
     "paths": "files",
     "plain": "",
     "samples": "errors",

@@ -333,7 +333,7 @@ def test_report_names_a_folder_that_is_no_run_and_a_place_that_cannot_be_written
     told = done.tenfold("report", "out", "nowhere")
     assert (told.code, "nowhere: no such folder" in told.err) == (2, True)
     told = done.tenfold("report", "out", "--out", "out")
-    assert (told.code, "out: exists already, and is not a page" in told.err) == (2, True), told.text
+    assert (told.code, "out: exists already, and is not known as a page" in told.err) == (2, True), told.text
 
 
 def test_answers_that_were_cut_are_marked_and_the_limit_is_named(desk: Desk) -> None:
@@ -410,12 +410,12 @@ def test_cache_is_shown_and_cleared_and_can_be_made_again(done: Desk, cache: Pat
     assert done.tenfold("run", "recipe.yaml", "--set", "output=again").code == 0
 
 
-def test_a_folder_that_was_not_made_as_a_cache_is_not_cleared(desk: Desk, cache: Path) -> None:
+def test_a_folder_that_holds_more_than_the_cache_is_not_cleared(desk: Desk, cache: Path) -> None:
     cache.mkdir()
     (cache / "thesis.txt").write_text("years of work")
     assert desk.tenfold("check", desk.recipe()).code == 0
     told = desk.tenfold("cache", "--clear")
-    assert told.code == 2 and "it was there before Tenfold kept anything in it" in told.err
+    assert told.code == 2 and "holds more than the cache: thesis.txt" in told.err
     assert (cache / "thesis.txt").read_text() == "years of work"
 
 

@@ -134,8 +134,9 @@ def _require_own(folder: Path) -> None:
     """Refuse a folder of other files: its names, such as `report.html`, may be those that are written there."""
     if is_json_with("fingerprint", "paces")(folder / PLAN):
         return
-    rows = [path.name for path in folder.glob("rows*") if path.is_dir()]  # written before the plan
-    if others := others_in(folder, *rows):
+    own = [path.name for path in folder.glob("rows*") if path.is_dir()]  # written before the plan
+    own += [path.name for path in folder.glob("*.log")]  # what the shell writes beside it
+    if others := others_in(folder, *own, "lost+found"):
         found = f"holds files that are not a comparison's: {', '.join(others[:5])}"
         raise UserError(Problem(str(folder), found, remedy="choose another folder with --out"))
 

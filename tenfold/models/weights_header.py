@@ -56,7 +56,8 @@ def _tensors(path: Path) -> dict[str, Any]:
         tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
         end = 8 + length + max((int(tensor["data_offsets"][1]) for tensor in tensors.values()), default=0)
     except OSError as error:
-        raise ModelError(Problem(str(path), f"cannot be read: {error.strerror}", remedy=AGAIN)) from error
+        remedy = "let yourself read it" if isinstance(error, PermissionError) else AGAIN
+        raise ModelError(Problem(str(path), f"cannot be read: {error.strerror}", remedy=remedy)) from error
     except (ValueError, OverflowError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _no_safetensors(path, f"its header is damaged: {shown(error)}") from error
     if end > size:

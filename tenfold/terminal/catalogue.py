@@ -7,7 +7,8 @@ import shutil
 from rich.table import Table
 
 from tenfold.errors import Problem, UserError
-from tenfold.paths import TAG, cache_root
+from tenfold.paths import ROOMS, cache_root
+from tenfold.places import others_in
 from tenfold.recipe.tuners import TUNERS
 from tenfold.techniques.technique import BUILTIN, find_technique
 from tenfold.terminal.console import Console
@@ -36,13 +37,13 @@ def show_cache(*, clear: bool) -> None:
     """Print each part of the cache with its size; with `clear`, remove it all first.
 
     Raises:
-        UserError: it is to be removed, and the folder was not made as a cache.
+        UserError: it is to be removed, and other files lie in its folder.
     """
     console = Console()
     root = cache_root()
-    if clear and root.is_dir():
-        if not (root / TAG).is_file():
-            found = f"it holds no {TAG}: it was there before Tenfold kept anything in it"
+    if clear:
+        if others := others_in(root, *ROOMS):
+            found = f"holds more than the cache: {', '.join(others[:5])}"
             raise UserError(Problem(str(root), found, remedy="remove by hand what you do not need"))
         shutil.rmtree(root, ignore_errors=True)
     console.print(f"{root}", soft_wrap=True)

@@ -21,7 +21,7 @@ def report_and_show(folders: Sequence[Path], out: Path) -> None:
     Raises:
         UserError: the runs cannot be compared, nobody may write at `out`, or a file stands there that is no report.
     """
-    require_free(out, unless=is_report, what="a page that Tenfold has written")
+    require_free(out, unless=is_report, what="known as a page that Tenfold wrote")
     comparison = comparison_of([Artifact.open(folder) for folder in folders])
     standings = standings_of(comparison)
     write_report(comparison, out, standings=standings)

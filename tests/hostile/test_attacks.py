@@ -172,6 +172,11 @@ def test_a_saved_data_set_names_no_file_outside_of_it(tmp_path: Path) -> None:
         {"tasks": {}},
         {"tasks": 3},
         {"reported": []},
+        {"sha256": ["recipe.yaml"]},
+        {"sha256": {"recipe.yaml": 3}},
+        {"sha256": {"../mine.txt": "0"}},
+        {"sha256": {"/proc/version": "0"}},
+        {"sha256": {"a\0b": "0"}},
     ],
     ids=str,
 )

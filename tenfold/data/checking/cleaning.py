@@ -47,7 +47,7 @@ def require_new(out: Path, sources: list[str]) -> None:
         raise DataError(Problem("--out", f"{out} is a file that is checked", remedy="name another: nothing is changed"))
     if out.suffix not in (".jsonl", ".ndjson"):
         raise DataError(Problem("--out", f"{out} does not end in .jsonl", "a name ending in .jsonl (or .ndjson)"))
-    require_free(out)
+    require_free(out, again="remove it first, if it is an earlier copy")
 
 
 def write_cleaned(checked: Checked, out: Path) -> Cleaned:
