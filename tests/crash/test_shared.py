@@ -33,7 +33,11 @@ def test_four_runs_at_once_share_one_store(begin: Begin, laid_out: Path) -> None
     ended = [child.wait() for child in children]
     assert [each.code for each in ended] == [0] * 4, [each.said for each in ended if each.code]
     straight = artifact_of(laid_out / "straight" / "out")
-    assert [differences(straight, artifact_of(folder / "out")) for folder in folders] == [[]] * 4
+    for folder in folders:
+        # one that came late found the stage in the store: its log has no updates
+        came_late = '"stage_restored"' in (folder / "out" / "log.jsonl").read_text()
+        expected = ["log.jsonl"] if came_late else []
+        assert differences(straight, artifact_of(folder / "out")) == expected
     assert leftovers(folders[0]) == []
     assert len(list((cache / "stages").glob("[!.]*"))) == 1
 
