@@ -41,7 +41,9 @@ if [ "${1:-}" = others ]; then
     done
     # LLaMA-Factory brings builds of these that do not load beside a CPU's torch; it imports the second for audio alone
     .venv-peers/llamafactory/bin/python -m pip uninstall --quiet --yes torchvision torchaudio
-    touch .venv-peers/llamafactory/lib/python3*/site-packages/torchaudio.py
+    for packages in .venv-peers/llamafactory/lib/python3*/site-packages; do
+        touch "$packages/torchaudio.py"
+    done
     exit 0
 fi
 install trl trl==1.16.0 transformers peft datasets
