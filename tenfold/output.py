@@ -92,7 +92,7 @@ def check_output(recipe: Recipe, fingerprint: str, *, parts: Mapping[str, str]) 
         return begun
     others = others_in(folder)
     if others:
-        found = f"{folder} holds files that are not a run's: {', '.join(others[:5])}"
+        found = f"{folder} holds files that are not a run's: {others}"
         allowed = "a new folder, or the folder of this recipe's own run"
         raise ArtifactError(Problem("output", found, allowed, remedy="set another `output`"))
     return {}

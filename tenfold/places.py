@@ -65,7 +65,7 @@ def is_json_with(*keys: str) -> Callable[[Path], bool]:
     return is_one
 
 
-def others_in(folder: Path, *own: str) -> list[str]:
-    """Return the names in `folder`, if it is there, but for hidden ones and those of `own`."""
+def others_in(folder: Path, *own: str) -> str:
+    """Return the first five names in `folder` but hidden ones and those of `own`, for messages; "" if there is none."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    return [name for name in names if not name.startswith(".") and name not in own]
+    return ", ".join([name for name in names if not name.startswith(".") and name not in own][:5])

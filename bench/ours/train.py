@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import tenfold
 from bench.gpu_memory import gpu_memory
+from bench.notes import Notes
 from tenfold.engine.checkpoint import CheckpointFolder
 from tenfold.engine.fit import fit
 from tenfold.engine.log import Log
@@ -23,22 +23,13 @@ from tenfold.techniques.context import Run
 from tenfold.techniques.world import open_world
 
 
-class Watch:
-    """Notes when each update ended and its loss."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-        self.cpu_ends: list[float] = []
-        self.losses: list[float] = []
-        self.tokens: list[int] = []
+class Watch(Notes):
+    """Notes each update that a run tells of."""
 
     def hear(self, event: Mapping[str, object]) -> None:
         """Take note of an update."""
         if event["event"] == "update":
-            self.ends.append(time.perf_counter())
-            self.cpu_ends.append(time.process_time())
-            self.losses.append(float(str(event["loss"])))
-            self.tokens.append(int(str(event["tokens"])))
+            self.note(float(str(event["loss"])), int(str(event["tokens"])))
 
 
 def open_run(recipe: Recipe, folder: Path, watch: Watch) -> Run:

@@ -20,7 +20,7 @@ from litgpt.finetune import lora
 from litgpt.prompts import Default
 from torch.utils.data import DataLoader
 
-from bench.peers.notes import Notes, rows_of
+from bench.notes import Notes, rows_of
 
 MODEL = "SmolLM2-135M-Instruct"
 """The name by which LitGPT knows the model's shape."""

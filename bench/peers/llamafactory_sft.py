@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict
 from llamafactory.train.tuner import run_exp
 from transformers import TrainerCallback
 
-from bench.peers.notes import Notes, rows_of
+from bench.notes import Notes, rows_of
 from bench.peers.watch import terms_of
 
 SETTINGS = {

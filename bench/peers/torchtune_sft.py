@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 
-from bench.peers.notes import Notes, rows_of
+from bench.notes import Notes, rows_of
 
 SETTINGS = {
     "dtype": "bf16",

@@ -137,7 +137,7 @@ def _require_own(folder: Path) -> None:
     own = [path.name for path in folder.glob("rows*") if path.is_dir()]  # written before the plan
     own += [path.name for path in folder.glob("*.log")]  # what the shell writes beside it
     if others := others_in(folder, *own, "lost+found"):
-        found = f"holds files that are not a comparison's: {', '.join(others[:5])}"
+        found = f"holds files that are not a comparison's: {others}"
         raise UserError(Problem(str(folder), found, remedy="choose another folder with --out"))
 
 

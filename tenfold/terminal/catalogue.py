@@ -43,7 +43,7 @@ def show_cache(*, clear: bool) -> None:
     root = cache_root()
     if clear:
         if others := others_in(root, *ROOMS):
-            found = f"holds more than the cache: {', '.join(others[:5])}"
+            found = f"holds more than the cache: {others}"
             raise UserError(Problem(str(root), found, remedy="remove by hand what you do not need"))
         shutil.rmtree(root, ignore_errors=True)
     console.print(f"{root}", soft_wrap=True)

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import distilling, training
+from bench import distilling
 from bench.ours import distil, divergence, lessons
 from bench.page import SECTIONS
 from bench.pairs import Measured, Pair
 from bench.rows import distillation_cpu
 from bench.training import Options
+from tests.bench.short import use_short_rows
 
 SCRIPTS = {"bench.ours.divergence": divergence, "bench.ours.lessons": lessons}
 
@@ -29,11 +30,7 @@ def in_this_process(command: Sequence[str], *, result: Path, environment: dict[s
 
 @pytest.fixture
 def short_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # the tiny tokenizer has a token for each byte, so the row's own texts would be too long
-    rows = training.write_rows(tmp_path / "all.jsonl").read_text().splitlines()
-    short = "".join(f"{line}\n" for line in rows if len(line) < 350)
-    monkeypatch.setattr(distilling, "write_rows", lambda path: (path.write_text(short), path)[1])
-    monkeypatch.setattr(distilling, "JOBS", tmp_path)
+    use_short_rows(distilling, tmp_path, monkeypatch)
     monkeypatch.setattr(distilling, "run_process", in_this_process)
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bench import others, training
+from bench.notes import IGNORED, Notes, rows_of
 from bench.others import OthersRow, Peer
 from bench.ours import train
 from bench.page import SECTIONS
 from bench.pairs import Measured
-from bench.peers.notes import IGNORED, Notes, rows_of
 from bench.rows import lora_cpu, lora_cpu_others
 from bench.training import Options
+from tests.bench.short import use_short_rows
 
 OPTIONS = Options(pairs=1, updates=1, cores="all", model="")
 PEERS = tuple(Peer(name, name.title(), "a note.") for name in ("faithful", "astray", "absent"))
@@ -24,10 +25,7 @@ PEERS = tuple(Peer(name, name.title(), "a note.") for name in ("faithful", "astr
 
 @pytest.fixture
 def row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OthersRow:
-    rows = training.write_rows(tmp_path / "all.jsonl").read_text().splitlines()
-    short = "".join(f"{line}\n" for line in rows if len(line) < 350)
-    monkeypatch.setattr(training, "write_rows", lambda path: (path.write_text(short), path)[1])
-    monkeypatch.setattr(training, "JOBS", tmp_path)
+    use_short_rows(training, tmp_path, monkeypatch)
     monkeypatch.setattr(others, "ROOT", tmp_path)
     for peer in PEERS[:2]:
         peer.python.parent.mkdir(parents=True)

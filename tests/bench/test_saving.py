@@ -15,6 +15,7 @@ from bench.pairs import Measured
 from bench.rows import full_cpu, full_memory
 from bench.saving import SavingRow
 from bench.training import Options
+from tests.bench.short import use_short_rows
 
 
 def in_this_process(command: Sequence[str], *, result: Path, environment: dict[str, str]) -> Measured:
@@ -25,10 +26,7 @@ def in_this_process(command: Sequence[str], *, result: Path, environment: dict[s
 def test_each_way_is_trained_beside_the_peer(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = training.write_rows(tmp_path / "all.jsonl").read_text().splitlines()
-    short = "".join(f"{line}\n" for line in rows if len(line) < 350)
-    monkeypatch.setattr(training, "write_rows", lambda path: (path.write_text(short), path)[1])
-    monkeypatch.setattr(training, "JOBS", tmp_path)
+    use_short_rows(training, tmp_path, monkeypatch)
     monkeypatch.setattr(training, "run_process", in_this_process)
     row = SavingRow("saving", "Saving", full_cpu.ROW, full_memory.ROW.ways, aim=0.5)
     found = row.measure(Options(pairs=1, updates=2, cores="all", model=str(model_folder)))

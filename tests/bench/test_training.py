@@ -12,17 +12,14 @@ from bench.ours import train
 from bench.pairs import Measured, Pair
 from bench.rows import full_cpu, lora_cpu
 from bench.training import Options, TrainingRow
+from tests.bench.short import use_short_rows
 
 
 @pytest.mark.parametrize("row", [lora_cpu.ROW, full_cpu.ROW], ids=["lora", "full"])
 def test_a_row_trains_on_its_job_and_gives_figures(
     row: TrainingRow, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "JOBS", tmp_path)
-    # the tiny tokenizer has a token for each byte, so the row's own texts would be too long
-    rows = training.write_rows(tmp_path / "all.jsonl").read_text().splitlines()
-    short = "".join(f"{line}\n" for line in rows if len(line) < 350)
-    monkeypatch.setattr(training, "write_rows", lambda path: (path.write_text(short), path)[1])
+    use_short_rows(training, tmp_path, monkeypatch)
     folder = training.prepare(row, Options(pairs=1, updates=2, cores="0", model=str(model_folder)))
     job = json.loads((folder / "job.json").read_text())
     train.main(folder, folder / "result.json")

@@ -1,4 +1,4 @@
-"""When each update of a peer's own loop ended, and what the peer is given: the rows of a prepared job."""
+"""When each update of a training ended, and what a peer is given: the rows of a prepared job."""
 
 from __future__ import annotations
 
