@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Literal, Protocol
 
 from tenfold.artifact import Artifact
@@ -141,16 +143,20 @@ def carry_out(job: Job, hear: Hear) -> Failure | None:
         job.said_path.open("w", encoding="utf-8") as said,
         subprocess.Popen(command(job), stdin=pipe, stdout=said, stderr=subprocess.STDOUT) as process,
     ):
+        ended: SimpleQueue[int] = SimpleQueue()
+        # an interrupt inside Popen.wait can leave its lock taken for good; a thread other than the main one gets none
+        waiting = Thread(target=lambda: ended.put(process.wait()), daemon=True)
+        waiting.start()
         try:
-            while process.poll() is None:
+            while process.returncode is None:
                 try:
-                    process.wait(POLL_SECONDS)
-                except subprocess.TimeoutExpired:
+                    ended.get(timeout=POLL_SECONDS)
+                except Empty:
                     hear(Report(job, "running", progress(job)))
         except KeyboardInterrupt:
             # it may have had the terminal's own already: a second one changes nothing
             process.send_signal(signal.SIGTERM)
-            process.wait()
+            waiting.join()
             raise
     if process.returncode == 0:
         hear(Report(job, "done"))
