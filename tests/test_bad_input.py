@@ -57,6 +57,11 @@ DATA: dict[str, tuple[str, str | bytes | None, list[str]]] = {
         rows('{"prompt": "a",'),
         ["a.jsonl, line 21: malformed JSON: ", " at column ", "mend the line"],
     ),
+    "repeated key": (
+        "a.jsonl",
+        rows('{"prompt": "a", "completion": "x", "completion": "y"}'),
+        ["a.jsonl, line 21: malformed JSON: the key 'completion' stands more than once in an object", "mend the line"],
+    ),
     "malformed document": ("a.json", '[{"prompt": "a"},\n{"prompt":}]', ["a.json, line 2: malformed JSON"]),
     "no object": ("a.jsonl", "[1, 2]\n", ["a.jsonl, line 1: a list, not a row"]),
     "ragged CSV": ("a.csv", "prompt,completion\na,b\nc\n", ["a.csv, line 3: 1 cells where the header has 2"]),
@@ -81,7 +86,7 @@ DATA: dict[str, tuple[str, str | bytes | None, list[str]]] = {
     "empty response": (
         "a.jsonl",
         rows({"prompt": "a", "completion": ""}),
-        ["a.jsonl, line 21: turn 2: the response is empty", "mend or remove"],
+        ["a.jsonl, line 21: the response is empty", "mend or remove"],
     ),
     "number as response": (
         "a.jsonl",

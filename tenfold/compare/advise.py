@@ -18,7 +18,8 @@ from tenfold.compare.estimate import (
     seconds_of_training,
     speed,
 )
-from tenfold.compare.facts import Facts, counted
+from tenfold.compare.facts import Facts
+from tenfold.evaluation.figures import counted
 from tenfold.techniques.technique import BUILTIN
 
 Standing = Literal["suited", "possible", "does not apply"]

@@ -123,11 +123,6 @@ class Facts:
         return sum(table.num_rows * table.median_tokens for table in self.tables)
 
 
-def counted(count: float, noun: str) -> str:
-    """Return `1 row` or `1,200 rows`."""
-    return f"{count:,.0f} {noun}{'' if f'{count:.0f}' == '1' else 's'}"
-
-
 def spread(rows: Rows, count: int) -> Rows:
     """Return at most `count` rows, evenly spaced over all."""
     if len(rows) <= count:

@@ -166,7 +166,8 @@ def _check_order(turns: tuple[Turn, ...]) -> None:
             after = f"after {before}" if before != "start" else "first"
             raise RowFault(f"turn {number}: {turn.role} comes {after} (allowed here: {', '.join(allowed[before])})")
         if turn.role == "assistant" and not turn.content.strip():
-            raise RowFault(f"turn {number}: the response is empty")
+            where = f"turn {number}: " if [other.role for other in turns].count("assistant") > 1 else ""
+            raise RowFault(f"{where}the response is empty")
         before = turn.role
     if before != "assistant":
         raise RowFault(f"the last turn is {before}, not assistant" if turns else "no turns")

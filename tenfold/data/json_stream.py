@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
@@ -17,6 +18,22 @@ MOST_NESTED = 100
 
 _CHUNK = 1 << 16
 _BLANKS = re.compile(r"[ \t\r\n]*")
+
+
+class RepeatedKey(ValueError):
+    """A key that stands more than once in one object: JSON does not say which of its values counts."""
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        counts = Counter(key for key, _ in pairs)
+        raise RepeatedKey(f"the key {next(key for key in row if counts[key] > 1)!r} stands more than once in an object")
+    return row
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
+"""Decodes a row; raises `RepeatedKey`, `json.JSONDecodeError`, another `ValueError`, or `RecursionError`."""
 
 
 def json_kind(value: object) -> str:
@@ -60,7 +77,6 @@ class JsonDocument:
     def __init__(self, stream: TextIO, name: str) -> None:
         self._stream = stream
         self._name = name
-        self._decoder = json.JSONDecoder()
         self._buffer = ""
         self._at = 0
         self._line = 1  # of self._at
@@ -111,7 +127,9 @@ class JsonDocument:
         self._peek()
         while True:
             try:
-                value, end = self._decoder.raw_decode(self._buffer, self._at)
+                value, end = DECODER.raw_decode(self._buffer, self._at)
+            except RepeatedKey as error:
+                raise self._malformed(str(error), self._line) from None
             except (ValueError, RecursionError) as error:
                 place = error.pos if isinstance(error, json.JSONDecodeError) else self._at
                 line = self._line + self._buffer.count("\n", self._at, place)

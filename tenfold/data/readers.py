@@ -18,7 +18,7 @@ from typing import BinaryIO, TextIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tenfold.data.json_stream import MOST_BYTES, JsonDocument, json_kind, require_shallow, too_long
+from tenfold.data.json_stream import DECODER, MOST_BYTES, JsonDocument, json_kind, require_shallow, too_long
 from tenfold.errors import DataError, Problem
 
 Record = tuple[str, str]
@@ -105,7 +105,7 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
             continue
         where = f"{name}, line {number}"
         try:
-            row = json.loads(line)
+            row = DECODER.decode(line)
         except (ValueError, RecursionError) as error:
             remedy = "mend the line; every line is one JSON object"
             if number == 1 and line in ("[", "{"):

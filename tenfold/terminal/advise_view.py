@@ -14,9 +14,10 @@ from rich.markup import escape
 
 from tenfold.compare.advise import Advice, advise, first_to_try
 from tenfold.compare.estimate import budget_for, cost_class
-from tenfold.compare.facts import FEWEST_TO_SPLIT, ROWS_READ, Facts, TableFacts, counted, facts_of, spread
+from tenfold.compare.facts import FEWEST_TO_SPLIT, ROWS_READ, Facts, TableFacts, facts_of, spread
 from tenfold.compare.grid import TUNERS
 from tenfold.errors import RecipeError
+from tenfold.evaluation.figures import counted
 from tenfold.recipe import ModelSection
 from tenfold.techniques.technique import BUILTIN
 from tenfold.terminal.console import Console

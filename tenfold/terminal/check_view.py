@@ -16,7 +16,7 @@ from tenfold.engine.log import Log
 from tenfold.engine.runtime import open_runtime
 from tenfold.engine.stage import Stage
 from tenfold.evaluation.duration import duration
-from tenfold.evaluation.figures import share_text
+from tenfold.evaluation.figures import counted, share_text
 from tenfold.evaluation.scorecard import BEFORE
 from tenfold.evaluation.scorecard_view import too_few
 from tenfold.output import check_output
@@ -198,7 +198,9 @@ def _show_size(console: Console, run: Run, stage: Stage) -> None:
     total = run.world.files.num_parameters + (heads if run.tuner.trains_base_weights else trainable)
     route = run.model.route
     console.print(f"trains {trainable:,} of {total:,} parameters ({share_text(trainable / total)})")
-    console.print(f"{stage.total_updates:,} updates of {stage.optim.batch_size} rows, {run.runtime.precision}")
+    console.print(
+        f"{counted(stage.total_updates, 'update')} of {counted(stage.optim.batch_size, 'row')}, {run.runtime.precision}"
+    )
     most = stage.optim.max_updates
     if most is not None and stage.total_updates < most and run.recipe.optim.total_updates is None:
         console.print(f"optim.max_updates: {most:,} is not reached within optim.epochs: {stage.optim.epochs:g}")

@@ -15,6 +15,7 @@ from tenfold.data.checking.cleaning import DROPPED, Cleaned, require_new, write_
 from tenfold.data.checking.finding import KINDS, Finding
 from tenfold.data.checking.strict import failing, require_counting
 from tenfold.errors import Problem, UserError
+from tenfold.evaluation.figures import counted
 from tenfold.files import write_json
 from tenfold.places import is_json_with, require_free
 from tenfold.terminal.console import Console
@@ -87,7 +88,9 @@ def _require_free(out: Path | None, figures: Path | None, *, sources: list[str])
 def _show(console: Console, checked: Checked) -> None:
     for side in checked.sides.sides:
         role = ", held out" if side.is_test else ""
-        console.print(f"{side.source}: {len(side.rows):,} rows, {side.rows.format}{role}", markup=False, soft_wrap=True)
+        console.print(
+            f"{side.source}: {counted(len(side.rows), 'row')}, {side.rows.format}{role}", markup=False, soft_wrap=True
+        )
     for heading, may_be_meant in (("To mend", False), ("To look at: may be meant", True)):
         found = [each for each in checked.findings if KINDS[each.kind].may_be_meant is may_be_meant]
         if found:
@@ -102,12 +105,13 @@ def _show(console: Console, checked: Checked) -> None:
     _paragraph(console, "not found: " + ", ".join(clean), "")
     if checked.languages:
         shares = ", ".join(f"{language} {count:,}" for language, count in list(checked.languages.items())[:8])
-        _paragraph(
-            console, f"languages of {sum(checked.languages.values()):,} rows: {shares} (und: too short or unsure)", ""
-        )
+        rows = counted(sum(checked.languages.values()), "row")
+        _paragraph(console, f"languages of {rows}: {shares} (und: too short or unsure)", "")
     for name, reason in checked.skipped.items():
         console.print(Text(f"{name.replace('_', '-')} not looked for: {reason}", style="yellow"), soft_wrap=True)
-    console.print(f"{len(checked.sides):,} rows in {checked.seconds:.1f} s ({checked.rows_per_second:,.0f} rows/s)")
+    console.print(
+        f"{counted(len(checked.sides), 'row')} in {checked.seconds:.1f} s ({checked.rows_per_second:,.0f} rows/s)"
+    )
 
 
 def _show_finding(console: Console, finding: Finding) -> None:
@@ -125,7 +129,7 @@ def _show_finding(console: Console, finding: Finding) -> None:
 def _show_cleaned(console: Console, cleaned: Cleaned) -> None:
     console.rule("Cleaned copy", align="left")
     dropped = _counts({kind: count for kind, count in cleaned.dropped.items() if count})
-    _paragraph(console, f"{cleaned.path}: {cleaned.kept:,} of {cleaned.num_rows:,} rows", "")
+    _paragraph(console, f"{cleaned.path}: {cleaned.kept:,} of {counted(cleaned.num_rows, 'row')}", "")
     _paragraph(console, f"left out: {dropped or 'nothing'}", "")
     if cleaned.left:
         _paragraph(console, f"left alone, for you to decide (as counted above): {_counts(cleaned.left)}", "")

@@ -11,6 +11,7 @@ from string import Template
 
 from rich.markup import escape
 
+from tenfold.evaluation.figures import counted
 from tenfold.files import write_atomic
 from tenfold.places import require_free
 from tenfold.techniques.technique import find_technique
@@ -101,7 +102,9 @@ def write_starter(
     write_atomic(out, text)
     console = Console()
     for name, table in given.tables.items():
-        console.print(f"{len(table):,} rows of {escape(given.sources[name])}, format: [bold]{table.format}[/bold]")
+        console.print(
+            f"{counted(len(table), 'row')} of {escape(given.sources[name])}, format: [bold]{table.format}[/bold]"
+        )
     console.print(
         f"Wrote {escape(str(out))}. Next: [bold]tenfold check {escape(shlex.quote(str(out)))}[/bold]", soft_wrap=True
     )

@@ -111,7 +111,8 @@ def message(role: str, content: object = "x", **more: object) -> dict[str, objec
         ([], "no turns"),
         ([message("user"), message("narrator")], "turn 2: unknown role 'narrator'"),
         ([{"content": "x"}], "turn 1: no 'role'"),
-        ([message("user"), message("assistant", " \n")], "turn 2: the response is empty"),
+        ([message("user"), message("assistant", " \n")], "^the response is empty"),
+        ([message("user"), message("assistant")] * 2 + [message("user"), message("assistant", "")], "turn 6: the resp"),
         ([message("user", 3)], "turn 1: 'content' is a number, not text"),
         ([message("user", None)], "turn 1: no 'content'"),
         ([message("user", [{"type": "image_url"}])], "content of type 'image_url'; only text"),
@@ -142,7 +143,7 @@ def test_faulty_conversation_is_refused_with_the_reason(messages: object, reason
             {"prompt": "a", "completion": {"x": 1}},
             "column 'completion' is an object, not text",
         ),
-        ("prompt_completion", {"prompt": "a", "completion": ""}, "the response is empty"),
+        ("prompt_completion", {"prompt": "a", "completion": ""}, "^the response is empty"),
         ("alpaca", {"instruction": "a", "output": 3}, "column 'output' is a number"),
         ("text", {"text": " "}, "the text is empty"),
         (

@@ -155,6 +155,12 @@ def test_second_opening_reads_the_cache_and_leaves_no_unfinished_file(write_rows
         ("a.jsonl", b"", r"a\.jsonl: holds no rows"),
         ("a.jsonl", b"\n \n", r"a\.jsonl: holds no rows"),
         ("a.jsonl", b"[" * 100_000, r"line 1: malformed JSON"),
+        ("a.jsonl", b'{"text": [{"b": 1, "b": 1}]}\n', r"line 1: malformed JSON: the key 'b' stands more than once"),
+        (
+            "a.json",
+            b'[{"text": "a"},\n{"text": "a", "text": "b"}' + b" " * 70_000,
+            r"line 2: malformed JSON: the key 'tex",
+        ),
         ("a.json", b"", r"a\.json: holds no rows"),
         ("a.json", b"[]", r"a\.json: holds no rows"),
         ("a.json", b'[\n{"text": "a"},\n{"text": }]', r"a\.json, line 3: malformed JSON"),
