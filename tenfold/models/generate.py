@@ -205,7 +205,7 @@ class _Made:
     """What `generate` asks of a streamer: it is given the prompt first, then each new token."""
 
     def __init__(self) -> None:
-        self.tokens: queue.Queue[int | BaseException | None] = queue.Queue()
+        self.tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()  # whole after any Ctrl-C
         self.stop = _Stop()
         self._prompt_is_due = True
 
