@@ -32,6 +32,7 @@ TREES = {path.relative_to(PACKAGE).as_posix(): ast.parse(path.read_text(encoding
 ROOMS: dict[str, str] = {
     "errors": "",
     "files": "errors",
+    "garbage": "",
     "places": "errors",
     "paths": "files",
     "plain": "",
@@ -59,9 +60,10 @@ ROOMS: dict[str, str] = {
     "answering": "errors files places data models evaluation tasks artifact",
     "__init__": "recipe artifact running",
     "extending": "errors files places recipe data models",
-    "compare": "errors files places paths plain recipe data models evaluation engine tasks teaching techniques"
+    "compare": "errors files garbage places paths plain recipe data models evaluation engine tasks teaching techniques"
     " artifact",
-    "verify": "errors paths files data models tuning engine recipe evaluation tasks techniques loading artifact saving",
+    "verify": "errors paths files garbage data models tuning engine recipe evaluation tasks techniques loading artifact"
+    " saving",
     "terminal": "errors files places paths plain recipe data models evaluation engine tasks features techniques"
     " artifact output running answering extending compare verify",
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from tenfold.artifact import Artifact
 from tenfold.errors import TenfoldError
 from tenfold.files import unfinished
+from tenfold.garbage import collector
 from tenfold.paths import cache_folder, shows_tracebacks
 from tenfold.recipe import Recipe
 from tenfold.verify import generation, gradients, ranks, saved, templates, updates
@@ -83,10 +83,11 @@ def verify_artifact(artifact: Artifact, *, tell: Tell = lambda finding: None) ->
 
 def _verified(specimen: Specimen, checks: Sequence[Check], *, subject: str, tell: Tell) -> Verification:
     findings = []
-    for check in checks:
-        findings.append(carry_out(check, specimen))
-        tell(findings[-1])
-        gc.collect()  # models hold themselves in circles, and each check may open another one
+    with collector() as free:
+        for check in checks:
+            findings.append(carry_out(check, specimen))
+            tell(findings[-1])
+            free()  # each check may open another model
     facts = {
         "model": specimen.world.files.name,
         "technique": specimen.technique.kind,

@@ -24,8 +24,10 @@ from tenfold.compare.search import Searched
 from tenfold.compare.settled import held
 from tenfold.errors import DataError, RecipeError, TenfoldError, UserError
 from tenfold.evaluation.scorecard import Measure
-from tenfold.recipe import Recipe, parse_recipe
+from tenfold.models.sources import resolve
+from tenfold.recipe import ModelSection, Recipe, parse_recipe
 from tenfold.running import run
+from tenfold.teaching import teacher
 from tenfold.terminal.compare_view import show_outcome
 
 
@@ -319,7 +321,11 @@ def test_what_one_reason_keeps_out_is_told_once(campaign: Campaign, labels_file:
     assert other.found.startswith("multi_task does not apply: ")
 
 
-def test_distillation_without_a_teacher_is_told_how_to_name_one(campaign: Campaign, model_folder: Path) -> None:
+def test_distillation_without_a_teacher_is_told_how_to_name_one(
+    campaign: Campaign, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = resolve(ModelSection(name=str(model_folder)))
+    monkeypatch.setattr(teacher, "resolve", lambda section: tiny)  # the built-in model is converted elsewhere
     grid = campaign.grid.model_copy(update={"techniques": ("feature_based", "distillation")})
     plan = replace(campaign, grid=grid).plan
     assert plan.refused["distillation"].startswith("it needs a teacher")
