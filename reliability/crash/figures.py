@@ -36,6 +36,7 @@ def measured(*, kills: int, seed: int) -> dict[str, Any]:
         "kind": "crash",
         "tenfold": __version__,
         "seed": seed,
+        "kills": kills,
         "minutes": round((time.monotonic() - started) / 60, 1),
         "workloads": {name: _figures(tally) for name, tally in tallies.items()},
         "states": dict(states.most_common()),
@@ -86,6 +87,7 @@ The killed processes are forked from one that has imported the libraries, and ar
 all else is as on the command line. Not covered: losing power (what was written but not yet on the disk), and more \
 than one machine.
 
-`make crash` does it again, with other moments by `python -m reliability crash --seed 1`. {result["minutes"]} minutes; \
+`python -m reliability crash --kills {result["kills"]} --seed {result["seed"]}` does it again, `make crash` a shorter \
+form, another seed draws other moments. {result["minutes"]} minutes; \
 {line_of_machine(result)}
 """
