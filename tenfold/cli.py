@@ -11,6 +11,7 @@ import typer
 
 from tenfold import __version__
 from tenfold.commands import before, data, training, using
+from tenfold.garbage import rare_collections
 from tenfold.terminal.faults import require_alone, told_errors
 
 app = typer.Typer(
@@ -60,7 +61,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # a terminal that knows no ↓ is no reason to fail
     # bitsandbytes, which PEFT imports where it is installed, warns of a kernel that nothing here uses
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    with told_errors(__version__):
+    with rare_collections(), told_errors(__version__):
         app()
 
 

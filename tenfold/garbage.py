@@ -1,4 +1,4 @@
-"""Models hold themselves in circles: they are freed when garbage is collected, not when the last of us lets go."""
+"""When garbage is collected: where models are let go, which may hold themselves in circles, not while libraries load."""
 
 from __future__ import annotations
 
@@ -18,3 +18,14 @@ def collector() -> Iterator[Callable[[], int]]:
         yield gc.collect
     finally:
         gc.unfreeze()
+
+
+@contextmanager
+def rare_collections() -> Iterator[None]:
+    """Let whole collections wait, in a process of our own: while the libraries load they find next to nothing."""
+    before = gc.get_threshold()
+    gc.set_threshold(before[0], before[1], 1000)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

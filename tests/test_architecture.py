@@ -69,7 +69,7 @@ ROOMS: dict[str, str] = {
     "testing": "errors files paths recipe data models objectives evaluation techniques artifact running answering"
     " terminal",
     "commands": "extending compare errors recipe artifact answering terminal",
-    "cli": "commands terminal",
+    "cli": "garbage commands terminal",
     "__main__": "cli",
     "tethered": "cli",
 }
