@@ -1,4 +1,4 @@
-"""When garbage is collected: where models are let go, which may hold themselves in circles, not while libraries load."""
+"""When garbage is collected: where models are let go (some hold themselves in circles), not while libraries load."""
 
 from __future__ import annotations
 
