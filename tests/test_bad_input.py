@@ -60,7 +60,7 @@ DATA: dict[str, tuple[str, str | bytes | None, list[str]]] = {
     "repeated key": (
         "a.jsonl",
         rows('{"prompt": "a", "completion": "x", "completion": "y"}'),
-        ["a.jsonl, line 21: malformed JSON: the key 'completion' stands more than once in an object", "mend the line"],
+        ["a.jsonl, line 21: 'completion' stands more than once in an object", "mend the line"],
     ),
     "malformed document": ("a.json", '[{"prompt": "a"},\n{"prompt":}]', ["a.json, line 2: malformed JSON"]),
     "no object": ("a.jsonl", "[1, 2]\n", ["a.jsonl, line 1: a list, not a row"]),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tenfold.garbage import collector, rare_collections
+from tenfold.garbage import YOUNGER_BETWEEN, collector, rare_collections
 
 
 class Circle:
@@ -35,12 +35,13 @@ def test_only_what_is_made_inside_is_collected_until_the_end() -> None:
         assert (before() is None, inside() is None) == (False, True)
     gc.collect()
     assert before() is None
-    assert not gc.get_freeze_count()
 
 
 def test_collections_are_as_they_were_afterwards() -> None:
     thresholds = gc.get_threshold()
     with pytest.raises(ZeroDivisionError), rare_collections():
-        assert gc.get_threshold()[2] > thresholds[2]
+        inside = gc.get_threshold()
         raise ZeroDivisionError
     assert gc.get_threshold() == thresholds
+    if thresholds[2]:  # 0 where whole collections have no threshold, as in Python 3.14
+        assert inside == (*thresholds[:2], YOUNGER_BETWEEN)

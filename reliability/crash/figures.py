@@ -87,7 +87,7 @@ The killed processes are forked from one that has imported the libraries, and ar
 all else is as on the command line. Not covered: losing power (what was written but not yet on the disk), and more \
 than one machine.
 
-`python -m reliability crash --kills {result["kills"]} --seed {result["seed"]}` does it again, `make crash` a shorter \
-form, another seed draws other moments. {result["minutes"]} minutes; \
+`python -m reliability crash --kills {result["kills"]} --seed {result["seed"]}` does it again (`make crash` means 20 \
+kills of each), another seed draws other moments. {result["minutes"]} minutes; \
 {line_of_machine(result)}
 """

@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from tenfold.cli import main
 
 WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "shutil.rmtree", "shutil.copyfile"}
@@ -118,6 +120,7 @@ def _be_the_command(
 ) -> None:
     code = 70
     try:
+        tqdm.set_lock(threading.RLock())  # the lock it is forked with is one for all: who dies with it stops the others
         os.setsid()
         os.chdir(folder)
         os.environ["TENFOLD_CACHE"] = str(cache)

@@ -144,7 +144,8 @@ def carry_out(job: Job, hear: Hear) -> Failure | None:
         subprocess.Popen(command(job), stdin=pipe, stdout=said, stderr=subprocess.STDOUT) as process,
     ):
         ended: SimpleQueue[int] = SimpleQueue()
-        # an interrupt inside Popen.wait can leave its lock taken for good; a thread other than the main one gets none
+        # an interrupt inside Popen.wait can leave its lock taken for good, one inside Thread.join takes the thread for
+        # ended: so a thread waits, which gets none, and this one looks into a queue
         waiting = Thread(target=lambda: ended.put(process.wait()), daemon=True)
         waiting.start()
         try:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
-from tenfold.data.json_stream import json_kind
+from tenfold.data.json_stream import DECODER, RepeatedKey, json_kind
 
 
 class RowFault(Exception):
@@ -43,7 +42,9 @@ def list_of(row: Mapping[str, object], name: str, columns: Mapping[str, str], of
         raise RowFault(f"no {column!r} (the row has: {', '.join(row)})")
     if isinstance(value, str):  # CSV has no lists: there the cell holds the list as JSON
         try:
-            value = json.loads(value)
+            value = DECODER.decode(value)
+        except RepeatedKey as error:
+            raise RowFault(f"column {column!r}: {error}") from None
         except (ValueError, RecursionError):
             raise RowFault(f"column {column!r} is text, not a list of {of}") from None
     if not isinstance(value, list):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from tenfold.errors import DataError, Problem
+from tenfold.errors import DataError, Problem, shown
 
 MOST_BYTES = 64 * 2**20
 """Of one row, unpacked: a longer one is no row, and would be held in memory whole."""
@@ -28,7 +28,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     row = dict(pairs)
     if len(row) < len(pairs):
         counts = Counter(key for key, _ in pairs)
-        raise RepeatedKey(f"the key {next(key for key in row if counts[key] > 1)!r} stands more than once in an object")
+        raise RepeatedKey(f"{shown(next(key for key in row if counts[key] > 1))} stands more than once in an object")
     return row
 
 
@@ -98,16 +98,27 @@ class JsonDocument:
 
     def _data_of_object(self) -> Iterator[tuple[int, object]]:
         self._take("{")
+        keys: set[object] = set()
+        has_rows = False
         while self._peek() != "}":
-            key = self._value()
+            line, key = self._line, self._value()
+            if not isinstance(key, str):
+                raise self._malformed(f"{json_kind(key)} where a key should stand", line)
+            if key in keys:
+                raise self._refused(f"{shown(key)} stands more than once in an object", line)
+            keys.add(key)
             self._take(":")
             if key == "data" and self._peek() == "[":
+                has_rows = True
                 yield from self._list()
-                return
-            self._value()
-            if self._peek() == ",":
+            else:
+                self._value()
+            if self._peek() != "}":
                 self._take(",")
-        raise self._other_shape("one object without a list `data`")
+        if not has_rows:
+            raise self._other_shape("one object without a list `data`")
+        self._take("}")
+        self._end()
 
     def _list(self) -> Iterator[tuple[int, object]]:
         self._take("[")
@@ -129,7 +140,7 @@ class JsonDocument:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._at)
             except RepeatedKey as error:
-                raise self._malformed(str(error), self._line) from None
+                raise self._refused(str(error), self._line) from None
             except (ValueError, RecursionError) as error:
                 place = error.pos if isinstance(error, json.JSONDecodeError) else self._at
                 line = self._line + self._buffer.count("\n", self._at, place)
@@ -159,7 +170,7 @@ class JsonDocument:
 
     def _end(self) -> None:
         if self._peek():
-            raise self._malformed("text after the end of the list", self._line)
+            raise self._malformed("text after the end of the document", self._line)
 
     def _advance(self, end: int) -> None:
         self._line += self._buffer.count("\n", self._at, end)
@@ -176,7 +187,10 @@ class JsonDocument:
         return bool(more)
 
     def _malformed(self, message: str, line: int) -> DataError:
-        return DataError(Problem(f"{self._name}, line {line}", f"malformed JSON: {message}", remedy="mend the file"))
+        return self._refused(f"malformed JSON: {message}", line)
+
+    def _refused(self, found: str, line: int) -> DataError:
+        return DataError(Problem(f"{self._name}, line {line}", found, remedy="mend the file"))
 
     def _other_shape(self, found: str) -> DataError:
         return DataError(Problem(self._name, found, 'a list of rows, or {"data": [rows]}', "reshape the file"))

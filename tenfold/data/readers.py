@@ -18,7 +18,15 @@ from typing import BinaryIO, TextIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tenfold.data.json_stream import DECODER, MOST_BYTES, JsonDocument, json_kind, require_shallow, too_long
+from tenfold.data.json_stream import (
+    DECODER,
+    MOST_BYTES,
+    JsonDocument,
+    RepeatedKey,
+    json_kind,
+    require_shallow,
+    too_long,
+)
 from tenfold.errors import DataError, Problem
 
 Record = tuple[str, str]
@@ -110,7 +118,7 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
             remedy = "mend the line; every line is one JSON object"
             if number == 1 and line in ("[", "{"):
                 remedy = "this looks like one JSON document over many lines: rename the file to end in .json"
-            raise DataError(Problem(where, f"malformed JSON: {_told(error)}", remedy=remedy)) from None
+            raise DataError(Problem(where, _told(error), remedy=remedy)) from None
         if not isinstance(row, dict):
             raise not_an_object(where, row)
         require_shallow(where, row)
@@ -118,9 +126,12 @@ def _read_jsonl(file: BinaryIO, name: str) -> Iterator[Record]:
 
 
 def _told(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RepeatedKey):
+        return str(error)
     if isinstance(error, RecursionError):
-        return "lists and objects too deep within one another"
-    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return "malformed JSON: lists and objects too deep within one another"
+    found = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+    return f"malformed JSON: {found}"
 
 
 def not_an_object(where: str, value: object) -> DataError:

@@ -32,6 +32,7 @@ from tenfold.errors import DataError, Problem, shown
 
 _SCHEMA = pa.schema([("row", pa.string()), ("origin", pa.string())])
 _VERSION = 1  # raise it when the same file would give another table
+_READERS = 2  # raise it when files are refused that were read before: then nobody has their tables from the cache
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+(:[^/:]+)?")
 _ROWS_TO_JUDGE = 100
 
@@ -247,7 +248,7 @@ def _content_key(named: list[tuple[str, Path]]) -> str:
 
 
 def _write_table(key: str, records: Callable[[], Iterator[Record]]) -> Dataset:
-    return cached_table(f"rows-{key}", _SCHEMA, lambda: _chunked(records()))
+    return cached_table(f"rows-{_READERS}-{key}", _SCHEMA, lambda: _chunked(records()))
 
 
 def _chunked(records: Iterator[Record]) -> Iterator[Columns]:

@@ -178,8 +178,8 @@ def stream_tokens(
             made.tokens.put(None)
 
     thread = threading.Thread(target=work, name="generate", daemon=True)
-    thread.start()
     try:
+        thread.start()
         while (token := made.tokens.get()) is not None:
             if isinstance(token, BaseException):
                 raise token
@@ -205,7 +205,7 @@ class _Made:
     """What `generate` asks of a streamer: it is given the prompt first, then each new token."""
 
     def __init__(self) -> None:
-        self.tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()  # whole after any Ctrl-C
+        self.tokens: queue.SimpleQueue[int | BaseException | None] = queue.SimpleQueue()  # no Ctrl-C leaves it locked
         self.stop = _Stop()
         self._prompt_is_due = True
 

@@ -125,6 +125,7 @@ def message(role: str, content: object = "x", **more: object) -> dict[str, objec
         ([message("user"), message("assistant", train="no")], "train is 'no'"),
         ([message("user", "\ud83d"), message("assistant")], "half of a surrogate pair"),
         ("not json", "is text, not a list of turns"),
+        ('[{"role": "user", "role": "user"}]', "column 'messages': 'role' stands more than once in an object"),
         (["x"], "is not a list of turns"),
         (None, r"no 'messages' \(the row has: messages\)"),
     ],
