@@ -98,15 +98,14 @@ class JsonDocument:
 
     def _data_of_object(self) -> Iterator[tuple[int, object]]:
         self._take("{")
-        keys: set[object] = set()
-        has_rows = False
+        has_data = has_rows = False
         while self._peek() != "}":
             line, key = self._line, self._value()
             if not isinstance(key, str):
                 raise self._malformed(f"{json_kind(key)} where a key should stand", line)
-            if key in keys:
-                raise self._refused(f"{shown(key)} stands more than once in an object", line)
-            keys.add(key)
+            if key == "data" and has_data:  # the others say nothing of rows
+                raise self._refused("'data' stands more than once in an object", line)
+            has_data = has_data or key == "data"
             self._take(":")
             if key == "data" and self._peek() == "[":
                 has_rows = True
