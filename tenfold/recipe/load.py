@@ -21,8 +21,20 @@ MOST_VALUES = 100_000
 """In a file of settings, with every alias written out: a few lines of them can stand for billions."""
 
 
+MOST_NESTED = 100
+"""Of `[` and `{` within one another."""
+
+TOO_DEEP = "lists and mappings too deep within one another"
+
+
 class _StrictLoader(yaml.SafeLoader):
     """YAML as people write it: a key given twice is an error, and 2e-4 is a number; aliases stand for few values."""
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        """Begin a `[` or `{`; each takes as long as it lies deep, so a kilobyte of them would take a second."""
+        if self.flow_level == MOST_NESTED:
+            raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=self.get_mark())
+        super().fetch_flow_collection_start(token)
 
     def get_single_node(self) -> yaml.Node | None:
         """Return the document's tree, once it is known not to be too large."""
@@ -173,7 +185,7 @@ def _parse_yaml(text: str, where: str) -> dict[str, Any]:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise RecipeError(Problem(f"{where}{line}", f"not valid YAML: {error.problem}")) from None
     except RecursionError:
-        raise RecipeError(Problem(where, "not valid YAML: lists and mappings too deep within one another")) from None
+        raise RecipeError(Problem(where, f"not valid YAML: {TOO_DEEP}")) from None
     except yaml.YAMLError as error:
         raise RecipeError(Problem(where, f"not valid YAML: {str(error).splitlines()[0]}")) from None
     except (ValueError, LookupError, AttributeError, TypeError, ArithmeticError) as error:
