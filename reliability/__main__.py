@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from reliability.crash.figures import USUAL_KILLS
 from reliability.crash.figures import measured as killed
 from reliability.page import PAGE, RESULTS, page
 from reliability.planted.figures import measured as planted
@@ -18,7 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m reliability", description=__doc__)
     commands = parser.add_subparsers(dest="campaign", required=True)
     crash = commands.add_parser("crash", help="kill runs of all techniques, finish them, compare")
-    crash.add_argument("--kills", type=int, default=20, help="of each workload, at least")
+    crash.add_argument("--kills", type=int, default=USUAL_KILLS, help="of each workload, at least")
     crash.add_argument("--seed", type=int, default=0, help="of the moments")
     soak = commands.add_parser("soak", help="run after run in one process: is anything kept?")
     time = soak.add_mutually_exclusive_group()

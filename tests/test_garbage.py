@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tenfold.garbage import YOUNGER_BETWEEN, collector, rare_collections
+from tenfold.garbage import YOUNGER_BETWEEN, only_new_garbage, rare_collections
 
 
 class Circle:
@@ -29,9 +29,9 @@ def by_hand() -> Iterator[None]:
 @pytest.mark.usefixtures("by_hand")
 def test_only_what_is_made_inside_is_collected_until_the_end() -> None:
     before = weakref.ref(Circle())
-    with collector() as free:
+    with only_new_garbage():
         inside = weakref.ref(Circle())
-        free()
+        gc.collect()
         assert (before() is None, inside() is None) == (False, True)
     gc.collect()
     assert before() is None

@@ -18,6 +18,8 @@ from reliability.crash.outcome import NOT_COMPARED
 from tenfold import __version__
 
 CORE = "1"
+USUAL_KILLS = 20
+"""Of each workload, where no number is asked for."""
 
 
 def measured(*, kills: int, seed: int) -> dict[str, Any]:
@@ -87,7 +89,7 @@ The killed processes are forked from one that has imported the libraries, and ar
 all else is as on the command line. Not covered: losing power (what was written but not yet on the disk), and more \
 than one machine.
 
-`python -m reliability crash --kills {result["kills"]} --seed {result["seed"]}` does it again (`make crash` means 20 \
-kills of each), another seed draws other moments. {result["minutes"]} minutes; \
+`python -m reliability crash --kills {result["kills"]} --seed {result["seed"]}` does it again (`make crash` means \
+{USUAL_KILLS} kills of each), another seed draws other moments. {result["minutes"]} minutes; \
 {line_of_machine(result)}
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from tenfold.engine.runtime import open_runtime
 from tenfold.errors import Problem, RecipeError, TenfoldError
 from tenfold.evaluation.retention import RetentionSet
 from tenfold.evaluation.scorecard import quantity_of
-from tenfold.garbage import collector
+from tenfold.garbage import only_new_garbage
 from tenfold.models.language_model import LanguageModel
 from tenfold.recipe import Recipe
 from tenfold.tasks.task import Task
@@ -64,6 +65,7 @@ class Examined:
     refused: Mapping[str, str]
 
 
+@only_new_garbage()
 def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
     """Try each entrant on a few rows: is it refused, and how fast is it?
 
@@ -75,31 +77,30 @@ def examine(entrants: Sequence[Entrant], ranked_by: Sequence[str]) -> Examined:
     refused: dict[str, str] = {}
     first: tuple[str, Asked] | None = None
     trained: dict[str, Entrant] = {}
-    with collector() as free:
-        for entrant in entrants:
-            try:
-                tried = _tried(entrant.recipe, ranked_by)
-            except TenfoldError as error:
-                refused[entrant.name] = NO_TEACHER if _lacks_teacher(entrant.recipe, error) else reason(error)
-                continue
-            finally:
-                free()
-            if told := seen_in_advance(entrant.recipe):
-                refused[entrant.name] = told
-                continue
-            first = (entrant.name, tried.asked) if first is None else first
-            if tried.asked != first[1]:
-                refused[entrant.name] = _apart(tried.asked, first[1], first[0])
-                continue
-            known = trained.get(tried.training) if tried.training else None
-            if known is None or (tried.has_labels and _kinds(known, entrant) == ("instruction", "task_specific")):
-                trained[tried.training] = entrant
-                paces[entrant.name] = tried.pace
-            if known is not None:
-                kept = trained[tried.training]
-                dropped = known if kept is entrant else entrant
-                paces.pop(dropped.name, None)
-                refused[dropped.name] = f"on these rows it trains just as {kept.name} does"
+    for entrant in entrants:
+        try:
+            tried = _tried(entrant.recipe, ranked_by)
+        except TenfoldError as error:
+            refused[entrant.name] = NO_TEACHER if _lacks_teacher(entrant.recipe, error) else reason(error)
+            continue
+        finally:
+            gc.collect()
+        if told := seen_in_advance(entrant.recipe):
+            refused[entrant.name] = told
+            continue
+        first = (entrant.name, tried.asked) if first is None else first
+        if tried.asked != first[1]:
+            refused[entrant.name] = _apart(tried.asked, first[1], first[0])
+            continue
+        known = trained.get(tried.training) if tried.training else None
+        if known is None or (tried.has_labels and _kinds(known, entrant) == ("instruction", "task_specific")):
+            trained[tried.training] = entrant
+            paces[entrant.name] = tried.pace
+        if known is not None:
+            kept = trained[tried.training]
+            dropped = known if kept is entrant else entrant
+            paces.pop(dropped.name, None)
+            refused[dropped.name] = f"on these rows it trains just as {kept.name} does"
     return Examined({each.name: paces[each.name] for each in entrants if each.name in paces}, refused)
 
 

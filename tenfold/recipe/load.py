@@ -20,7 +20,6 @@ MOST_BYTES = 2**20
 MOST_VALUES = 100_000
 """In a file of settings, with every alias written out: a few lines of them can stand for billions."""
 
-
 MOST_NESTED = 100
 """Of `[` and `{` within one another."""
 
@@ -31,7 +30,7 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML as people write it: a key given twice is an error, and 2e-4 is a number; aliases stand for few values."""
 
     def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
-        """Begin a `[` or `{`; each takes as long as it lies deep, so a kilobyte of them would take a second."""
+        """Begin a `[` or `{`; each takes as long as it lies deep, so a kilobyte of them would take half a second."""
         if self.flow_level == MOST_NESTED:
             raise yaml.MarkedYAMLError(problem=TOO_DEEP, problem_mark=self.get_mark())
         super().fetch_flow_collection_start(token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from tenfold.artifact import Artifact
 from tenfold.errors import TenfoldError
 from tenfold.files import unfinished
-from tenfold.garbage import collector
+from tenfold.garbage import only_new_garbage
 from tenfold.paths import cache_folder, shows_tracebacks
 from tenfold.recipe import Recipe
 from tenfold.verify import generation, gradients, ranks, saved, templates, updates
@@ -81,13 +82,13 @@ def verify_artifact(artifact: Artifact, *, tell: Tell = lambda finding: None) ->
         return _verified(Finished(artifact, folder), checks, subject=str(artifact.folder), tell=tell)
 
 
+@only_new_garbage()
 def _verified(specimen: Specimen, checks: Sequence[Check], *, subject: str, tell: Tell) -> Verification:
     findings = []
-    with collector() as free:
-        for check in checks:
-            findings.append(carry_out(check, specimen))
-            tell(findings[-1])
-            free()  # each check may open another model
+    for check in checks:
+        findings.append(carry_out(check, specimen))
+        tell(findings[-1])
+        gc.collect()  # models hold themselves in circles, and each check may open another one
     facts = {
         "model": specimen.world.files.name,
         "technique": specimen.technique.kind,
